@@ -1,0 +1,102 @@
+"""The values that travel between the daemon and the database: small, frozen, picklable.
+
+A lane (worker process) sends `Outcome`s to the daemon, the daemon hands them to the `Ledger`.
+Paths are bytes: a name on Linux need not be UTF-8, and must survive the way through the database.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What a row says about its image; `results --status` takes these words."""
+
+    OK = "ok"
+    UNCERTAIN = "uncertain"  # inside the band around the threshold: a person should look
+    REJECTED = "rejected"  # not an image of the kind the model was made for: no class is given
+    ERROR = "error"  # could not be judged; the reason says why
+
+
+class FailureKind(StrEnum):
+    """What the ledger does next with a file that was not judged."""
+
+    TRANSIENT = "transient"  # busy, permission, I/O: try again later, quarantine when exhausted
+    INCOMPLETE = "incomplete"  # empty or truncated: wait for a change until the deadline
+    PERMANENT = "permanent"  # not an image, over a limit, broken: quarantine at once
+    CHANGED = "changed"  # the file changed while it was read: this version is superseded
+    GONE = "gone"  # deleted before it was read: no error row
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """One version of one file in an inbox, as lstat saw it."""
+
+    inbox_id: int
+    folder: bytes  # relative to the inbox, b"" for the inbox itself, no trailing slash
+    name: bytes
+    size: int  # bytes
+    mtime_ns: int
+    inode: int
+
+    @property
+    def path(self) -> bytes:
+        """The path relative to the inbox."""
+        return os.path.join(self.folder, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file version the ledger holds and that is waiting to be judged."""
+
+    file_id: int
+    version: FileVersion
+    attempts: int  # how often judging it has failed so far
+    first_seen_us: int  # microseconds since the epoch, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the network and the judgement concluded about one image."""
+
+    status: Status  # OK, UNCERTAIN or REJECTED
+    label: str | None  # None when rejected
+    confidence: float | None  # calibrated probability of `label`, 0..1; None when rejected
+    reason: str | None = None  # why it was rejected or is uncertain
+    slice_index: int | None = None  # which slice decided, for volumes and multi-frame objects
+    slice_count: int | None = None
+    tags: dict[str, str] | None = None  # named DICOM tags, only those a setting asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why one image was not judged."""
+
+    kind: FailureKind
+    reason: str  # one line, free of patient data and control characters
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one entry: exactly one is recorded for each attempt."""
+
+    file_id: int
+    result: Judged | Failed
+    sha256: bytes | None = None  # 32 bytes, None when the file could not be read
+    duration_us: int = 0  # read + decode + inference share, microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """The identity of what judged: every row names it."""
+
+    weights_sha256: str  # hex digest of the weights file
+    name: str
+    version: str
+    engine: str  # "openvino", "torch"
+    precision: str  # "fp32", "bf16", "int8"
+    device: str  # "cpu", "cuda:0"
+    classes: tuple[str, ...]
+    why: str = ""  # how the engine and precision came to be picked

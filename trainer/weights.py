@@ -1,0 +1,113 @@
+"""One `.safetensors` file holds a whole model: tensors, and the ModelSpec in its metadata.
+
+Nothing is ever unpickled. Format: https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from config.errors import WeightsError
+from config.text import printable
+from trainer.spec import ModelSpec
+
+SPEC_KEY = "bt_daemon.spec"
+# A default model has a few MB, the largest architecture offered about 100 MB; beyond this a file is
+# not one of ours and would only fill the memory.
+MAX_BYTES = 2 << 30
+
+Tensors = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model as read from its file."""
+
+    path: Path
+    sha256: str  # hex, of the file's bytes: the model's identity
+    spec: ModelSpec
+    tensors: Tensors
+
+
+def default_weights() -> Path:
+    """Return the path of the model that ships with the package."""
+    return Path(__file__).parent / "default" / "default.safetensors"
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Return the ModelSpec of a weights file without reading its tensors; raise WeightsError."""
+    return _open(path)[0]
+
+
+def read_weights(path: Path) -> Weights:
+    """Return spec, tensors and identity of a weights file; raise WeightsError if it is not one."""
+    spec, tensors = _open(path, with_tensors=True)
+    return Weights(path=path, sha256=file_sha256(path), spec=spec, tensors=tensors)
+
+
+def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
+    """Write a weights file atomically (temporary file, fsync, rename) and return its sha256 as hex."""
+    data = save(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {SPEC_KEY: spec.to_json()}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors]:
+    shown = printable(str(path))
+    hint = "give --weights a .safetensors file written by bt-train"
+    try:
+        if not path.is_file():
+            raise WeightsError(f"no weights file at {shown}", hint=hint)
+        if path.stat().st_size > MAX_BYTES:
+            raise WeightsError(f"{shown} is larger than {MAX_BYTES >> 30} GiB: not a weights file", hint=hint)
+        with safe_open(path, framework="np") as stream:
+            text = (stream.metadata() or {}).get(SPEC_KEY)
+            if text is None:
+                raise WeightsError(f"{shown} is a safetensors file of another tool", hint=hint)
+            spec = ModelSpec.from_json(text)
+            return spec, {name: stream.get_tensor(name) for name in stream.keys()} if with_tensors else {}  # noqa: SIM118 - not a dict
+    except WeightsError as error:
+        raise (
+            error if shown in error.what else WeightsError(f"{shown}: {error.what}", hint=error.hint or hint)
+        ) from None
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        reason = printable(str(error)).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{shown} is not a readable weights file ({reason[:120]})", hint=hint) from error
