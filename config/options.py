@@ -1,0 +1,136 @@
+"""The command line's side of the settings: click options made from their declarations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from config import parse
+from config.settings import Resolved, Settings, declarations, environment, resolve
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the options of the whole program say, wherever on the line they stood."""
+
+    flags: dict[str, object] = field(default_factory=dict)
+    config_file: Path | None = None
+    verbosity: int = 0
+    color: bool = True
+
+    def resolve(self) -> Resolved:
+        """Return all settings; raise UsageError for what cannot be meant."""
+        return resolve(self.flags, environment(), self.config_file)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings with their final values."""
+        return self.resolve().settings
+
+
+def setting_options(*keys: str) -> Callable[[Command], Command]:
+    """Add an option for each setting; its value goes into the Invocation, not into the function."""
+
+    def decorate(command: Command) -> Command:
+        for key in reversed(keys):
+            command = _option(key)(command)
+        return command
+
+    return decorate
+
+
+def program_options(command: Command) -> Command:
+    """Add the options of the whole program, so that they work before and after the command's name."""
+    for decorate in (
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_keep("config_file"),
+            metavar="FILE",
+            help="Configuration file (default: bt.toml).",
+        ),
+        _option("db"),
+        click.option(
+            "-v", "--verbose", count=True, expose_value=False, callback=_louder(1), help="Say more."
+        ),
+        click.option("-q", "--quiet", count=True, expose_value=False, callback=_louder(-1), help="Say less."),
+        _option("log_format"),
+        click.option("--no-color", is_flag=True, expose_value=False, callback=_colorless, help="No colours."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def pass_invocation(command: Command) -> Command:
+    """Hand the Invocation to the command as its first argument."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> Any:
+        return command(invocation(click.get_current_context()), *arguments, **options)
+
+    return call  # type: ignore[return-value]
+
+
+def invocation(context: click.Context) -> Invocation:
+    """Return the one Invocation of this command line."""
+    found: Invocation = context.find_root().ensure_object(Invocation)
+    return found
+
+
+def _option(key: str) -> Callable[[Command], Command]:
+    declared = declarations()[key]
+    flag = f"--{key.replace('_', '-')}"
+    help_text = declared.metadata["help"]
+    shown = help_text[0].upper() + help_text[1:] + "."
+    if declared.metadata["parse"] is parse.switch:
+        names = f"{flag}/--no-{key.replace('_', '-')}" if declared.default else flag
+        return click.option(
+            names, key, default=None, is_flag=True, expose_value=False, callback=_flag(key), help=shown
+        )
+    return click.option(
+        flag,
+        key,
+        default=None,
+        expose_value=False,
+        callback=_flag(key),
+        multiple=declared.metadata["parse"] is parse.texts,
+        metavar=declared.metadata["metavar"],
+        help=shown,
+    )
+
+
+def _flag(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None and value != ():
+            invocation(context).flags[key] = value
+
+    return keep
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            setattr(invocation(context), name, value)
+
+    return keep
+
+
+def _louder(sign: int) -> Callable[[click.Context, click.Parameter, int], None]:
+    def keep(context: click.Context, _: click.Parameter, value: int) -> None:
+        invocation(context).verbosity += sign * value
+
+    return keep
+
+
+def _colorless(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        invocation(context).color = False

@@ -1,0 +1,77 @@
+"""What the daemon says while it works: one line per cause, on stderr, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+from config.text import printable
+
+LOGGER_NAME = "bt-daemon"
+# A cause that goes on (a disk that stays full, a thousand unreadable files) is said again at most
+# this often, with the number of times it was kept back.
+REPEAT_SECONDS = 60.0
+
+
+def set_up_log(verbosity: int, form: str, stream: TextIO | None = None) -> logging.Logger:
+    """Return the program's logger: -q warnings only, -v debug; `form` is text or json."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.setLevel(_level(verbosity))
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonLine() if form == "json" else _TextLine())
+    logger.addHandler(handler)
+    return logger
+
+
+class CauseLog:
+    """Logs a repeated cause once, and later how often it came again."""
+
+    def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
+        self._logger = logger
+        self._monotonic = monotonic
+        self._said: dict[str, tuple[float, int]] = {}  # cause -> (last said, kept back since)
+
+    def __call__(self, cause: str, message: str, level: int = logging.WARNING) -> None:
+        """Log `message` unless its `cause` was logged within REPEAT_SECONDS."""
+        now = self._monotonic()
+        last, kept = self._said.get(cause, (-REPEAT_SECONDS, 0))
+        if now - last < REPEAT_SECONDS:
+            self._said[cause] = (last, kept + 1)
+            return
+        again = f" ({kept} more times since the last line)" if kept else ""
+        self._said[cause] = (now, 0)
+        self._logger.log(level, "%s%s", message, again)
+
+    def over(self, cause: str, message: str) -> None:
+        """Log that a cause has ended, if it was ever logged."""
+        if self._said.pop(cause, None) is not None:
+            self._logger.info("%s", message)
+
+
+def _level(verbosity: int) -> int:
+    if verbosity < 0:
+        return logging.WARNING if verbosity == -1 else logging.ERROR
+    return logging.DEBUG if verbosity > 0 else logging.INFO
+
+
+class _TextLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).astimezone()
+        return f"{when:%Y-%m-%d %H:%M:%S%z} {record.levelname.lower():<7} {printable(record.getMessage())}"
+
+
+class _JsonLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC)
+        line = {
+            "time": when.isoformat(),
+            "level": record.levelname.lower(),
+            "message": printable(record.getMessage()),
+        }
+        return json.dumps(line, ensure_ascii=False)
