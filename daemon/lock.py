@@ -32,7 +32,7 @@ class DatabaseLock:
             owner = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip()
             os.close(self._handle)
             raise UsageError(
-                f"a daemon (pid {printable(owner) or 'unknown'}) already writes to {printable(str(self._database))}",
+                f"a daemon (pid {printable(owner) or '?'}) already writes to {printable(str(self._database))}",
                 hint="stop it, name all inboxes in one watch command, or give this one another --db",
             ) from None
         os.ftruncate(self._handle, 0)
