@@ -29,6 +29,11 @@ class DatabaseError(BtError):
 
     exit_code = 3
 
+    def __init__(self, what: str, *, hint: str = "", transient: bool = False) -> None:
+        """`transient` says that waiting may help (busy, full): the daemon waits instead of ending."""
+        super().__init__(what, hint=hint)
+        self.transient = transient
+
 
 class WeightsError(BtError):
     """The weights file is missing, truncated, foreign or from a newer version."""

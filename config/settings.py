@@ -206,16 +206,18 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         # A name that is like none of ours belongs to another program (BT is a short prefix).
-        if key not in known and (near := _nearest(key, known)):
-            raise UsageError(f"environment variable {printable(name)} is no setting{near.upper()}")
+        if key not in known and (near := _nearest(key, known, ENVIRONMENT_PREFIX)):
+            raise UsageError(f"environment variable {printable(name)} is no setting{near}")
         if key in known:
             found[key] = value
     return found
 
 
-def _nearest(key: str, known: Mapping[str, object]) -> str:
+def _nearest(key: str, known: Mapping[str, object], prefix: str = "") -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f"; did you mean {prefix}{close[0].upper() if prefix else close[0]}?"
 
 
 def environment() -> Mapping[str, str]:

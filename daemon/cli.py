@@ -68,7 +68,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 )
 @program_options
 def cli() -> None:
-    """Watch folders for brain-MRI images, judge each one, keep the results in SQLite.
+    r"""Watch folders for brain-MRI images, judge each one, keep the results in SQLite.
 
     \b
     Examples:

@@ -31,8 +31,9 @@ class DatabaseLock:
         except BlockingIOError:
             owner = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip()
             os.close(self._handle)
+            shown = printable(str(self._database))
             raise UsageError(
-                f"a daemon (pid {printable(owner) or '?'}) already writes to {printable(str(self._database))}",
+                f"a daemon (pid {printable(owner) or '?'}) already writes to {shown}",
                 hint="stop it, name all inboxes in one watch command, or give this one another --db",
             ) from None
         os.ftruncate(self._handle, 0)

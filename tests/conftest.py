@@ -1,0 +1,63 @@
+"""What every test gets: its own user folders, no leaked threads, and the shared images if they are there."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for compiled engines, shared by the whole run: compiling takes seconds."""
+    return tmp_path_factory.mktemp("engine-cache")
+
+
+@pytest.fixture(autouse=True)
+def own_user_folders(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, engine_cache: Path
+) -> Path:
+    """Point every user folder and BT_* variable at fresh temporary folders."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("BT_")]:
+        monkeypatch.delenv(name)
+    for name in ("DATA", "CONFIG", "CACHE", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("BT_CACHE", str(engine_cache))
+    monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread of ours running."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 2
+    while leaked := [thread for thread in threading.enumerate() if thread not in before and _ours(thread)]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads left running: {[thread.name for thread in leaked]}")
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared images beside the checkout; tests that need it are skipped without it."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the images of ../shared")
+    return SHARED
+
+
+def _ours(thread: threading.Thread) -> bool:
+    # Pools of numerical libraries and the progress bar's monitor live as long as the process.
+    return thread.is_alive() and not thread.name.startswith(
+        ("tqdm", "ThreadPoolExecutor-openvino", "asyncio")
+    )
