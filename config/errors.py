@@ -29,10 +29,8 @@ class DatabaseError(BtError):
 
     exit_code = 3
 
-    def __init__(self, what: str, *, hint: str = "", transient: bool = False) -> None:
-        """`transient` says that waiting may help (busy, full): the daemon waits instead of ending."""
-        super().__init__(what, hint=hint)
-        self.transient = transient
+    # Whether waiting may help (busy, full): then the daemon waits instead of ending.
+    transient = False
 
 
 class WeightsError(BtError):
