@@ -1,0 +1,79 @@
+"""Bytes of any kind in, a grey Picture or a PictureError out: the one reader of bt-daemon and bt-train.
+
+The format is told from the content, never from the name: JPEG, PNG, TIFF, BMP, GIF, WebP, DICOM and
+NIfTI; nothing else reaches a decoder. Volumes and multi-frame objects become slices (see
+`trainer.volume`); of an animation the first frame is taken. Nothing is written to stderr by Python
+code here, but C libraries may (libtiff): a process that decodes should have its stderr elsewhere.
+"""
+
+from __future__ import annotations
+
+from trainer.content import FileContent, read_file
+from trainer.decoded import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.ends import is_cut_off
+from trainer.magic import is_bare_dicom, is_nifti
+from trainer.raster import decode_raster, raster_format
+
+__all__ = [
+    "FileContent",
+    "Limits",
+    "Picture",
+    "PictureError",
+    "ReadFailure",
+    "Slice",
+    "decode",
+    "read_file",
+]
+
+_GZIP = b"\x1f\x8b"
+
+
+def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
+    """Return what an image file's bytes show; raise PictureError, and nothing else, if that is nothing.
+
+    `image_size` is the network's input size in pixels: pictures come back reduced by the power of
+    two that `trainer.preprocess.reduction` gives for them.
+    """
+    name = _format(data)
+    try:
+        if name == "DICOM":
+            from trainer.dicom import decode_dicom
+
+            return decode_dicom(data, limits, image_size)
+        if name == "NIfTI":
+            from trainer.nifti import decode_nifti
+
+            return decode_nifti(data, limits, image_size)
+        return decode_raster(name, data, limits, image_size)
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError(ReadFailure.PERMANENT, "decoding it takes more memory than is allowed") from error
+    except ImportError as error:
+        raise PictureError(ReadFailure.PERMANENT, f"reading {name} needs {error.name}") from error
+    except Exception as error:  # decoders raise anything: ValueError, IndexError, struct.error, ...
+        raise _broken(name, data, error) from error
+
+
+def _format(data: bytes) -> str:
+    """Return the format that a file's content announces; raise PictureError if it is none we read."""
+    if data[128:132] == b"DICM":  # first, because a DICOM preamble may hold a TIFF header (PS3.10, 7.1)
+        return "DICOM"
+    name = raster_format(data)
+    if name is not None:
+        return name
+    if is_nifti(data) or data.startswith(_GZIP):
+        return "NIfTI"
+    if is_bare_dicom(data):
+        return "DICOM"
+    if not data.strip(b"\0"):
+        raise PictureError(ReadFailure.INCOMPLETE, "the file holds only zeros")
+    raise PictureError(ReadFailure.PERMANENT, "not an image of a known format")
+
+
+def _broken(name: str, data: bytes, error: Exception) -> PictureError:
+    if name in ("DICOM", "NIfTI"):  # their libraries quote values, which may be a patient's
+        return PictureError(ReadFailure.PERMANENT, f"a broken {name} file ({type(error).__name__})")
+    if is_cut_off(name, data, error):
+        return PictureError(ReadFailure.INCOMPLETE, f"a truncated {name} file")
+    return PictureError(ReadFailure.PERMANENT, f"a broken {name} file: {str(error) or type(error).__name__}")
