@@ -46,8 +46,11 @@ def setting_options(*keys: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def program_options(command: Command) -> Command:
-    """Add the options of the whole program, so that they work before and after the command's name."""
+def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "--quiet")) -> Command:
+    """Add the options of the whole program, so that they work before and after the command's name.
+
+    A command that needs `-q` for itself leaves it out of `quiet_names`.
+    """
     for decorate in (
         click.option(
             "--config",
@@ -62,7 +65,9 @@ def program_options(command: Command) -> Command:
         click.option(
             "-v", "--verbose", count=True, expose_value=False, callback=_louder(1), help="Say more."
         ),
-        click.option("-q", "--quiet", count=True, expose_value=False, callback=_louder(-1), help="Say less."),
+        click.option(
+            *quiet_names, "quiet", count=True, expose_value=False, callback=_louder(-1), help="Say less."
+        ),
         _option("log_format"),
         click.option("--no-color", is_flag=True, expose_value=False, callback=_colorless, help="No colours."),
     ):

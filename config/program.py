@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,24 +13,42 @@ from config.errors import BtError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
 
 def run(program: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a click program and return its exit code; no exception of ours leaves as a traceback."""
     try:
         result = program.main(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        return _fail(name, _one_line(error), error.exit_code)
-    except BtError as error:
-        return _fail(name, str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing to say, and nothing left to flush into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (click.ClickException, BtError) as error:
+        message = str(error) if isinstance(error, BtError) else _one_line(error)
+        return _fail(name, message, error.exit_code)
+    except (SystemExit, OSError) as error:
+        return _output_ended(name, error)
     except (click.Abort, KeyboardInterrupt):
         return _fail(name, "interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _output_ended(name: str, error: SystemExit | OSError) -> int:
+    """Return the exit code when stdout takes no more; raise what is another matter."""
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        _discard_output()  # the reader (head, less) has gone: nothing to say
+        return 0
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        _discard_output()
+        return _fail(name, f"cannot write: {error.strerror}", BtError.exit_code)
+    raise error
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's own flush does not fail too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _one_line(error: click.ClickException) -> str:
