@@ -145,6 +145,9 @@ def _read(data: bytes, limits: Limits) -> Dataset:
     _check_modality(dataset, limits)
     if not has_pixels:
         raise PictureError(ReadFailure.INCOMPLETE, "a DICOM file that ends before its pixels do")
+    for keyword in ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation"):
+        if not dataset.get(keyword):
+            refuse(f"a DICOM object without {keyword}")
     limits.check_size(int(dataset.Columns), int(dataset.Rows))
     return dataset
 

@@ -62,12 +62,13 @@ def judge(logits: Floats, features: Floats, spec: ModelSpec, tensors: Tensors) -
     limit = spec.out_of_distribution
     away = distances(features, tensors) if limit is not None else None
     return [
-        _conclude(row, spec, None if away is None else float(away[number]))
+        conclude(row, spec, None if away is None else float(away[number]))
         for number, row in enumerate(shares)
     ]
 
 
-def _conclude(row: Floats, spec: ModelSpec, distance: float | None) -> Prediction:
+def conclude(row: Floats, spec: ModelSpec, distance: float | None) -> Prediction:
+    """Return what calibrated probabilities (classes,) and a distance (None: not measured) amount to."""
     shares = tuple(float(share) for share in row)
     limit = spec.out_of_distribution
     if limit is not None and distance is not None and not distance <= limit.max_distance:
