@@ -1,0 +1,84 @@
+"""On which kind of file system a path lies, and whether that is a network's.
+
+The kernel's mount table is the only source: no call says it for a path that is slow or hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MOUNT_TABLE = Path("/proc/self/mountinfo")
+
+# Changes made by another machine raise no events here, and locks and shared memory cannot be relied on.
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "coda", "ceph", "acfs"}
+    | {"glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "pvfs2", "ocfs2", "gfs2", "davfs", "davfs2"}
+    | {"prl_fs", "vboxsf", "vmhgfs", "drvfs", "virtiofs"}
+)
+# FUSE is a door: what stands behind these is local.
+_LOCAL_FUSE = frozenset({"fuse.ntfs-3g", "fuse.exfat", "fuse.lxcfs", "fuse.portal", "fuse.fuse-overlayfs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table."""
+
+    point: str  # absolute path
+    filesystem: str  # ext4, nfs4, fuse.sshfs, ...
+    source: str  # /dev/vda, server:/export, ...
+
+
+def filesystem_of(path: str | os.PathLike[str], table: Path = MOUNT_TABLE) -> str:
+    """Return the file system's name ("ext4", "nfs4", "fuse.sshfs"), "" where nothing can be known.
+
+    The path need not exist: its nearest existing parent decides.
+    """
+    found = mount_of(path, table)
+    return found.filesystem if found else ""
+
+
+def is_network_filesystem(name: str) -> bool:
+    """Tell whether a file system of that name is shared with other machines (or may be: FUSE)."""
+    name = name.lower()
+    if name in _LOCAL_FUSE:
+        return False
+    return name in _NETWORK or name == "fuse" or name.startswith("fuse.")
+
+
+def mount_of(path: str | os.PathLike[str], table: Path = MOUNT_TABLE) -> Mount | None:
+    """Return the mount that holds `path`, None where the platform has no mount table."""
+    real = os.path.realpath(path)
+    best: Mount | None = None
+    for mount in mounts(table):
+        # Later lines win among equals: a mount over a mount hides it.
+        if _is_below(real, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def mounts(table: Path = MOUNT_TABLE) -> list[Mount]:
+    """Return all mounts, empty where the platform has no such table (man 5 proc, mountinfo)."""
+    try:
+        text = table.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        before, separator, after = line.partition(" - ")
+        left, right = before.split(" "), after.split(" ")
+        if separator and len(left) >= 5 and len(right) >= 2:
+            found.append(Mount(_plain(left[4]), right[0], _plain(right[1])))
+    return found
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path == point or path.startswith(point.rstrip("/") + "/")
+
+
+def _plain(field: str) -> str:
+    r"""Undo the kernel's escapes: a blank in a name is written \040."""
+    escaped = os.fsencode(field)
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped))

@@ -1,0 +1,276 @@
+"""How a database is opened: one writer, any number of readers, and clear words when it cannot be.
+
+All that holds for SQLite alone (pragmas, file modes, how a transaction begins) stands here.
+
+Durability: write-ahead log with synchronous=FULL. With NORMAL a power cut could take back the last
+commits; but a committed row may have been read, reported, or its file moved away, so each commit
+is flushed. That is one flush per turn of the daemon, not per image.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from config.errors import UsageError
+from config.filesystem import filesystem_of, is_network_filesystem
+from config.text import printable
+from storage.errors import (
+    DatabaseCorruptError,
+    DatabaseMissingError,
+    DatabaseOnNetworkError,
+    DatabaseTooNewError,
+    DatabaseTooOldError,
+    DatabaseUnwritableError,
+    database_errors,
+)
+from storage.schema import REVISION
+
+# Short: the daemon has its own patience (it keeps the turn and tries again), a command may be told.
+BUSY_SECONDS = 5.0
+
+# Patient data: nobody else may read it. SQLite gives the -wal and -shm files the mode of the database.
+FILE_MODE = 0o600
+
+_WRITER_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    # No mmap: with it a disk error is a SIGBUS and not an error code.
+    "PRAGMA cache_size = -32000",
+    # After a burst the log shrinks back instead of keeping its largest size for good.
+    "PRAGMA journal_size_limit = 67108864",
+)
+_READER_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -32000")
+
+
+def open_writer(
+    target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS, checkpoints: bool = True
+) -> sa.Connection:
+    """Open the database for writing; it is made, or migrated, if need be.
+
+    `target` is a file or a URL (sqlite:///...). The connection belongs to one thread; close it to
+    release the file. Only one process, the daemon, should write with `checkpoints`: SQLite before
+    3.51.3 can corrupt a database when two checkpoint at once (https://www.sqlite.org/wal.html#walresetbug).
+    Raises DatabaseError (exit 3) when the place is locked, full, unwritable, damaged, from a newer
+    version, or on a network file system.
+    """
+    path = database_path(target)
+    with database_errors(str(path)):
+        _prepare_file(path)
+        engine = _engine(
+            lambda: sqlite3.connect(path, timeout=busy_seconds, isolation_level=None), begin="BEGIN IMMEDIATE"
+        )
+        connection = engine.connect()
+        try:
+            _apply(connection, _WRITER_PRAGMAS)
+            if not checkpoints:
+                _apply(connection, ("PRAGMA wal_autocheckpoint = 0",))
+            migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> sa.Connection:
+    """Open the database for reading only; works while the daemon writes, and never blocks it.
+
+    Raises DatabaseError (exit 3) when there is none yet, or it is not one this version can read.
+    """
+    path = database_path(target)
+    if not path.exists():
+        raise DatabaseMissingError(
+            f"there is no database at {printable(str(path))} yet",
+            hint="start `bt-daemon watch DIR` first, or name one with --db",
+        )
+    with database_errors(str(path)):
+        engine = _engine(lambda: connect_read_only(path, busy_seconds), begin="BEGIN")
+        connection = engine.connect()
+        try:
+            _apply(connection, _READER_PRAGMAS)
+            with reading(connection):
+                _check_revision(stored_revision(connection), path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def connect_read_only(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Return a bare connection that cannot write; SQLite alone, no SQLAlchemy needed by the caller."""
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=busy_seconds, isolation_level=None
+    )
+
+
+def database_path(target: str | os.PathLike[str]) -> Path:
+    """Return the file that a path or an sqlite:/// URL names; raise UsageError for other databases."""
+    text = os.fspath(target)
+    if "://" not in text:
+        return Path(text).expanduser()
+    url = sa.make_url(text)
+    if url.get_backend_name() != "sqlite":
+        raise UsageError(
+            f"databases of the kind {printable(url.get_backend_name())} are not supported yet",
+            hint="name a file, or a URL such as sqlite:////home/me/results.db",
+        )
+    if not url.database or url.database == ":memory:":
+        raise UsageError("the database URL names no file", hint="write sqlite:////home/me/results.db")
+    return Path(url.database)
+
+
+@contextmanager
+def writing(connection: sa.Connection) -> Iterator[None]:
+    """One transaction: all of it is committed at the end, or none of it after any exception."""
+    place = _place(connection)
+    with database_errors(place):
+        transaction = connection.begin()
+        try:
+            yield
+            transaction.commit()
+        except BaseException:
+            _roll_back(connection, transaction)
+            raise
+
+
+@contextmanager
+def reading(connection: sa.Connection) -> Iterator[None]:
+    """One consistent view of the database, released at the end; no write lock is taken.
+
+    Within another `reading` or `writing` of the same connection it joins that one.
+    """
+    if connection.in_transaction():
+        with database_errors(_place(connection)):
+            yield
+        return
+    connection.info["begin"] = "BEGIN"
+    try:
+        with database_errors(_place(connection)):
+            transaction = connection.begin()
+            try:
+                yield
+            finally:
+                _roll_back(connection, transaction)
+    finally:
+        connection.info.pop("begin", None)
+
+
+def migrate(connection: sa.Connection, path: Path) -> None:
+    """Bring the schema to this version's revision; nothing is imported when it is there already."""
+    with reading(connection):
+        stored = stored_revision(connection)
+    if stored == REVISION:
+        return
+    _refuse_newer(stored, path)
+    from storage.migrations import upgrade
+
+    with writing(connection):
+        upgrade(connection)
+
+
+def stored_revision(connection: sa.Connection) -> str | None:
+    """Return the schema revision the database is at, None if it has no schema of ours yet."""
+    names = connection.exec_driver_sql("SELECT count(*), sum(name = 'alembic_version') FROM sqlite_master")
+    tables, versioned = names.one()
+    if not versioned:
+        if tables:
+            raise DatabaseCorruptError(
+                f"{_place(connection)} is a database of another program", hint="give another --db"
+            )
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _check_revision(stored: str | None, path: Path) -> None:
+    """Let a reader in only if the tables are the ones this version knows."""
+    if stored == REVISION:
+        return
+    _refuse_newer(stored, path)
+    if stored is None:
+        raise DatabaseMissingError(
+            f"the database {printable(str(path))} is still empty", hint="start `bt-daemon watch DIR` first"
+        )
+    raise DatabaseTooOldError(
+        f"the database {printable(str(path))} has schema {printable(stored)}, this version needs {REVISION}",
+        hint="run `bt-daemon db migrate`, or restart the daemon, which does it",
+    )
+
+
+def _refuse_newer(stored: str | None, path: Path) -> None:
+    # Revisions are numbers with leading zeros, so they compare as text.
+    if stored is not None and stored > REVISION:
+        raise DatabaseTooNewError(
+            f"the database {printable(str(path))} has schema {printable(stored)}, "
+            f"newer than this version's {REVISION}",
+            hint="upgrade bt-daemon",
+        )
+
+
+def _engine(connect: Any, begin: str) -> sa.Engine:
+    """Return an engine whose one connection is opened by `connect` and closed for good on close."""
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+
+    # sqlite3's own rules would start no transaction before a SELECT or before DDL; so it is told not
+    # to (isolation_level=None), and each transaction begins here, visibly.
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(connection.info.get("begin", begin))
+
+    return engine
+
+
+def _prepare_file(path: Path) -> None:
+    kind = filesystem_of(path)
+    if is_network_filesystem(kind):
+        raise DatabaseOnNetworkError(
+            f"the database {printable(str(path))} would lie on a network file system ({printable(kind)}), "
+            "where SQLite's write-ahead log is not safe",
+            hint="give --db a file on a local disk; the images may stay where they are",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        os.close(handle)
+    except OSError as error:
+        raise DatabaseUnwritableError(
+            f"the database {printable(str(path))} cannot be opened ({error.strerror})",
+            hint="check the path and its permissions, or give another --db",
+        ) from error
+
+
+def _apply(connection: sa.Connection, pragmas: tuple[str, ...]) -> None:
+    # Outside any transaction, hence past SQLAlchemy: WAL cannot be switched on within one.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    for pragma in pragmas:
+        driver.execute(pragma).close()
+
+
+def _roll_back(connection: sa.Connection, transaction: sa.RootTransaction) -> None:
+    """Undo, whatever state a failed commit left the connection in; the first error is the one that counts."""
+    try:
+        transaction.rollback()
+    except (sa.exc.SQLAlchemyError, sqlite3.Error):
+        driver = connection.connection.driver_connection
+        if driver is not None and driver.in_transaction:
+            driver.rollback()
+
+
+def _place(connection: sa.Connection) -> str:
+    place = connection.info.get("place")
+    if place is None:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        place = next((row[2] for row in driver.execute("PRAGMA database_list")), "")
+        connection.info["place"] = place
+    return str(place)

@@ -1,0 +1,131 @@
+"""What can be wrong with a database, and whether waiting helps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from config.errors import DatabaseError
+from config.text import printable
+
+
+class StorageError(DatabaseError):
+    """The base of what follows; `transient` says that the same call may succeed later, unchanged."""
+
+    transient = False
+
+
+class DatabaseBusyError(StorageError):
+    """Another process holds the write lock."""
+
+    transient = True
+
+
+class DatabaseFullError(StorageError):
+    """The disk (or a quota, or a page limit) is full."""
+
+    transient = True
+
+
+class DatabaseUnavailableError(StorageError):
+    """Reading, writing or flushing failed below SQLite; what was not acknowledged may yet have persisted."""
+
+    transient = True
+
+
+class DatabaseUnwritableError(StorageError):
+    """The file or its folder does not let us in."""
+
+
+class DatabaseCorruptError(StorageError):
+    """The file is not a database, or not a sound one."""
+
+
+class DatabaseMissingError(StorageError):
+    """There is no database at that place yet."""
+
+
+class DatabaseTooNewError(StorageError):
+    """A newer version of this program has made or upgraded the database."""
+
+
+class DatabaseTooOldError(StorageError):
+    """The database waits for its migration, and the caller may only read."""
+
+
+class DatabaseOnNetworkError(StorageError):
+    """The place is on a network file system, where write-ahead logging is not safe."""
+
+
+# By SQLite's primary result code, https://www.sqlite.org/rescode.html
+_KINDS: dict[int, tuple[type[StorageError], str, str]] = {
+    sqlite3.SQLITE_BUSY: (
+        DatabaseBusyError,
+        "is locked by another process",
+        "try again when that has finished",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        DatabaseBusyError,
+        "is locked by another process",
+        "try again when that has finished",
+    ),
+    sqlite3.SQLITE_FULL: (DatabaseFullError, "cannot grow: the disk is full", "make room on that disk"),
+    sqlite3.SQLITE_IOERR: (
+        DatabaseUnavailableError,
+        "could not be read or written (input/output error)",
+        "check the disk and its free space",
+    ),
+    sqlite3.SQLITE_NOMEM: (DatabaseUnavailableError, "ran out of memory", "close other programs"),
+    sqlite3.SQLITE_READONLY: (
+        DatabaseUnwritableError,
+        "cannot be written",
+        "check the owner and permissions",
+    ),
+    sqlite3.SQLITE_PERM: (DatabaseUnwritableError, "cannot be opened", "check the owner and permissions"),
+    sqlite3.SQLITE_CANTOPEN: (
+        DatabaseUnwritableError,
+        "cannot be opened",
+        "check the path and its permissions",
+    ),
+    sqlite3.SQLITE_AUTH: (DatabaseUnwritableError, "cannot be opened", "check the owner and permissions"),
+    sqlite3.SQLITE_CORRUPT: (
+        DatabaseCorruptError,
+        "is damaged",
+        "restore a backup, or move the file away to begin anew",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        DatabaseCorruptError,
+        "is not a database",
+        "give another --db, or move the file away",
+    ),
+}
+
+
+@contextmanager
+def database_errors(place: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and sqlite3 raise into a StorageError that names `place`.
+
+    Faults of ours (wrong SQL, a broken constraint) pass unchanged: they are bugs, not trouble.
+    """
+    try:
+        yield
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        trouble = _trouble(error, place)
+        if trouble is None:
+            raise
+        raise trouble from error
+
+
+def _trouble(error: exc.DBAPIError | sqlite3.Error, place: str) -> StorageError | None:
+    original = error.orig if isinstance(error, exc.DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is None:
+        return None
+    kind = _KINDS.get(code & 0xFF)
+    if kind is None:
+        return None
+    made, fact, hint = kind
+    return made(f"the database {printable(place)} {fact}", hint=hint)

@@ -1,0 +1,391 @@
+r"""What was seen and what became of it: the daemon's memory, in the same database as the results.
+
+    add -> PENDING -> record -> DONE | QUARANTINED | PENDING again, later | GONE | CHANGED
+                  \-> SUPERSEDED, when another version of the same path comes
+
+A result and the state that goes with it are one transaction, so inference may happen twice but a
+row never does: whatever was rolled back, or may have been, is handed in again unchanged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage import outcomes as storing
+from storage.database import reading, writing
+from storage.names import Names
+from storage.records import Entry, FileVersion, ModelRecord, Outcome
+from storage.retry import RetryPolicy
+from storage.schema import (
+    IS_CURRENT,
+    IS_MOVE_DUE,
+    IS_PENDING,
+    IS_QUARANTINED,
+    FileState,
+    MoveState,
+    due_at_us,
+    file,
+    result,
+)
+from storage.tallies import TallyChanges
+
+# So many names or ids go into one statement: far below SQLite's limit, and past the point where the
+# cost of a statement shows.
+CHUNK = 500
+# Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
+_SWEEP = 10_000
+_FORGOTTEN = (int(FileState.GONE), int(FileState.CHANGED))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much waits; `retrying` is part of `pending`."""
+
+    pending: int
+    retrying: int
+    quarantined: int
+    moves_due: int
+    oldest_pending_us: int | None  # when the longest waiting version was first seen
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDue:
+    """A file whose result is committed and that is still to be moved away."""
+
+    file_id: int
+    version: FileVersion
+    quarantined: bool
+
+
+def wall_clock_us() -> int:
+    """Return the time in microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+class Ledger:
+    """All changes to the database, by one thread of one daemon (and, briefly, by `retry`).
+
+    Every method is a transaction of its own unless it is called within `transaction()`. All raise
+    DatabaseError; where its `transient` is true, the same call may be repeated later, unchanged.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        clock: Callable[[], int] = wall_clock_us,
+        retry: RetryPolicy | None = None,
+        *,
+        move_done: bool = False,
+        move_quarantined: bool = False,
+    ) -> None:
+        """`move_done` and `move_quarantined` say which files a move is due for after their commit."""
+        self._connection = connection
+        self._clock = clock
+        self._retry = retry or RetryPolicy()
+        self._moving = frozenset(
+            ({FileState.DONE} if move_done else set())
+            | ({FileState.QUARANTINED} if move_quarantined else set())
+        )
+        self._names = Names(connection)
+        self._data_version = -1
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is called within one commit; after any exception nothing of it happened.
+
+        (Or, after an error while flushing, all of it did: a repeat does no harm.)
+        """
+        if self._connection.in_transaction():
+            yield
+            return
+        try:
+            with writing(self._connection):
+                yield
+        except BaseException:
+            self._names.forget()
+            raise
+
+    def inbox_id(self, path: bytes) -> int:
+        """Return the number of the inbox at the absolute `path`."""
+        with self.transaction():
+            return self._names.inbox_id(path)
+
+    def model_id(self, record: ModelRecord) -> int:
+        """Return the number of a model on an engine."""
+        with self.transaction():
+            return self._names.model_id(record, self._clock())
+
+    def unknown(self, versions: Sequence[FileVersion]) -> list[FileVersion]:
+        """Return those of `versions` that are not their path's current version, in the order given."""
+        with reading(self._connection):
+            current = self._current(versions)
+        return [version for version in versions if not _is_held(current.get(_path_of(version)), version)]
+
+    def add(self, versions: Sequence[FileVersion]) -> list[Entry]:
+        """Take up the versions not held yet and return them as pending entries, in the order given.
+
+        A version supersedes the one that its path had; of several for one path the last counts.
+        """
+        if not versions:
+            return []
+        with self.transaction():
+            latest = {_path_of(version): version for version in versions}
+            current = self._current(list(latest.values()))
+            new = {
+                path: version for path, version in latest.items() if not _is_held(current.get(path), version)
+            }
+            return self._insert(new, current) if new else []
+
+    def due(self, limit: int, now_us: int, exclude: Collection[int] = ()) -> list[Entry]:
+        """Return at most `limit` pending entries whose time has come, oldest first, without `exclude`."""
+        if limit <= 0:
+            return []
+        with reading(self._connection):
+            # Ids being judged are among the oldest, so they are read and passed over.
+            wanted = limit + len(exclude)
+            rows = list(self._connection.execute(_DUE, {"until_us": now_us, "wanted": wanted}))
+            if len(rows) < wanted:
+                # No entry is put off that far: it was put off before the clock was set back.
+                far = {"after_us": now_us + self._retry.longest_wait_us, "wanted": wanted - len(rows)}
+                rows += self._connection.execute(_DUE_FAR, far)
+            return [self._entry(row) for row in rows if row.id not in exclude][:limit]
+
+    def next_due_us(self, now_us: int | None = None) -> int | None:
+        """Return when the next entry that is put off comes due, None if none is.
+
+        Entries that are due by now do not count: `due` returns those.
+        """
+        with reading(self._connection):
+            after_us = self._clock() if now_us is None else now_us
+            found = self._connection.execute(_NEXT_DUE, {"after_us": after_us}).scalar_one_or_none()
+        return None if found is None else int(found)
+
+    def record(self, outcomes: Sequence[Outcome], model_id: int) -> None:
+        """Store what became of entries: result, attempt and state of each.
+
+        An outcome of a version that was superseded meanwhile is dropped, one recorded before is
+        recorded again without any effect.
+        """
+        if not outcomes:
+            return
+        with self.transaction():
+            context = storing.Context(self._connection, self._names, model_id, self._clock(), self._retry)
+            storing.store(context, outcomes, self._moving)
+
+    def moves_due(self, limit: int) -> list[MoveDue]:
+        """Return finished files that are still to be moved; after a crash they are asked for again."""
+        query = sa.select(*_VERSION, file.c.state).where(IS_MOVE_DUE).order_by(file.c.id).limit(limit)
+        with reading(self._connection):
+            return [
+                MoveDue(row.id, self._version(row), row.state == FileState.QUARANTINED)
+                for row in self._connection.execute(query)
+            ]
+
+    def mark_moved(self, moved: Sequence[tuple[int, bytes | None]]) -> None:
+        """Store where files went (absolute path), or None: gone or changed meanwhile, nothing to move."""
+        rows = [
+            {"b_id": file_id, "move": None if path is None else int(MoveState.MOVED), "moved_to": path}
+            for file_id, path in moved
+        ]
+        if rows:
+            statement = file.update().where(file.c.id == sa.bindparam("b_id"))
+            with self.transaction():
+                self._connection.execute(statement, rows)
+
+    def mark_gone(self, file_ids: Sequence[int]) -> None:
+        """Say of pending versions that their files were deleted; if they come back they are pending again."""
+        with self.transaction():
+            for ids in _chunks(file_ids):
+                statement = file.update().where(file.c.id.in_(ids), IS_PENDING)
+                self._connection.execute(statement.values(state=int(FileState.GONE)))
+
+    def requeue(self, file_ids: Sequence[int] | None = None) -> int:
+        """Make quarantined versions (None: all) pending again and waiting ones due now; return how many.
+
+        Their error rows go: the attempts tell what happened, and the row to come takes their place.
+        """
+        count = 0
+        for ids in _chunks(file_ids) if file_ids is not None else self._sweep(IS_QUARANTINED | _IS_PUT_OFF):
+            with self.transaction():
+                count += self._requeue(ids)
+        return count
+
+    def reclassify(self, model_id: int) -> int:
+        """Make every judged version that is still in its inbox pending for another model; return how many."""
+        judged = sa.exists().where(result.c.file_id == file.c.id, result.c.model_id == model_id)
+        present = (file.c.state == int(FileState.DONE)) & file.c.move.is_distinct_from(int(MoveState.MOVED))
+        count = 0
+        for ids in self._sweep(present & ~judged):
+            values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": self._clock()}
+            with self.transaction():
+                for chunk in _chunks(ids):
+                    self._connection.execute(file.update().where(file.c.id.in_(chunk)).values(values))
+            count += len(ids)
+        return count
+
+    def counts(self) -> Counts:
+        """Return how much waits; the cost grows with what waits, not with what is done."""
+        with reading(self._connection):
+            return counts(self._connection)
+
+    def changed_elsewhere(self) -> bool:
+        """Tell whether another process committed (`retry`, `prune`) since the last time this was asked."""
+        with reading(self._connection):
+            version = int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        changed = self._data_version not in (-1, version)
+        self._data_version = version
+        return changed
+
+    def _current(self, versions: Sequence[FileVersion]) -> dict[tuple[int, bytes, bytes], Any]:
+        """Return the current row of each path that has one, by (inbox, folder, name)."""
+        by_folder: dict[tuple[int, bytes], list[bytes]] = {}
+        for version in versions:
+            by_folder.setdefault((version.inbox_id, version.folder), []).append(version.name)
+        found = {}
+        for (inbox_id, path), names in by_folder.items():
+            folder_id = self._names.find_folder(inbox_id, path)
+            if folder_id is None:
+                continue
+            for start in range(0, len(names), CHUNK):
+                values = {"folder_id": folder_id, "names": names[start : start + CHUNK]}
+                for row in self._connection.execute(_CURRENT, values):
+                    found[inbox_id, path, row[0]] = row
+        return found
+
+    def _insert(
+        self,
+        new: dict[tuple[int, bytes, bytes], FileVersion],
+        current: dict[tuple[int, bytes, bytes], Any],
+    ) -> list[Entry]:
+        now_us = self._clock()
+        back = [current[path].id for path, version in new.items() if _is_same(current.get(path), version)]
+        old = [current[path].id for path in new if path in current and current[path].id not in set(back)]
+        self._set_state(old, state=int(FileState.SUPERSEDED), move=None)
+        self._set_state(
+            back, state=int(FileState.PENDING), attempts=0, first_seen_us=now_us, not_before_us=None
+        )
+        # The write lock is held, so no other process can take the same numbers.
+        next_id = self._connection.execute(
+            sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
+        ).scalar_one()
+        entries, rows = [], []
+        for path, version in new.items():
+            row = current.get(path)
+            if row is not None and _is_same(row, version):
+                entries.append(Entry(row.id, version, 0, now_us))
+                continue
+            next_id += 1
+            rows.append(
+                (next_id, self._names.folder_id(path[0], path[1]), version, None if row is None else row.id)
+            )
+            entries.append(Entry(next_id, version, 0, now_us))
+        if rows:
+            self._connection.execute(file.insert(), [_file_row(*row, now_us) for row in rows])
+        return entries
+
+    def _set_state(self, ids: Sequence[int], **values: Any) -> None:
+        for chunk in _chunks(ids):
+            self._connection.execute(file.update().where(file.c.id.in_(chunk)).values(values))
+
+    def _requeue(self, ids: Sequence[int]) -> int:
+        changes = TallyChanges()
+        storing.drop_errors(self._connection, self._names, ids, changes)
+        changes.write(self._connection)
+        statement = file.update().where(file.c.id.in_(ids), IS_QUARANTINED | _IS_PUT_OFF)
+        values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": None, "move": None}
+        return self._connection.execute(statement.values(values)).rowcount
+
+    def _sweep(self, condition: sa.ColumnElement[bool]) -> Iterator[list[int]]:
+        """Yield the ids of all files that meet `condition`, in bites, so that no transaction grows large."""
+        last = 0
+        while True:
+            query = sa.select(file.c.id).where(condition, file.c.id > last).order_by(file.c.id).limit(_SWEEP)
+            with reading(self._connection):
+                ids = [int(number) for number in self._connection.execute(query).scalars()]
+            if not ids:
+                return
+            last = ids[-1]
+            yield ids
+
+    def _entry(self, row: Any) -> Entry:
+        return Entry(row.id, self._version(row), row.attempts, row.first_seen_us)
+
+    def _version(self, row: Any) -> FileVersion:
+        inbox_id, folder_path = self._names.folder(row.folder_id)
+        return FileVersion(inbox_id, folder_path, row.name, row.size, row.mtime_ns, row.inode)
+
+
+def counts(connection: sa.Connection) -> Counts:
+    """Return how much waits, read within the caller's `reading`."""
+    pending = connection.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.count().filter(file.c.attempts > 0),
+            sa.func.min(file.c.first_seen_us),
+        ).where(IS_PENDING)
+    ).one()
+    quarantined = connection.execute(sa.select(sa.func.count()).where(IS_QUARANTINED)).scalar_one()
+    moves = connection.execute(sa.select(sa.func.count()).where(IS_MOVE_DUE)).scalar_one()
+    return Counts(pending[0], pending[1], quarantined, moves, pending[2])
+
+
+_VERSION = (file.c.id, file.c.folder_id, file.c.name, file.c.size, file.c.mtime_ns, file.c.inode)
+_WAITING = (
+    sa.select(*_VERSION, file.c.attempts, file.c.first_seen_us)
+    .where(IS_PENDING)
+    # Exactly the index's order, or SQLite sorts a whole burst that was seen in one turn.
+    .order_by(due_at_us, file.c.attempts, file.c.first_seen_us, file.c.id)
+    .limit(sa.bindparam("wanted"))
+)
+_DUE = _WAITING.where(due_at_us <= sa.bindparam("until_us"))
+_DUE_FAR = _WAITING.where(due_at_us > sa.bindparam("after_us"))
+_NEXT_DUE = (
+    sa.select(due_at_us).where(IS_PENDING, due_at_us > sa.bindparam("after_us")).order_by(due_at_us).limit(1)
+)
+_IS_PUT_OFF = IS_PENDING & (file.c.attempts > 0)
+_CURRENT = sa.select(file.c.name, file.c.size, file.c.mtime_ns, file.c.inode, file.c.state, file.c.id).where(
+    file.c.folder_id == sa.bindparam("folder_id"),
+    file.c.name.in_(sa.bindparam("names", expanding=True)),
+    IS_CURRENT,
+)
+
+
+def _path_of(version: FileVersion) -> tuple[int, bytes, bytes]:
+    return version.inbox_id, version.folder, version.name
+
+
+def _is_same(row: Any, version: FileVersion) -> bool:
+    """Compare size, mtime and inode: an inode used again by other content makes another version."""
+    return row is not None and row[1:4] == (version.size, version.mtime_ns, version.inode)
+
+
+def _is_held(row: Any, version: FileVersion) -> bool:
+    return _is_same(row, version) and row[4] not in _FORGOTTEN
+
+
+def _file_row(
+    file_id: int, folder_id: int, version: FileVersion, previous_id: int | None, now_us: int
+) -> dict[str, Any]:
+    return {
+        "id": file_id,
+        "folder_id": folder_id,
+        "name": version.name,
+        "size": version.size,
+        "mtime_ns": version.mtime_ns,
+        "inode": version.inode,
+        "state": int(FileState.PENDING),
+        "attempts": 0,
+        "first_seen_us": now_us,
+        "previous_id": previous_id,
+    }
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), CHUNK):
+        yield ids[start : start + CHUNK]

@@ -1,0 +1,29 @@
+"""How a database of an older version becomes one of this version: revisions, and how they are run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the database to `revision` within the transaction that `connection` is in."""
+    from alembic import command
+
+    command.upgrade(configuration(connection), revision)
+
+
+def configuration(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration without a file, so that it works from an installed wheel."""
+    from alembic.config import Config
+
+    config = Config()
+    # A % in the path of the installation would be taken for an interpolation.
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

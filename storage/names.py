@@ -1,0 +1,115 @@
+"""Which number stands for an inbox, folder, label, reason or model: rows hold numbers, not text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.records import ModelRecord
+from storage.schema import folder, inbox, label, model, reason
+
+# Bounded, because a daemon runs for months: a full cache is emptied, the database knows it all.
+_CACHED = 20_000
+
+
+class Names:
+    """Numbers for texts, cached. After a rollback `forget` must be called: numbers given are void then."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._folders: dict[tuple[int, bytes], int] = {}
+        self._paths: dict[int, tuple[int, bytes]] = {}
+        self._texts: dict[tuple[str, str], int] = {}
+
+    def forget(self) -> None:
+        """Drop every number that is not known to be committed."""
+        self._folders.clear()
+        self._paths.clear()
+        self._texts.clear()
+
+    def inbox_id(self, path: bytes) -> int:
+        """Return the number of the inbox at the absolute `path`, made if need be."""
+        return self._number(inbox, {"path": path})
+
+    def folder_id(self, inbox_id: int, path: bytes) -> int:
+        """Return the number of a folder of an inbox, made if need be."""
+        found = self.find_folder(inbox_id, path)
+        if found is None:
+            found = self._number(folder, {"inbox_id": inbox_id, "path": path})
+            self._keep(found, inbox_id, path)
+        return found
+
+    def find_folder(self, inbox_id: int, path: bytes) -> int | None:
+        """Return the number of a folder of an inbox, None if nothing was ever seen in it."""
+        found = self._folders.get((inbox_id, path))
+        if found is None:
+            query = sa.select(folder.c.id).where(folder.c.inbox_id == inbox_id, folder.c.path == path)
+            found = self._connection.execute(query).scalar_one_or_none()
+            if found is not None:
+                self._keep(found, inbox_id, path)
+        return found
+
+    def folder(self, folder_id: int) -> tuple[int, bytes]:
+        """Return (inbox_id, path relative to the inbox) of a folder that is in the database."""
+        found = self._paths.get(folder_id)
+        if found is None:
+            query = sa.select(folder.c.inbox_id, folder.c.path).where(folder.c.id == folder_id)
+            row = self._connection.execute(query).one()
+            found = (int(row.inbox_id), bytes(row.path))
+            self._keep(folder_id, *found)
+        return found
+
+    def label_id(self, name: str) -> int:
+        """Return the number of a class name, made if need be."""
+        return self._text(label, "name", name)
+
+    def reason_id(self, text: str) -> int:
+        """Return the number of a reason, made if need be."""
+        return self._text(reason, "text", text)
+
+    def model_id(self, record: ModelRecord, now_us: int) -> int:
+        """Return the number of a model on an engine, made if need be."""
+        return self._number(
+            model,
+            {
+                "weights_sha256": record.weights_sha256,
+                "engine": record.engine,
+                "precision": record.precision,
+                "device": record.device,
+            },
+            {
+                "name": record.name,
+                "version": record.version,
+                "classes": json.dumps(record.classes),
+                "why": record.why,
+                "first_used_us": now_us,
+            },
+        )
+
+    def _text(self, table: sa.Table, column: str, text: str) -> int:
+        key = (table.name, text)
+        found = self._texts.get(key)
+        if found is None:
+            found = self._number(table, {column: text})
+            if len(self._texts) >= _CACHED:
+                self._texts.clear()
+            self._texts[key] = found
+        return found
+
+    def _number(self, table: sa.Table, key: dict[str, Any], rest: dict[str, Any] | None = None) -> int:
+        query = sa.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
+        found = self._connection.execute(query).scalar_one_or_none()
+        if found is None:
+            made = self._connection.execute(table.insert().values(**key, **(rest or {})))
+            assert made.inserted_primary_key is not None
+            found = made.inserted_primary_key[0]
+        return int(found)
+
+    def _keep(self, number: int, inbox_id: int, path: bytes) -> None:
+        if len(self._paths) >= _CACHED:
+            self._folders.clear()
+            self._paths.clear()
+        self._folders[inbox_id, path] = number
+        self._paths[number] = (inbox_id, path)

@@ -1,0 +1,226 @@
+"""Which tables there are, and what a column means.
+
+    inbox 1-n folder 1-n file 1-n result n-1 model, label, reason
+                              1-n attempt (failures only)
+    tally: how many results there are per minute and per day, kept in the results' transaction
+    heartbeat: what the running daemon says about itself
+
+Sizes matter: ten million rows are meant. Text that repeats (folders, labels, reasons) is stored
+once, states are small integers, and columns that are mostly empty cost one byte. All times are
+microseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import sqlalchemy as sa
+
+from storage.records import Status
+
+# The newest revision in storage/migrations; a database of a newer one is refused.
+REVISION = "0001"
+
+# Written out here so that a stored number never depends on the order of an enumeration.
+STATUS_CODES: dict[Status, int] = {Status.OK: 0, Status.UNCERTAIN: 1, Status.REJECTED: 2, Status.ERROR: 3}
+STATUS_OF_CODE: dict[int, Status] = {code: status for status, code in STATUS_CODES.items()}
+ERROR_CODE = STATUS_CODES[Status.ERROR]
+
+# The lengths of time for which results are counted ahead: whole days answer most of a question,
+# minutes its edges, so that no question adds up more than a few thousand tallies.
+TALLY_SECONDS = (86_400, 60)
+
+# So many leading bytes of a sha256 are indexed: enough to make a chance hit rare, a quarter of the size.
+SHA_PREFIX_BYTES = 8
+
+
+class FileState(IntEnum):
+    """What the ledger knows about a file version; the numbers are stored."""
+
+    PENDING = 0  # waits for its first judgement or, with attempts > 0, for the next try
+    DONE = 1  # judged, the result is stored
+    QUARANTINED = 2  # given up, the error is stored; `retry` makes it pending
+    SUPERSEDED = 3  # another version of the same path came
+    GONE = 4  # deleted before it was judged; pending again if it comes back
+    CHANGED = 5  # changed while it was read; pending again if that very version comes back
+
+
+class MoveState(IntEnum):
+    """Where the file of a finished version is; NULL means: it stays where it is."""
+
+    DUE = 1  # the result is committed, the move is not done yet
+    MOVED = 2
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite's rowid alias must be spelt INTEGER; elsewhere ten million rows a month want 64 bits.
+_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_Microseconds = sa.BigInteger
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("path", sa.LargeBinary, nullable=False, unique=True),  # absolute, as bytes
+)
+
+folder = sa.Table(
+    "folder",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("inbox_id", sa.ForeignKey("inbox.id"), nullable=False),
+    sa.Column("path", sa.LargeBinary, nullable=False),  # relative to the inbox, b"" for itself
+    sa.UniqueConstraint("inbox_id", "path"),
+)
+
+file = sa.Table(
+    "file",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("folder_id", sa.ForeignKey("folder.id"), nullable=False),
+    sa.Column("name", sa.LargeBinary, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),  # bytes
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("inode", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),  # FileState
+    sa.Column("attempts", sa.SmallInteger, nullable=False),  # failures since it last became pending
+    sa.Column("first_seen_us", _Microseconds, nullable=False),
+    sa.Column("not_before_us", _Microseconds),  # when it is tried again; NULL: at once
+    sa.Column("previous_id", sa.BigInteger),  # the version it superseded; may be pruned, so no foreign key
+    sa.Column("move", sa.SmallInteger),  # MoveState
+    sa.Column("moved_to", sa.LargeBinary),  # absolute path, when it was moved
+)
+
+# Literals, not bound values: SQLite takes a partial index only for a term it can read while planning.
+IS_CURRENT = file.c.state != sa.literal_column(str(int(FileState.SUPERSEDED)))
+IS_PENDING = file.c.state == sa.literal_column(str(int(FileState.PENDING)))
+IS_QUARANTINED = file.c.state == sa.literal_column(str(int(FileState.QUARANTINED)))
+IS_MOVE_DUE = file.c.move == sa.literal_column(str(int(MoveState.DUE)))
+due_at_us = sa.func.coalesce(file.c.not_before_us, file.c.first_seen_us)
+
+# One current version per path, and the way from a path to it.
+sa.Index(
+    "uq_file_current_path",
+    file.c.folder_id,
+    file.c.name,
+    unique=True,
+    sqlite_where=IS_CURRENT,
+    postgresql_where=IS_CURRENT,
+)
+# The queue, oldest first; it also answers how many wait, how many of them again, and since when.
+sa.Index(
+    "ix_file_due",
+    due_at_us,
+    file.c.attempts,
+    file.c.first_seen_us,
+    sqlite_where=IS_PENDING,
+    postgresql_where=IS_PENDING,
+)
+sa.Index("ix_file_quarantined", file.c.state, sqlite_where=IS_QUARANTINED, postgresql_where=IS_QUARANTINED)
+sa.Index("ix_file_move_due", file.c.move, sqlite_where=IS_MOVE_DUE, postgresql_where=IS_MOVE_DUE)
+
+model = sa.Table(
+    "model",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("weights_sha256", sa.String(64), nullable=False),  # hex
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("engine", sa.Text, nullable=False),
+    sa.Column("precision", sa.Text, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("classes", sa.Text, nullable=False),  # JSON array, in the order of the logits
+    sa.Column("why", sa.Text, nullable=False),  # how engine and precision came to be picked
+    sa.Column("first_used_us", _Microseconds, nullable=False),
+    sa.UniqueConstraint("weights_sha256", "engine", "precision", "device"),
+)
+
+label = sa.Table(
+    "label",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+reason = sa.Table(
+    "reason",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False, unique=True),
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),  # grows in the order of the commits: `--follow` reads by it
+    sa.Column("file_id", sa.ForeignKey("file.id"), nullable=False),
+    sa.Column("model_id", sa.ForeignKey("model.id"), nullable=False),
+    sa.Column("label_id", sa.ForeignKey("label.id")),  # NULL: rejected or error
+    sa.Column("status", sa.SmallInteger, nullable=False),  # STATUS_CODES
+    sa.Column("confidence", sa.Double),  # 0..1
+    sa.Column("completed_us", _Microseconds, nullable=False),
+    sa.Column("duration_us", sa.Integer, nullable=False),  # read + decode + inference share
+    # Here and not in `file`: a row that is written whole never grows, so its page never splits.
+    sa.Column("sha256", sa.LargeBinary),  # of the bytes judged; NULL: they could not be read
+    sa.Column("reason_id", sa.ForeignKey("reason.id")),
+    sa.Column("slice_index", sa.Integer),
+    sa.Column("slice_count", sa.Integer),
+    sa.Column("tags", sa.Text),  # JSON object, only what a setting asks for
+    # The promise of one row per (file version, model).
+    sa.UniqueConstraint("file_id", "model_id"),
+)
+# Status and label ride along so that a rare class is found without visiting every row of the range.
+sa.Index("ix_result_completed", result.c.completed_us, result.c.status, result.c.label_id)
+SHA_PREFIX = sa.func.substr(result.c.sha256, sa.literal_column("1"), sa.literal_column(str(SHA_PREFIX_BYTES)))
+sa.Index(
+    "ix_result_sha256_prefix",
+    SHA_PREFIX,
+    sqlite_where=result.c.sha256.is_not(None),
+    postgresql_where=result.c.sha256.is_not(None),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("file_id", sa.ForeignKey("file.id"), nullable=False, index=True),
+    sa.Column("model_id", sa.ForeignKey("model.id"), nullable=False),
+    sa.Column("at_us", _Microseconds, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),  # FailureKind
+    sa.Column("reason_id", sa.ForeignKey("reason.id"), nullable=False),
+)
+
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("seconds", sa.Integer, primary_key=True),  # one of TALLY_SECONDS
+    sa.Column("start_us", _Microseconds, primary_key=True),  # a multiple of `seconds` since the epoch
+    sa.Column("inbox_id", sa.BigInteger, primary_key=True),
+    sa.Column("model_id", sa.BigInteger, primary_key=True),
+    sa.Column("label_id", sa.BigInteger, primary_key=True),  # 0: none
+    sa.Column("status", sa.SmallInteger, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+heartbeat = sa.Table(
+    "heartbeat",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started_us", _Microseconds, nullable=False),
+    sa.Column("updated_us", _Microseconds, nullable=False),
+    sa.Column("stopped_us", _Microseconds),  # NULL: runs, or died without a word
+    sa.Column("snapshot", sa.Text, nullable=False),  # JSON object, see storage.heartbeat
+    sa.UniqueConstraint("host", "pid", "started_us"),
+)

@@ -1,0 +1,61 @@
+"""How results are counted ahead: per minute and per day, in the transaction that changes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.schema import TALLY_SECONDS, tally
+
+_SECOND_US = 1_000_000
+_FINEST = min(TALLY_SECONDS)
+
+
+# (inbox_id, model_id, label_id or 0, status code)
+Kind = tuple[int, int, int, int]
+
+
+class TallyChanges:
+    """The sum of what one transaction adds and takes away, written once."""
+
+    def __init__(self) -> None:
+        self._deltas: Counter[tuple[int, int, int, int, int]] = Counter()
+
+    def add(self, by: int, completed_us: int, kind: Kind) -> None:
+        """Count a result (by=1) or uncount one (by=-1)."""
+        self._deltas[bucket(completed_us, _FINEST), *kind] += by
+
+    def write(self, connection: sa.Connection) -> None:
+        """Add the changes to the tallies."""
+        for seconds in TALLY_SECONDS:
+            merged: Counter[tuple[int, int, int, int, int]] = Counter()
+            for (start_us, *rest), delta in self._deltas.items():
+                merged[bucket(start_us, seconds), *rest] += delta
+            rows = [_row(seconds, key, delta) for key, delta in merged.items() if delta]
+            if rows:
+                connection.execute(_UPSERT, rows)
+
+
+def bucket(time_us: int, seconds: int) -> int:
+    """Return the start of the span of `seconds` that holds a time, in microseconds since the epoch."""
+    return time_us - time_us % (seconds * _SECOND_US)
+
+
+def drop_empty(connection: sa.Connection) -> None:
+    """Delete the tallies that count nothing any more."""
+    connection.execute(tally.delete().where(tally.c.count == 0))
+
+
+def _row(seconds: int, key: tuple[int, int, int, int, int], delta: int) -> dict[str, int]:
+    names: Iterable[str] = ("start_us", "inbox_id", "model_id", "label_id", "status")
+    return {"seconds": seconds, **dict(zip(names, key, strict=True)), "count": delta}
+
+
+_INSERT = insert(tally)
+_UPSERT = _INSERT.on_conflict_do_update(
+    index_elements=list(tally.primary_key.columns),
+    set_={"count": tally.c.count + _INSERT.excluded.count},
+)
