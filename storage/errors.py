@@ -61,17 +61,16 @@ class DatabaseOnNetworkError(StorageError):
 
 
 # By SQLite's primary result code, https://www.sqlite.org/rescode.html
-_KINDS: dict[int, tuple[type[StorageError], str, str]] = {
-    sqlite3.SQLITE_BUSY: (
-        DatabaseBusyError,
-        "is locked by another process",
-        "try again when that has finished",
-    ),
-    sqlite3.SQLITE_LOCKED: (
-        DatabaseBusyError,
-        "is locked by another process",
-        "try again when that has finished",
-    ),
+_Kind = tuple[type[StorageError], str, str]
+_LOCKED: _Kind = (DatabaseBusyError, "is locked by another process", "try again when that has finished")
+_UNWRITABLE: _Kind = (
+    DatabaseUnwritableError,
+    "cannot be opened or written",
+    "check its path and permissions",
+)
+_KINDS: dict[int, _Kind] = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: (DatabaseFullError, "cannot grow: the disk is full", "make room on that disk"),
     sqlite3.SQLITE_IOERR: (
         DatabaseUnavailableError,
@@ -79,18 +78,10 @@ _KINDS: dict[int, tuple[type[StorageError], str, str]] = {
         "check the disk and its free space",
     ),
     sqlite3.SQLITE_NOMEM: (DatabaseUnavailableError, "ran out of memory", "close other programs"),
-    sqlite3.SQLITE_READONLY: (
-        DatabaseUnwritableError,
-        "cannot be written",
-        "check the owner and permissions",
-    ),
-    sqlite3.SQLITE_PERM: (DatabaseUnwritableError, "cannot be opened", "check the owner and permissions"),
-    sqlite3.SQLITE_CANTOPEN: (
-        DatabaseUnwritableError,
-        "cannot be opened",
-        "check the path and its permissions",
-    ),
-    sqlite3.SQLITE_AUTH: (DatabaseUnwritableError, "cannot be opened", "check the owner and permissions"),
+    sqlite3.SQLITE_READONLY: _UNWRITABLE,
+    sqlite3.SQLITE_PERM: _UNWRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _UNWRITABLE,
+    sqlite3.SQLITE_AUTH: _UNWRITABLE,
     sqlite3.SQLITE_CORRUPT: (
         DatabaseCorruptError,
         "is damaged",

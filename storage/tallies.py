@@ -32,8 +32,8 @@ class TallyChanges:
         """Add the changes to the tallies."""
         for seconds in TALLY_SECONDS:
             merged: Counter[tuple[int, int, int, int, int]] = Counter()
-            for (start_us, *rest), delta in self._deltas.items():
-                merged[bucket(start_us, seconds), *rest] += delta
+            for (start_us, inbox_id, model_id, label_id, status), delta in self._deltas.items():
+                merged[bucket(start_us, seconds), inbox_id, model_id, label_id, status] += delta
             rows = [_row(seconds, key, delta) for key, delta in merged.items() if delta]
             if rows:
                 connection.execute(_UPSERT, rows)
