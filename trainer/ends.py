@@ -5,22 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+_HOLE = bytes(16)
+
 
 def is_cut_off(format_name: str, data: bytes, error: Exception) -> bool:
     """Return whether the bytes of a raster file that gave `error` are only its beginning."""
     words = str(error).lower()
     if "truncated" in words or "not enough" in words or isinstance(error, EOFError):
         return True
+    if data.endswith(_HOLE):  # space reserved for what is still to be written
+        return True
     return not _HAS_END[format_name](data)
 
 
-def has_hole_at_end(data: bytes) -> bool:
-    """Return whether a JPEG ends in zeros where its end marker should be.
+def has_hole_at_end(format_name: str, data: bytes) -> bool:
+    """Return whether a JPEG or WebP file ends in zeros where its compressed pixels should be.
 
     A file whose space is reserved before it is copied (browsers, `fallocate`) looks like that, and
-    libjpeg takes zeros for a grey picture without a word.
+    these two decoders take zeros for a picture without a word; the others notice.
     """
-    return data.endswith(b"\0" * 16) and not data.rstrip(b"\0").endswith(b"\xff\xd9")
+    if not data.endswith(_HOLE):
+        return False
+    if format_name == "JPEG":
+        return not data.rstrip(b"\0").endswith(b"\xff\xd9")
+    return format_name == "WEBP" and _last_webp_chunk(data) in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF", bytes(4))
+
+
+def _last_webp_chunk(data: bytes) -> bytes:
+    """Return the name of the chunk that a WebP file's bytes end in (RFC 9649, 2.3)."""
+    at = 12
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        following = at + 8 + length + length % 2
+        if length == 0 or following >= len(data):
+            break
+        at = following
+    return data[at : at + 4]
 
 
 def _tiff_directory(data: bytes) -> int:

@@ -73,8 +73,8 @@ def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int
 
     Raises PictureError for what is over a limit, and whatever Pillow raises for what is broken.
     """
-    if format_name == "JPEG" and has_hole_at_end(data):
-        raise PictureError(ReadFailure.INCOMPLETE, "a JPEG file whose end is not written yet")
+    if has_hole_at_end(format_name, data):
+        raise PictureError(ReadFailure.INCOMPLETE, f"a {format_name} file whose end is not written yet")
     if format_name == "WEBP":  # its decoder takes memory for the whole picture when it opens the file
         limits.check_size(*_webp_size(data))
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int
         image = _PLUGINS[format_name](io.BytesIO(data))
         limits.check_size(*image.size)
         if format_name == "TIFF":
-            return decode_tiff(image, limits, image_size)
+            return decode_tiff(image, len(data), limits, image_size)
         return _single(format_name, image, image_size)
 
 

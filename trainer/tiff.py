@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from trainer.decoded import Limits, Picture, PictureError, Slice
+from trainer.decoded import Limits, Picture, PictureError, ReadFailure, Slice
 from trainer.grey import grey
 from trainer.preprocess import reduction
 from trainer.volume import evenly_spaced, sample, with_head
@@ -15,42 +15,55 @@ from trainer.volume import evenly_spaced, sample, with_head
 # Pages beyond these are not looked for: finding the last of a million would take minutes.
 _MOST_PAGES = 4096
 
+_OFFSETS, _COUNTS = (273, 324), (279, 325)  # where strips or tiles begin, how many bytes they have
 
-def decode_tiff(image: ImageFile.ImageFile, limits: Limits, image_size: int) -> Picture:
-    """Return the picture of an opened TIFF; raise PictureError or whatever Pillow raises."""
-    count = _page_count(image)
+
+def decode_tiff(image: Any, size: int, limits: Limits, image_size: int) -> Picture:
+    """Return the picture of an opened TIFF file of `size` bytes; raise PictureError or what Pillow raises."""
+    count = _page_count(image, size)
     if count > 1:
         wanted = evenly_spaced(range(count), limits, image.width * image.height)
         try:
             return _volume(image, wanted, count, image_size)
-        except PictureError:
-            raise
         except Exception:  # noqa: BLE001 - a broken later page; the first still is what viewers show
-            count = 1
-    image.seek(0)
-    limits.check_size(*image.size)
+            image.seek(0)
     page = _page(image, image_size)
-    return Picture("TIFF", *image.size, (Slice(0, page),), count)
+    return Picture("TIFF", image.width, image.height, (Slice(0, page),))
 
 
-def _page_count(image: ImageFile.ImageFile) -> int:
-    """Return how many pages share the first one's size, 1 if any page has another (thumbnails, pyramids)."""
+def _page_count(image: Any, size: int) -> int:
+    """Return how many pages share the first one's size, 1 if any page has another (thumbnails, pyramids).
+
+    A chain of pages that leads beyond the file is one that is still being copied, unless it leads
+    so far that it can only be garbage.
+    """
     first = image.size
     count = 1
-    while count < _MOST_PAGES:
+    while count < _MOST_PAGES and image.tag_v2.next:
+        following = image.tag_v2.next
+        if size < following + 2 and following < 2 * size:
+            raise PictureError(ReadFailure.INCOMPLETE, "a truncated TIFF file")
         try:
             image.seek(count)
-        except EOFError:
-            break
-        except Exception:  # noqa: BLE001 - a broken chain of pages
-            count = 1
+        except Exception:  # noqa: BLE001 - the end of the chain (EOFError), or a broken one
             break
         if image.size != first:
             count = 1
             break
+        if size < _end(image) < 2 * size:
+            raise PictureError(ReadFailure.INCOMPLETE, "a truncated TIFF file")
         count += 1
     image.seek(0)
     return count
+
+
+def _end(image: Any) -> int:
+    """Return where the pixels of the current page end in the file, 0 if that is not said."""
+    for offsets, counts in zip(_OFFSETS, _COUNTS, strict=True):
+        begins, lengths = image.tag_v2.get(offsets), image.tag_v2.get(counts)
+        if isinstance(begins, tuple) and isinstance(lengths, tuple):
+            return max((begin + length for begin, length in zip(begins, lengths, strict=False)), default=0)
+    return 0
 
 
 def _volume(image: ImageFile.ImageFile, wanted: list[int], count: int, image_size: int) -> Picture:
@@ -59,9 +72,10 @@ def _volume(image: ImageFile.ImageFile, wanted: list[int], count: int, image_siz
     for number in wanted:
         image.seek(number)
         image.load()
-        samples.append(sample(np.asarray(image if image.mode in ("I", "F") else grey(image))))
+        samples.append(sample(np.asarray(image if image.mode[0] in "IF" else grey(image))))
         pages.append(Slice(number, _page(image, image_size)))
-    return Picture("TIFF", *image.size, tuple(pages[place] for place in with_head(samples)), count)
+    shown = tuple(pages[place] for place in with_head(samples))
+    return Picture("TIFF", image.width, image.height, shown, count)
 
 
 def _page(image: ImageFile.ImageFile, image_size: int) -> Image.Image:
