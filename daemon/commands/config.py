@@ -1,0 +1,107 @@
+"""`bt-daemon config`: which value each setting has, and where it came from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import Field
+from typing import Any
+
+import click
+
+from config import parse
+from config.options import Invocation, pass_invocation, program_options
+from config.paths import user_config_file
+from config.settings import Resolved, declarations
+from config.text import printable
+from daemon.output.cells import size_text
+
+
+@click.group()
+def command() -> None:
+    r"""Show the settings: command line, else BT_* variable, else bt.toml, else default.
+
+    \b
+    Examples:
+      bt-daemon config show
+      bt-daemon config path
+    """
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@program_options
+@pass_invocation
+def show(invocation: Invocation, as_json: bool) -> None:
+    r"""Show every setting, its value, and where the value came from.
+
+    \b
+    Example:
+      bt-daemon config show --json
+    """
+    resolved = invocation.resolve()
+    if as_json:
+        from daemon.output.json_text import json_text
+
+        click.echo(json_text(_as_dict(resolved), indent=2))
+        return
+    click.echo(_as_text(resolved, invocation))
+
+
+@command.command()
+@program_options
+@pass_invocation
+def path(invocation: Invocation) -> None:
+    r"""Print the configuration file in use, or where one would be looked for.
+
+    \b
+    Example:
+      bt-daemon config path
+    """
+    found = invocation.resolve().config_file
+    click.echo(printable(str(found.absolute() if found else user_config_file())))
+    if found is None:
+        click.echo("(there is none yet; ./bt.toml is read too)", err=True)
+
+
+def _as_dict(resolved: Resolved) -> dict[str, Any]:
+    return {
+        key: {
+            "value": _without_password(getattr(resolved.settings, declared.name)),
+            "source": resolved.sources[key],
+            "help": declared.metadata["help"],
+        }
+        for key, declared in declarations().items()
+    }
+
+
+def _as_text(resolved: Resolved, invocation: Invocation) -> str:
+    from daemon.output.facts import style_of
+
+    style = style_of(invocation)
+    table = [
+        (key, _shown(declared, getattr(resolved.settings, declared.name)), printable(resolved.sources[key]))
+        for key, declared in declarations().items()
+    ]
+    key_width, value_width = (max(len(line[column]) for line in table) + 2 for column in (0, 1))
+    lines = [style("setting".ljust(key_width) + "value".ljust(value_width) + "from", bold=True)]
+    for key, value, source in table:
+        told = style(source, dim=True) if source == "default" else source
+        lines.append(f"{key.ljust(key_width)}{value.ljust(value_width)}{told}")
+    return "\n".join(lines)
+
+
+def _shown(declared: Field[Any], value: Any) -> str:
+    """Return a value as it would be written in bt.toml."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return printable(", ".join(value)) or "-"
+    if declared.metadata["parse"] is parse.duration:
+        return f"{value:g}s"
+    if declared.metadata["parse"] is parse.byte_size:
+        return size_text(value)
+    return printable(str(_without_password(value))) or "-"
+
+
+def _without_password(value: Any) -> Any:
+    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1:***@", value) if isinstance(value, str) else value
