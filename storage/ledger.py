@@ -10,7 +10,7 @@ row never does: whatever was rolled back, or may have been, is handed in again u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from storage import outcomes as storing
 from storage.database import reading, writing
 from storage.names import Names
+from storage.prepared import Prepared, PreparedIn
 from storage.records import Entry, FileVersion, ModelRecord, Outcome
 from storage.retry import RetryPolicy
 from storage.schema import (
@@ -37,7 +38,7 @@ from storage.tallies import TallyChanges
 
 # So many names or ids go into one statement: far below SQLite's limit, and past the point where the
 # cost of a statement shows.
-CHUNK = 500
+_CHUNK = 500
 # Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
 _SWEEP = 10_000
 _FORGOTTEN = (int(FileState.GONE), int(FileState.CHANGED))
@@ -122,25 +123,40 @@ class Ledger:
             return self._names.model_id(record, self._clock())
 
     def unknown(self, versions: Sequence[FileVersion]) -> list[FileVersion]:
-        """Return those of `versions` that are not their path's current version, in the order given."""
+        """Return those of `versions` that are not their path's current version, folder by folder."""
+        new: list[FileVersion] = []
         with reading(self._connection):
-            current = self._current(versions)
-        return [version for version in versions if not _is_held(current.get(_path_of(version)), version)]
+            for key, group in _by_folder(versions).items():
+                held = self._current(key, group)
+                # Spelt out, not `_is_held`: a scan of 100,000 known files spends its time here.
+                for version in group:
+                    row = held.get(version.name)
+                    if (
+                        row is None
+                        or row[2] != version.mtime_ns
+                        or row[1] != version.size
+                        or row[3] != version.inode
+                        or row[4] in _FORGOTTEN
+                    ):
+                        new.append(version)
+        return new
 
     def add(self, versions: Sequence[FileVersion]) -> list[Entry]:
-        """Take up the versions not held yet and return them as pending entries, in the order given.
+        """Take up the versions not held yet and return them as pending entries, folder by folder.
 
         A version supersedes the one that its path had; of several for one path the last counts.
         """
         if not versions:
             return []
         with self.transaction():
-            latest = {_path_of(version): version for version in versions}
-            current = self._current(list(latest.values()))
-            new = {
-                path: version for path, version in latest.items() if not _is_held(current.get(path), version)
-            }
-            return self._insert(new, current) if new else []
+            latest = {(version.inbox_id, version.folder, version.name): version for version in versions}
+            entries: list[Entry] = []
+            for key, group in _by_folder(latest.values()).items():
+                held = self._current(key, group)
+                new = [version for version in group if not _is_held(held.get(version.name), version)]
+                if new:
+                    entries += self._insert(self._names.folder_id(*key), new, held)
+            return entries
 
     def due(self, limit: int, now_us: int, exclude: Collection[int] = ()) -> list[Entry]:
         """Return at most `limit` pending entries whose time has come, oldest first, without `exclude`."""
@@ -149,11 +165,11 @@ class Ledger:
         with reading(self._connection):
             # Ids being judged are among the oldest, so they are read and passed over.
             wanted = limit + len(exclude)
-            rows = list(self._connection.execute(_DUE, {"until_us": now_us, "wanted": wanted}))
+            rows = list(self._connection.execute(_DUE, {"until_us": now_us, "wanted": wanted}).all())
             if len(rows) < wanted:
                 # No entry is put off that far: it was put off before the clock was set back.
                 far = {"after_us": now_us + self._retry.longest_wait_us, "wanted": wanted - len(rows)}
-                rows += self._connection.execute(_DUE_FAR, far)
+                rows += self._connection.execute(_DUE_FAR, far).all()
             return [self._entry(row) for row in rows if row.id not in exclude][:limit]
 
     def next_due_us(self, now_us: int | None = None) -> int | None:
@@ -242,51 +258,34 @@ class Ledger:
         self._data_version = version
         return changed
 
-    def _current(self, versions: Sequence[FileVersion]) -> dict[tuple[int, bytes, bytes], Any]:
-        """Return the current row of each path that has one, by (inbox, folder, name)."""
-        by_folder: dict[tuple[int, bytes], list[bytes]] = {}
-        for version in versions:
-            by_folder.setdefault((version.inbox_id, version.folder), []).append(version.name)
-        found = {}
-        for (inbox_id, path), names in by_folder.items():
-            folder_id = self._names.find_folder(inbox_id, path)
-            if folder_id is None:
-                continue
-            for start in range(0, len(names), CHUNK):
-                values = {"folder_id": folder_id, "names": names[start : start + CHUNK]}
-                for row in self._connection.execute(_CURRENT, values):
-                    found[inbox_id, path, row[0]] = row
-        return found
+    def _current(self, key: tuple[int, bytes], versions: Sequence[FileVersion]) -> dict[bytes, _Current]:
+        """Return the current rows of those of a folder's `versions` whose path has one, by name."""
+        folder_id = self._names.find_folder(*key)
+        if folder_id is None:
+            return {}
+        names = [version.name for version in versions]
+        return {row[0]: row for row in _CURRENT.all(self._connection, (folder_id,), names)}
 
-    def _insert(
-        self,
-        new: dict[tuple[int, bytes, bytes], FileVersion],
-        current: dict[tuple[int, bytes, bytes], Any],
-    ) -> list[Entry]:
+    def _insert(self, folder_id: int, new: Sequence[FileVersion], held: dict[bytes, _Current]) -> list[Entry]:
         now_us = self._clock()
-        back = [current[path].id for path, version in new.items() if _is_same(current.get(path), version)]
-        old = [current[path].id for path in new if path in current and current[path].id not in set(back)]
-        self._set_state(old, state=int(FileState.SUPERSEDED), move=None)
-        self._set_state(
-            back, state=int(FileState.PENDING), attempts=0, first_seen_us=now_us, not_before_us=None
-        )
         # The write lock is held, so no other process can take the same numbers.
-        next_id = self._connection.execute(
-            sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
-        ).scalar_one()
-        entries, rows = [], []
-        for path, version in new.items():
-            row = current.get(path)
+        next_id = self._connection.execute(_LAST_ID).scalar_one()
+        entries, rows, back, old = [], [], [], []
+        for version in new:
+            row = held.get(version.name)
             if row is not None and _is_same(row, version):
-                entries.append(Entry(row.id, version, 0, now_us))
+                back.append(row[5])
+                entries.append(Entry(row[5], version, 0, now_us))
                 continue
+            if row is not None:
+                old.append(row[5])
             next_id += 1
-            rows.append(
-                (next_id, self._names.folder_id(path[0], path[1]), version, None if row is None else row.id)
-            )
+            rows.append(_file_row(next_id, folder_id, version, now_us, None if row is None else row[5]))
             entries.append(Entry(next_id, version, 0, now_us))
-        if rows:
-            self._connection.execute(file.insert(), [_file_row(*row, now_us) for row in rows])
+        self._set_state(old, state=int(FileState.SUPERSEDED), move=None)
+        pending = {"state": int(FileState.PENDING), "attempts": 0}
+        self._set_state(back, **pending, first_seen_us=now_us, not_before_us=None)
+        _INSERT.many(self._connection, rows)
         return entries
 
     def _set_state(self, ids: Sequence[int], **values: Any) -> None:
@@ -349,43 +348,55 @@ _NEXT_DUE = (
     sa.select(due_at_us).where(IS_PENDING, due_at_us > sa.bindparam("after_us")).order_by(due_at_us).limit(1)
 )
 _IS_PUT_OFF = IS_PENDING & (file.c.attempts > 0)
-_CURRENT = sa.select(file.c.name, file.c.size, file.c.mtime_ns, file.c.inode, file.c.state, file.c.id).where(
-    file.c.folder_id == sa.bindparam("folder_id"),
-    file.c.name.in_(sa.bindparam("names", expanding=True)),
-    IS_CURRENT,
+_LAST_ID = sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
+_INSERT = Prepared(
+    file.insert(),
+    [
+        "id",
+        "folder_id",
+        "name",
+        "size",
+        "mtime_ns",
+        "inode",
+        "state",
+        "attempts",
+        "first_seen_us",
+        "previous_id",
+    ],
 )
+_CURRENT = PreparedIn(
+    lambda names: sa.select(
+        file.c.name, file.c.size, file.c.mtime_ns, file.c.inode, file.c.state, file.c.id
+    ).where(file.c.folder_id == sa.bindparam("in_folder"), file.c.name.in_(names), IS_CURRENT),
+    ["in_folder"],
+)
+# (name, size, mtime_ns, inode, state, id)
+_Current = tuple[bytes, int, int, int, int, int]
 
 
-def _path_of(version: FileVersion) -> tuple[int, bytes, bytes]:
-    return version.inbox_id, version.folder, version.name
+def _by_folder(versions: Iterable[FileVersion]) -> dict[tuple[int, bytes], list[FileVersion]]:
+    groups: dict[tuple[int, bytes], list[FileVersion]] = {}
+    for version in versions:
+        groups.setdefault((version.inbox_id, version.folder), []).append(version)
+    return groups
 
 
-def _is_same(row: Any, version: FileVersion) -> bool:
+def _is_same(row: _Current, version: FileVersion) -> bool:
     """Compare size, mtime and inode: an inode used again by other content makes another version."""
-    return row is not None and row[1:4] == (version.size, version.mtime_ns, version.inode)
+    return row[1:4] == (version.size, version.mtime_ns, version.inode)
 
 
-def _is_held(row: Any, version: FileVersion) -> bool:
-    return _is_same(row, version) and row[4] not in _FORGOTTEN
+def _is_held(row: _Current | None, version: FileVersion) -> bool:
+    return row is not None and _is_same(row, version) and row[4] not in _FORGOTTEN
 
 
 def _file_row(
-    file_id: int, folder_id: int, version: FileVersion, previous_id: int | None, now_us: int
-) -> dict[str, Any]:
-    return {
-        "id": file_id,
-        "folder_id": folder_id,
-        "name": version.name,
-        "size": version.size,
-        "mtime_ns": version.mtime_ns,
-        "inode": version.inode,
-        "state": int(FileState.PENDING),
-        "attempts": 0,
-        "first_seen_us": now_us,
-        "previous_id": previous_id,
-    }
+    file_id: int, folder_id: int, version: FileVersion, now_us: int, previous_id: int | None
+) -> tuple[Any, ...]:
+    seen = (version.name, version.size, version.mtime_ns, version.inode)
+    return (file_id, folder_id, *seen, int(FileState.PENDING), 0, now_us, previous_id)
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]

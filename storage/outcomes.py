@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from storage.names import Names
+from storage.prepared import Prepared, PreparedIn
 from storage.records import Failed, Judged, Outcome
 from storage.retry import RetryPolicy, Step, next_step
 from storage.schema import ERROR_CODE, STATUS_CODES, FileState, MoveState, attempt, file, result
@@ -30,13 +31,39 @@ class Context:
     retry: RetryPolicy
 
 
+class _Held(NamedTuple):
+    """What the ledger holds of a file, with the result it already has under this model."""
+
+    id: int
+    state: int
+    attempts: int
+    first_seen_us: int
+    folder_id: int
+    move: int | None
+    status: int | None
+    label_id: int | None
+    completed_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What differs between a judgement's row and an error's."""
+
+    status: int
+    label_id: int | None = None
+    confidence: float | None = None
+    reason_id: int | None = None
+    slices: tuple[int | None, int | None] = (None, None)
+    tags: str | None = None
+
+
 @dataclass(slots=True)
 class _Rows:
     """What is to be written, collected so that each table is written by one statement."""
 
-    results: list[dict[str, Any]] = field(default_factory=list)
+    results: list[tuple[Any, ...]] = field(default_factory=list)  # _RESULT_COLUMNS
     attempts: list[dict[str, Any]] = field(default_factory=list)
-    states: list[dict[str, Any]] = field(default_factory=list)
+    states: list[tuple[Any, ...]] = field(default_factory=list)  # _STATE_COLUMNS
     tallies: TallyChanges = field(default_factory=TallyChanges)
 
 
@@ -45,15 +72,14 @@ def store(context: Context, outcomes: Sequence[Outcome], moving: Collection[File
     # Of several outcomes for one file the last counts: one statement must not upsert a row twice.
     latest = {outcome.file_id: outcome for outcome in outcomes}
     rows = _Rows()
-    for held in _held(context, list(latest)):
+    for row in _HELD.all(context.connection, (context.model_id,), list(latest)):
+        held = _Held(*row)
         _one(context, held, latest[held.id], moving, rows)
     connection = context.connection
-    if rows.results:
-        connection.execute(_UPSERT, rows.results)
+    _UPSERT.many(connection, rows.results)
     if rows.attempts:
         connection.execute(attempt.insert(), rows.attempts)
-    if rows.states:
-        connection.execute(_SET_STATE, rows.states)
+    _SET_STATE.many(connection, rows.states)
     rows.tallies.write(connection)
 
 
@@ -71,27 +97,18 @@ def drop_errors(
         connection.execute(result.delete().where(condition))
 
 
-def _held(context: Context, ids: Sequence[int]) -> list[Any]:
-    """Return what the ledger holds of the files, with the result they already have under this model."""
-    rows: list[Any] = []
-    for start in range(0, len(ids), _CHUNK):
-        values = {"ids": ids[start : start + _CHUNK], "model_id": context.model_id}
-        rows += context.connection.execute(_HELD, values)
-    return rows
-
-
-def _one(context: Context, held: Any, outcome: Outcome, moving: Collection[FileState], rows: _Rows) -> None:
+def _one(context: Context, held: _Held, outcome: Outcome, moving: Collection[FileState], rows: _Rows) -> None:
     if held.state == FileState.SUPERSEDED:
         return
     if isinstance(outcome.result, Judged):
         _set_state(rows, held, Step(FileState.DONE, ""), 0, moving)
-        _add_result(context, held, outcome, rows, _judged(context, outcome.result))
+        _add_judged(context, held, outcome, outcome.result, rows)
     elif held.state == FileState.PENDING:
         _failed(context, held, outcome, moving, rows)
 
 
 def _failed(
-    context: Context, held: Any, outcome: Outcome, moving: Collection[FileState], rows: _Rows
+    context: Context, held: _Held, outcome: Outcome, moving: Collection[FileState], rows: _Rows
 ) -> None:
     failed = outcome.result
     assert isinstance(failed, Failed)
@@ -111,76 +128,60 @@ def _failed(
         }
     )
     if step.state is FileState.QUARANTINED:
-        _add_result(context, held, outcome, rows, {"status": ERROR_CODE, "reason_id": reason_id})
+        _add_result(context, held, outcome, _Result(ERROR_CODE, reason_id=reason_id), rows)
 
 
-def _set_state(rows: _Rows, held: Any, step: Step, attempts: int, moving: Collection[FileState]) -> None:
-    rows.states.append(
-        {
-            "b_id": held.id,
-            "state": int(step.state),
-            "attempts": attempts,
-            "not_before_us": step.not_before_us,
-            "move": int(MoveState.DUE) if step.state in moving and held.move is None else held.move,
-        }
-    )
+def _set_state(rows: _Rows, held: _Held, step: Step, attempts: int, moving: Collection[FileState]) -> None:
+    move = int(MoveState.DUE) if step.state in moving and held.move is None else held.move
+    rows.states.append((int(step.state), attempts, step.not_before_us, move, held.id))
 
 
-def _judged(context: Context, judged: Judged) -> dict[str, Any]:
+def _add_judged(context: Context, held: _Held, outcome: Outcome, judged: Judged, rows: _Rows) -> None:
     names = context.names
-    return {
-        "status": STATUS_CODES[judged.status],
-        "label_id": None if judged.label is None else names.label_id(judged.label),
-        "confidence": judged.confidence,
-        "reason_id": None if judged.reason is None else names.reason_id(judged.reason),
-        "slice_index": judged.slice_index,
-        "slice_count": judged.slice_count,
-        "tags": None if judged.tags is None else json.dumps(judged.tags, sort_keys=True),
-    }
+    row = _Result(
+        status=STATUS_CODES[judged.status],
+        label_id=None if judged.label is None else names.label_id(judged.label),
+        confidence=judged.confidence,
+        reason_id=None if judged.reason is None else names.reason_id(judged.reason),
+        slices=(judged.slice_index, judged.slice_count),
+        tags=None if judged.tags is None else json.dumps(judged.tags, sort_keys=True),
+    )
+    _add_result(context, held, outcome, row, rows)
 
 
-def _add_result(context: Context, held: Any, outcome: Outcome, rows: _Rows, values: dict[str, Any]) -> None:
-    row: dict[str, Any] = dict.fromkeys(_RESULT_COLUMNS) | values
-    row |= {
-        "file_id": held.id,
-        "model_id": context.model_id,
-        "completed_us": context.now_us,
-        "duration_us": outcome.duration_us,
-        "sha256": outcome.sha256,
-    }
-    rows.results.append(row)
+def _add_result(context: Context, held: _Held, outcome: Outcome, row: _Result, rows: _Rows) -> None:
+    model_id, now_us = context.model_id, context.now_us
+    judged = (row.label_id, row.status, row.confidence, now_us, outcome.duration_us, outcome.sha256)
+    rows.results.append((held.id, model_id, *judged, row.reason_id, *row.slices, row.tags))
     inbox_id = context.names.folder(held.folder_id)[0]
     if held.status is not None:
-        old = (inbox_id, context.model_id, held.label_id or 0, held.status)
-        rows.tallies.add(-1, held.completed_us, old)
-    new = (inbox_id, context.model_id, row["label_id"] or 0, row["status"])
-    rows.tallies.add(1, context.now_us, new)
+        rows.tallies.add(-1, held.completed_us, (inbox_id, model_id, held.label_id or 0, held.status))
+    rows.tallies.add(1, now_us, (inbox_id, model_id, row.label_id or 0, row.status))
 
 
+_HELD = PreparedIn(
+    lambda ids: (
+        sa.select(*((file if name in file.c else result).c[name] for name in _Held._fields))
+        .join_from(
+            file,
+            result,
+            (result.c.file_id == file.c.id) & (result.c.model_id == sa.bindparam("model_id")),
+            isouter=True,
+        )
+        .where(file.c.id.in_(ids))
+    ),
+    ["model_id"],
+)
 _RESULT_COLUMNS = [column.name for column in result.columns if column.name != "id"]
-_HELD = (
-    sa.select(
-        file.c.id,
-        file.c.state,
-        file.c.attempts,
-        file.c.first_seen_us,
-        file.c.folder_id,
-        file.c.move,
-        result.c.status,
-        result.c.label_id,
-        result.c.completed_us,
-    )
-    .join_from(
-        file,
-        result,
-        (result.c.file_id == file.c.id) & (result.c.model_id == sa.bindparam("model_id")),
-        isouter=True,
-    )
-    .where(file.c.id.in_(sa.bindparam("ids", expanding=True)))
-)
 _INSERT = insert(result)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=[result.c.file_id, result.c.model_id],
-    set_={name: _INSERT.excluded[name] for name in _RESULT_COLUMNS if name not in ("file_id", "model_id")},
+_UPSERT = Prepared(
+    _INSERT.on_conflict_do_update(
+        index_elements=[result.c.file_id, result.c.model_id],
+        set_={
+            name: _INSERT.excluded[name] for name in _RESULT_COLUMNS if name not in ("file_id", "model_id")
+        },
+    ),
+    _RESULT_COLUMNS,
 )
-_SET_STATE = file.update().where(file.c.id == sa.bindparam("b_id"))
+_STATE_COLUMNS = ["state", "attempts", "not_before_us", "move", "b_id"]
+_SET_STATE = Prepared(file.update().where(file.c.id == sa.bindparam("b_id")), _STATE_COLUMNS)

@@ -66,11 +66,24 @@ metadata = sa.MetaData(
 _Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _Microseconds = sa.BigInteger
 
+
+class _Bytes(sa.LargeBinary):
+    """Bytes as they are: sqlite3 takes and gives `bytes`, wrapping each value would only cost time."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> None:  # noqa: ARG002 - SQLAlchemy's signature
+        return None
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> None:  # noqa: ARG002
+        return None
+
+
 inbox = sa.Table(
     "inbox",
     metadata,
     sa.Column("id", _Id, primary_key=True),
-    sa.Column("path", sa.LargeBinary, nullable=False, unique=True),  # absolute, as bytes
+    sa.Column("path", _Bytes, nullable=False, unique=True),  # absolute, as bytes
 )
 
 folder = sa.Table(
@@ -78,7 +91,7 @@ folder = sa.Table(
     metadata,
     sa.Column("id", _Id, primary_key=True),
     sa.Column("inbox_id", sa.ForeignKey("inbox.id"), nullable=False),
-    sa.Column("path", sa.LargeBinary, nullable=False),  # relative to the inbox, b"" for itself
+    sa.Column("path", _Bytes, nullable=False),  # relative to the inbox, b"" for itself
     sa.UniqueConstraint("inbox_id", "path"),
 )
 
@@ -87,7 +100,7 @@ file = sa.Table(
     metadata,
     sa.Column("id", _Id, primary_key=True),
     sa.Column("folder_id", sa.ForeignKey("folder.id"), nullable=False),
-    sa.Column("name", sa.LargeBinary, nullable=False),
+    sa.Column("name", _Bytes, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),  # bytes
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     sa.Column("inode", sa.BigInteger, nullable=False),
@@ -97,7 +110,7 @@ file = sa.Table(
     sa.Column("not_before_us", _Microseconds),  # when it is tried again; NULL: at once
     sa.Column("previous_id", sa.BigInteger),  # the version it superseded; may be pruned, so no foreign key
     sa.Column("move", sa.SmallInteger),  # MoveState
-    sa.Column("moved_to", sa.LargeBinary),  # absolute path, when it was moved
+    sa.Column("moved_to", _Bytes),  # absolute path, when it was moved
 )
 
 # Literals, not bound values: SQLite takes a partial index only for a term it can read while planning.
@@ -170,7 +183,7 @@ result = sa.Table(
     sa.Column("completed_us", _Microseconds, nullable=False),
     sa.Column("duration_us", sa.Integer, nullable=False),  # read + decode + inference share
     # Here and not in `file`: a row that is written whole never grows, so its page never splits.
-    sa.Column("sha256", sa.LargeBinary),  # of the bytes judged; NULL: they could not be read
+    sa.Column("sha256", _Bytes),  # of the bytes judged; NULL: they could not be read
     sa.Column("reason_id", sa.ForeignKey("reason.id")),
     sa.Column("slice_index", sa.Integer),
     sa.Column("slice_count", sa.Integer),
