@@ -40,6 +40,8 @@ def decode_nifti(data: bytes, limits: Limits, image_size: int) -> Picture:
         volume, spacing = _oriented(source, header, limits)
         across = _cut_across(spacing)
         cuts = np.moveaxis(volume, across, 0)  # (slices, first in-plane axis, second)
+        if across != 2:
+            cuts = cuts[:, :, ::-1]  # the head is at the top
         aside, upwards = (axis for axis in range(3) if axis != across)
         limits.check_size(cuts.shape[1], cuts.shape[2])
         full = with_head([sample(_values(cut, header)) for cut in cuts])
