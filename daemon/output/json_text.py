@@ -20,6 +20,7 @@ from daemon.output.columns import Column, Kind
 # Digits kept of a confidence: far below what a network's output means.
 CONFIDENCE_DIGITS = 6
 
+_DELETE = "\x7f"  # a control character that JSON allows unescaped
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _encode: Callable[[object], str] = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -71,8 +72,8 @@ def json_name(key: str, name: bytes) -> dict[str, str]:
 def json_text(value: object, *, indent: int | None = None) -> str:
     """Return JSON in which letters stay readable and everything unsafe to show is an escape."""
     encoded = _encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
-    if encoded.isascii():
-        return encoded  # control characters are escapes already
+    if encoded.isascii() and _DELETE not in encoded:
+        return encoded  # the other control characters are escapes already
     return _NOT_PLAIN.sub(_escape_unsafe, encoded)
 
 
@@ -80,4 +81,4 @@ def _escape_unsafe(match: re.Match[str]) -> str:
     char = match[0]
     if char == "\n" or printable(char) == char:
         return char
-    return json.dumps(char)[1:-1]
+    return "\\u007f" if char == _DELETE else json.dumps(char)[1:-1]
