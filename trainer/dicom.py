@@ -11,7 +11,6 @@ at all, and no reason quotes a value.
 from __future__ import annotations
 
 import io
-import logging
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from trainer.codestream import check_codestream
 from trainer.decoded import Limits, Picture, PictureError, ReadFailure, Slice, refuse
 from trainer.grey import to_8_bits, windowed
 from trainer.preprocess import reduction
+from trainer.quiet import silence_loggers
 from trainer.square import stretched
 from trainer.volume import evenly_spaced, sample, with_head
 
@@ -127,10 +127,10 @@ class _Stream(io.BytesIO):
 
 def _read(data: bytes, limits: Limits) -> Dataset:
     """Parse the elements that are needed; refuse what has no picture or another modality."""
-    # Log lines of pydicom's quote values; a handler of the root logger must not get them.
-    logging.getLogger("pydicom").propagate = False
     from pydicom import dcmread
     from pydicom.datadict import tag_for_keyword
+
+    silence_loggers("pydicom", "pylibjpeg")
 
     _check_deflated(data, limits)
     keywords = dict.fromkeys((*_NEEDED, *limits.tags))

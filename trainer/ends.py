@@ -8,7 +8,7 @@ from typing import Literal
 _HOLE = bytes(16)
 
 
-def is_cut_off(format_name: str, data: bytes, error: Exception) -> bool:
+def is_cut_off(format_name: str, data: bytes, error: BaseException) -> bool:
     """Return whether the bytes of a raster file that gave `error` are only its beginning."""
     words = str(error).lower()
     if "truncated" in words or "not enough" in words or isinstance(error, EOFError):

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
-from trainer.decoded import refuse
-
 Array = npt.NDArray[Any]
+Grey = npt.NDArray[np.uint8]
 
 # More than 8 bits are brought to 8 between these percentiles of the picture. They lie outside those
 # that preprocessing takes of the head alone, so that the container's depth does not show, and inside
@@ -23,6 +22,7 @@ Array = npt.NDArray[Any]
 LOW_PERCENTILE = 0.05
 HIGH_PERCENTILE = 99.95
 _SAMPLED = 1 << 20  # pixels that percentiles are taken from: more tell nothing new
+_BLOCK = 1 << 22  # pixels that are turned into floats at a time
 
 _ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
@@ -40,31 +40,39 @@ def grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
 
 
-def to_8_bits(values: Array, ignore: Array | None = None) -> npt.NDArray[np.uint8]:
+def to_8_bits(values: Array, ignore: Array | None = None) -> Grey:
     """Return an array (height, width) of any numbers as uint8, stretched between two percentiles.
 
     Pixels where `ignore` is True (padding) do not count and become black; so does what is not finite.
     """
-    floats = np.asarray(values, dtype=np.float32)
-    valid = np.isfinite(floats)
+    low, high = _percentiles(values, ignore)
+    eight = np.empty(values.shape, np.uint8)
+    rows = max(1, _BLOCK // max(1, values.shape[1]))
+    for top in range(0, len(values), rows):  # a part at a time: floats of a whole film scan are 1 GB
+        part = np.asarray(values[top : top + rows], dtype=np.float32)
+        part = np.where(np.isfinite(part), part, np.float32(low))
+        eight[top : top + rows] = windowed(part, low, high)
     if ignore is not None:
-        valid &= ~ignore
-    low, high = _percentiles(floats, valid)
-    return windowed(np.where(valid, floats, low), low, high)
+        eight[ignore] = 0
+    return eight
 
 
-def windowed(values: Array, low: float, high: float) -> npt.NDArray[np.uint8]:
+def windowed(values: Array, low: float, high: float) -> Grey:
     """Return finite numbers as uint8 so that `low` and less is 0, `high` and more is 255."""
     if not high > low:
         return np.zeros(values.shape, np.uint8)
     scaled = (np.asarray(values, dtype=np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-    eight: npt.NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    eight: Grey = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
     return eight
 
 
-def _percentiles(floats: Array, valid: Array) -> tuple[float, float]:
-    step = max(1, int((floats.size / _SAMPLED) ** 0.5))
-    numbers = floats[::step, ::step][valid[::step, ::step]]
+def _percentiles(values: Array, ignore: Array | None) -> tuple[float, float]:
+    step = max(1, int((values.size / _SAMPLED) ** 0.5))
+    numbers = np.asarray(values[::step, ::step], dtype=np.float32)
+    valid = np.isfinite(numbers)
+    if ignore is not None:
+        valid &= ~ignore[::step, ::step]
+    numbers = numbers[valid]
     if numbers.size == 0:
         return 0.0, 0.0
     low, high = np.percentile(numbers, (LOW_PERCENTILE, HIGH_PERCENTILE))
@@ -74,8 +82,6 @@ def _percentiles(floats: Array, valid: Array) -> tuple[float, float]:
 
 
 def _on_black(image: Image.Image) -> Image.Image:
-    if image.mode != "LA":
+    if image.mode not in ("LA", "RGBA"):
         image = image.convert("RGBA")
-    if "A" not in image.getbands():
-        refuse("a picture with transparency that cannot be told from its colours")
     return ImageChops.multiply(image.convert("L"), image.getchannel("A"))

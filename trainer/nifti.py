@@ -9,7 +9,6 @@ direction. Of a 4-D file the first volume is taken. Gzip is inflated no further 
 
 from __future__ import annotations
 
-import logging
 import warnings
 import zlib
 from typing import Any
@@ -22,6 +21,7 @@ from trainer.decoded import Limits, Picture, PictureError, ReadFailure, Slice, r
 from trainer.grey import to_8_bits
 from trainer.magic import is_nifti
 from trainer.preprocess import reduction
+from trainer.quiet import silence_loggers
 from trainer.square import stretched
 from trainer.volume import evenly_spaced, sample, with_head
 
@@ -79,12 +79,9 @@ def _header(start: bytes) -> Any:
         if len(start) < 348:
             raise PictureError(ReadFailure.INCOMPLETE, "a truncated gzip file")
         refuse("a gzip file that holds no NIfTI volume")
-    logging.getLogger("nibabel").propagate = False
     from nibabel import Nifti1Header, Nifti2Header
-    from nibabel.imageglobals import logger
 
-    logger.handlers.clear()  # nibabel prints its complaints to stderr
-    logger.propagate = False
+    silence_loggers("nibabel", "nibabel.global")
     two = start[4:7] in (b"n+2", b"ni2")
     if (start[4:7] if two else start[344:347]) in (b"ni1", b"ni2"):
         refuse("a NIfTI header whose pixels lie in another file")

@@ -2,8 +2,8 @@
 
 The format is told from the content, never from the name: JPEG, PNG, TIFF, BMP, GIF, WebP, DICOM and
 NIfTI; nothing else reaches a decoder. Volumes and multi-frame objects become slices (see
-`trainer.volume`); of an animation the first frame is taken. Nothing is written to stderr by Python
-code here, but C libraries may (libtiff): a process that decodes should have its stderr elsewhere.
+`trainer.volume`); of an animation the first frame is taken. C libraries (libtiff) write to file
+descriptor 2 as they like: see `trainer.quiet.silence_c_libraries`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
         raise PictureError(ReadFailure.PERMANENT, "decoding it takes more memory than is allowed") from error
     except ImportError as error:
         raise PictureError(ReadFailure.PERMANENT, f"reading {name} needs {error.name}") from error
-    except Exception as error:  # decoders raise anything: ValueError, IndexError, struct.error, ...
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except (
+        BaseException
+    ) as error:  # ValueError, IndexError, struct.error, ...; Rust's panics are no Exception
         raise _broken(name, data, error) from error
 
 
@@ -71,7 +75,7 @@ def _format(data: bytes) -> str:
     raise PictureError(ReadFailure.PERMANENT, "not an image of a known format")
 
 
-def _broken(name: str, data: bytes, error: Exception) -> PictureError:
+def _broken(name: str, data: bytes, error: BaseException) -> PictureError:
     if name in ("DICOM", "NIfTI"):  # their libraries quote values, which may be a patient's
         return PictureError(ReadFailure.PERMANENT, f"a broken {name} file ({type(error).__name__})")
     if is_cut_off(name, data, error):

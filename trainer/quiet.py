@@ -1,8 +1,9 @@
-"""How C libraries are kept from writing to the terminal: libtiff prints a line for every odd tag."""
+"""How decoders are kept from talking: C libraries print to the terminal, loggers quote a file's values."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 
@@ -22,3 +23,11 @@ def silence_c_libraries() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+def silence_loggers(*names: str) -> None:
+    """Keep what these libraries log from every handler: it quotes metadata, which may be a patient's."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers[:] = [logging.NullHandler()]  # without any, warnings would go to stderr

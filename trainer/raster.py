@@ -25,7 +25,10 @@ from trainer.decoded import Limits, Picture, PictureError, ReadFailure, Slice
 from trainer.ends import has_hole_at_end
 from trainer.grey import grey
 from trainer.preprocess import reduction
+from trainer.quiet import silence_loggers
 from trainer.tiff import decode_tiff
+
+silence_loggers("PIL")  # its debug lines quote the tags of a file
 
 # What stands at the beginning of each format that is taken; nothing else is ever handed to Pillow.
 _MAGIC: tuple[tuple[str, tuple[bytes, ...]], ...] = (
