@@ -427,6 +427,15 @@ def test_bomb_in_the_codestream_is_refused():
     assert "60000 x 60000 pixels" in reason(dataset)
 
 
+def test_box_without_a_length_does_not_hang():
+    """Found by fuzzing: pydicom 3.0 looks at such a box for ever."""
+    dataset = dicom(head())
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.PixelData = encapsulate([b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64)])
+
+    assert "JPEG 2000" in reason(dataset)
+
+
 def test_deflated_bomb_is_refused():
     dataset = dicom(np.zeros((4000, 4000), np.uint8))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
