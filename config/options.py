@@ -51,6 +51,8 @@ def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "
 
     A command that needs `-q` for itself leaves it out of `quiet_names`.
     """
+    # Docstrings are raw text; click wants the control character before a paragraph it must not wrap.
+    command.__doc__ = (command.__doc__ or "").replace("\\b\n", "\b\n")
     for decorate in (
         click.option(
             "--config",

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     CONFIDENCE = "confidence"  # 0..1
     TIME = "time"  # microseconds since the epoch, UTC
     MAPPING = "mapping"  # dict of text
+    FLAG = "flag"  # True or False
 
 
 @dataclass(frozen=True, slots=True)

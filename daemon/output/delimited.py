@@ -7,7 +7,7 @@ would compute starts with a quote. For names to the byte use JSON.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Any, TextIO
 
@@ -39,12 +39,15 @@ def write_delimited(
 def _cell(column: Column, value: Any, zone: tzinfo) -> str | int | float:
     if value is None:
         return ""
-    if column.kind is Kind.INTEGER:
-        return int(value)
-    if column.kind is Kind.CONFIDENCE:
-        return round(float(value), CONFIDENCE_DIGITS)
-    if column.kind is Kind.TIME:
-        return iso_time(value, zone)
-    if column.kind is Kind.NAME:
-        return spreadsheet_text(name_text(value))
-    return spreadsheet_text(json_text(value) if column.kind is Kind.MAPPING else str(value))
+    form = _FORMS.get(column.kind)
+    return spreadsheet_text(str(value)) if form is None else form(value, zone)
+
+
+_FORMS: dict[Kind, Callable[[Any, tzinfo], str | int | float]] = {
+    Kind.INTEGER: lambda value, _: int(value),
+    Kind.CONFIDENCE: lambda value, _: round(float(value), CONFIDENCE_DIGITS),
+    Kind.TIME: iso_time,
+    Kind.NAME: lambda value, _: spreadsheet_text(name_text(value)),
+    Kind.MAPPING: lambda value, _: spreadsheet_text(json_text(value)),
+    Kind.FLAG: lambda value, _: "true" if value else "false",
+}

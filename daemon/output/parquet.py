@@ -56,6 +56,7 @@ def _fields(column: Column, pa: Any) -> list[Any]:
         return [pa.field(column.name, pa.string()), pa.field(f"{column.name}_bytes", pa.binary())]
     kinds = {
         Kind.INTEGER: pa.int64(),
+        Kind.FLAG: pa.bool_(),
         Kind.CONFIDENCE: pa.float64(),
         Kind.TIME: pa.timestamp("us", tz="UTC"),
     }

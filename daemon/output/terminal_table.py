@@ -153,7 +153,9 @@ def _table(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Lo
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold"
+    )
     told = any(column.name == "reason" for column in columns)
     notes = ["" if told else look.note(row) or "" for row in rows]
     widths = _shared_out(page, columns, notes, width)

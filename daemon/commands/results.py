@@ -1,0 +1,131 @@
+"""`bt-daemon results`: what came in, what was found, and how sure it is."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from daemon.results_request import Options, Request
+
+# The words are those of storage.results.Sort, daemon.results_request.FORMATS and
+# storage.records.Status, which are not imported for `--help` (a test compares).
+SORTS = ("time", "confidence", "file", "class", "status", "id")
+FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
+STATUSES = ("ok", "uncertain", "rejected", "error", "all")
+
+
+@click.command()
+@click.option(
+    "--since", metavar="WHEN", help="Not before: today, yesterday, 2h ago, 7d, 14:30, 2026-11-01 14:30."
+)
+@click.option("--until", metavar="WHEN", help="Before that time.")
+@click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    help="Only this status; may be repeated.",
+)
+@click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
+@click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
+@click.option(
+    "-n", "limit", type=click.IntRange(0), metavar="N", help="At most N (default: a page at a terminal)."
+)
+@click.option(
+    "--sort", type=click.Choice(SORTS), default="time", show_default=True, help="Newest or surest first."
+)
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option(
+    "--columns", metavar="A,B", help="Which columns; all for all of them, tags.NAME for a DICOM tag."
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or as FILE is called.")
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
+@click.option("--count", is_flag=True, help="Only how many.")
+@click.option("--summary", is_flag=True, help="How many by class and status.")
+@click.option("--follow", is_flag=True, help="Show new results as they come, until interrupted.")
+@click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
+@partial(program_options, quiet_names=("--quiet",))
+@pass_invocation
+def command(invocation: Invocation, **options: Any) -> None:
+    r"""Show results, newest first: file, class, confidence, time, model, status.
+
+    \b
+    Examples:
+      bt-daemon results --since today
+      bt-daemon results --class yes --min-confidence 0.9 --sort confidence
+      bt-daemon results --status error -q scanner-2
+      bt-daemon results --since yesterday --until today -o yesterday.csv
+      bt-daemon results --format jsonl --columns id,file,class | head
+      bt-daemon results --summary
+    """
+    from datetime import UTC, datetime
+
+    from daemon.results_request import Options, understood
+
+    asked = Options(**options)
+    request = understood(asked, datetime.now(UTC))
+    _check_columns(request)
+    if asked.follow:
+        _follow(invocation, request)
+        return
+    connection = _opened(invocation)
+    try:
+        _answer(connection, asked, request, invocation)
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _check_columns(request: Request) -> None:
+    """Refuse a misspelt column before a database is opened."""
+    from daemon.listing import columns_of
+
+    columns_of(request)
+
+
+def _opened(invocation: Invocation) -> sa.Connection | None:
+    """Return a reading connection, None if nobody named a database and the default one is still to come."""
+    from storage.database import open_reader
+    from storage.errors import DatabaseMissingError
+
+    resolved = invocation.resolve()
+    try:
+        return open_reader(resolved.settings.db)
+    except DatabaseMissingError:
+        if resolved.sources["db"] == "default":
+            return None
+        raise
+
+
+def _answer(
+    connection: sa.Connection | None, asked: Options, request: Request, invocation: Invocation
+) -> None:
+    from daemon.listing import list_results
+    from daemon.result_counts import print_count, print_summary
+
+    if asked.count:
+        print_count(connection, request)
+    elif asked.summary:
+        print_summary(connection, request, invocation)
+    else:
+        list_results(connection, request, invocation)
+
+
+def _follow(invocation: Invocation, request: Request) -> None:
+    from daemon.follow import follow
+    from storage.database import open_reader
+
+    try:
+        follow(lambda: open_reader(invocation.settings.db), request)
+    except KeyboardInterrupt:
+        return  # the usual end of following

@@ -1,0 +1,142 @@
+"""How results are handed to whoever asked: a page at a terminal, everything to a pipe or a file."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from config.errors import UsageError
+from daemon.output.columns import Column, chosen_columns
+from daemon.output.facts import style_of
+from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
+from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from config.options import Invocation
+    from daemon.results_request import Request
+    from storage.results import ResultRow
+
+# A page has as many rows as the terminal has lines for, but no fewer and no more than these.
+PAGE_ROWS = (10, 50)
+# Lines of a page that are not rows: folder, header, rule, footer, prompt.
+PAGE_EXTRAS = 7
+
+
+def list_results(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+    """Print or write the results; without a connection (no database yet) there are none."""
+    from storage.results import rows
+
+    if request.form == "table" and request.output is None and stdout_is_terminal():
+        _page(connection, request, invocation)
+        return
+    found = rows(connection, request.query) if connection is not None else iter(())
+    count = _write(found, request)
+    if request.output is not None:
+        say(invocation, f"{count} rows written to {click.format_filename(request.output)}")
+    elif request.form == "table" or sys.stderr.isatty():
+        footer(invocation)
+
+
+def columns_of(request: Request, default: Sequence[str] | None = None) -> list[Column]:
+    """Return the columns that were chosen, else the ones that suit the format."""
+    suited = EVERY if request.form in ("json", "jsonl", "parquet") else PLAIN
+    return chosen_columns(request.columns, COLUMNS, default or suited)
+
+
+def text_writer(form: str) -> Callable[[Iterable[Any], Sequence[Column], Any, TextIO], int]:
+    """Return the function that writes rows as json, jsonl, csv, tsv or a plain table."""
+    if form in ("json", "jsonl"):
+        from daemon.output.json_text import write_json, write_json_lines
+
+        return write_json if form == "json" else write_json_lines
+    if form in ("csv", "tsv"):
+        from daemon.output.delimited import write_delimited
+
+        return partial(write_delimited, delimiter="," if form == "csv" else "\t")
+    from daemon.output.plain_table import write_plain_table
+
+    return write_plain_table
+
+
+def footer(invocation: Invocation) -> None:
+    """Say below results that a person reads what they are not."""
+    say(invocation, "Not a medical device: research use only, never for diagnosis or treatment.")
+
+
+def say(invocation: Invocation, text: str) -> None:
+    """Tell the person at the terminal something that is not data, unless -q."""
+    if invocation.verbosity >= 0:
+        click.echo(text, err=True)
+
+
+def _write(found: Iterable[ResultRow], request: Request) -> int:
+    columns = columns_of(request)
+    if request.form == "parquet":
+        return _write_parquet(found, columns, request)
+    with text_sink(request.output) as stream:
+        return text_writer(request.form)(found, columns, request.zone, stream)
+
+
+def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], request: Request) -> int:
+    from daemon.output.parquet import require_pyarrow, write_parquet
+
+    require_pyarrow()
+    if request.output is None and stdout_is_terminal():
+        raise UsageError("Parquet is not for reading at a terminal", hint="give a file with -o")
+    with binary_sink(request.output) as stream:
+        return write_parquet(found, columns, stream)
+
+
+def _page(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+    from daemon.output.terminal_table import print_terminal_table
+    from storage.results import count, rows
+
+    size = shutil.get_terminal_size()
+    limit = request.query.limit
+    if limit is None:
+        limit = min(max(size.lines - PAGE_EXTRAS, PAGE_ROWS[0]), PAGE_ROWS[1])
+    shown = list(islice(rows(connection, replace(request.query, limit=limit)), limit)) if connection else []
+    columns = columns_of(request, TERMINAL)
+    if not shown:
+        say(invocation, _nothing(connection, request))
+        return
+    print_terminal_table(
+        shown,
+        columns,
+        request.zone,
+        sys.stdout,
+        look=LOOK,
+        width=size.columns,
+        color=style_of(invocation).enabled,
+    )
+    total = count(connection, request.query) if connection and len(shown) == limit else len(shown)
+    sys.stdout.flush()
+    say(invocation, _how_many(len(shown), total))
+    footer(invocation)
+
+
+def _how_many(shown: int, total: int) -> str:
+    if shown >= total:
+        return f"{total} result{'' if total == 1 else 's'}."
+    return f"{shown} of {total} results; -n {total} shows all, -o results.csv saves all."
+
+
+def _nothing(connection: sa.Connection | None, request: Request) -> str:
+    """Return why there is nothing to show, as far as that can be told."""
+    from storage.results import labels, last_result_id
+
+    if connection is None or not last_result_id(connection):
+        return "No results yet; start with bt-daemon watch DIR."
+    known = labels(connection)
+    if unknown := [name for name in request.query.labels if name not in known]:
+        return f"No results: there is no class {unknown[0]!r}, only {', '.join(map(repr, known))}."
+    return "No results match."

@@ -1,0 +1,65 @@
+"""Which columns a result has, in which order, and which are shown when nobody chooses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.output.columns import Column, Kind
+from daemon.output.terminal_table import Look
+
+if TYPE_CHECKING:
+    from storage.results import ResultRow
+
+SHORT_HASH = 8  # hex digits of a weights file's sha256: enough to tell models apart at a glance
+
+
+def model_name(row: ResultRow) -> str:
+    """Return a model as people name it, with the hash that tells it from all others."""
+    return f"{row.model} {row.model_version} {row.weights_sha256[:SHORT_HASH]}"
+
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("id", Kind.INTEGER, lambda row: row.id),
+        Column("time", Kind.TIME, lambda row: row.completed_us),
+        Column("file", Kind.NAME, lambda row: row.full_path),
+        Column("class", Kind.TEXT, lambda row: row.label),
+        Column("confidence", Kind.CONFIDENCE, lambda row: row.confidence),
+        Column("status", Kind.TEXT, lambda row: row.status.value),
+        Column("model", Kind.TEXT, model_name),
+        Column("reason", Kind.TEXT, lambda row: row.reason),
+        Column("inbox", Kind.NAME, lambda row: row.inbox),
+        Column("path", Kind.NAME, lambda row: row.path),
+        Column("moved_to", Kind.NAME, lambda row: row.moved_to),
+        Column("size", Kind.INTEGER, lambda row: row.size),
+        Column("sha256", Kind.TEXT, lambda row: None if row.sha256 is None else row.sha256.hex()),
+        Column("slice_index", Kind.INTEGER, lambda row: row.slice_index),
+        Column("slice_count", Kind.INTEGER, lambda row: row.slice_count),
+        Column("tags", Kind.MAPPING, lambda row: row.tags),
+        Column("duration_us", Kind.INTEGER, lambda row: row.duration_us),
+        Column("superseded", Kind.FLAG, lambda row: row.superseded),
+        Column("weights_sha256", Kind.TEXT, lambda row: row.weights_sha256),
+        Column("engine", Kind.TEXT, lambda row: row.engine),
+        Column("precision", Kind.TEXT, lambda row: row.precision),
+        Column("device", Kind.TEXT, lambda row: row.device),
+    )
+}
+# At a terminal the reason stands below the file's name.
+TERMINAL = ("id", "time", "file", "class", "confidence", "status", "model")
+PLAIN = (*TERMINAL, "reason")
+EVERY = tuple(COLUMNS)
+
+_STYLES = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
+
+
+def _brief(column: str, text: str) -> str:
+    """Of a model only the hash is left where the line is short."""
+    return text[-SHORT_HASH:] if column == "model" else text
+
+
+LOOK = Look(
+    note=lambda row: row.reason,
+    style=lambda row: _STYLES[row.status.value],
+    brief=_brief,
+)
