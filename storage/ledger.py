@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from storage import outcomes as storing
 from storage.database import reading, writing
+from storage.heartbeat import Counts, Heartbeat, counts, store_heartbeat
 from storage.names import Names
 from storage.prepared import Prepared, PreparedIn
 from storage.records import Entry, FileVersion, ModelRecord, Outcome
@@ -42,17 +43,6 @@ _CHUNK = 500
 # Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
 _SWEEP = 10_000
 _FORGOTTEN = (int(FileState.GONE), int(FileState.CHANGED))
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much waits; `retrying` is part of `pending`."""
-
-    pending: int
-    retrying: int
-    quarantined: int
-    moves_due: int
-    oldest_pending_us: int | None  # when the longest waiting version was first seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +235,11 @@ class Ledger:
             count += len(ids)
         return count
 
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Store what the daemon says about itself; within `transaction()` it costs no commit of its own."""
+        with self.transaction():
+            store_heartbeat(self._connection, heartbeat)
+
     def counts(self) -> Counts:
         """Return how much waits; the cost grows with what waits, not with what is done."""
         with reading(self._connection):
@@ -318,20 +313,6 @@ class Ledger:
     def _version(self, row: Any) -> FileVersion:
         inbox_id, folder_path = self._names.folder(row.folder_id)
         return FileVersion(inbox_id, folder_path, row.name, row.size, row.mtime_ns, row.inode)
-
-
-def counts(connection: sa.Connection) -> Counts:
-    """Return how much waits, read within the caller's `reading`."""
-    pending = connection.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.count().filter(file.c.attempts > 0),
-            sa.func.min(file.c.first_seen_us),
-        ).where(IS_PENDING)
-    ).one()
-    quarantined = connection.execute(sa.select(sa.func.count()).where(IS_QUARANTINED)).scalar_one()
-    moves = connection.execute(sa.select(sa.func.count()).where(IS_MOVE_DUE)).scalar_one()
-    return Counts(pending[0], pending[1], quarantined, moves, pending[2])
 
 
 _VERSION = (file.c.id, file.c.folder_id, file.c.name, file.c.size, file.c.mtime_ns, file.c.inode)

@@ -80,22 +80,26 @@ def instant(local: datetime, zone: tzinfo) -> datetime:
 
 
 def _parse(words: str, now: datetime, zone: tzinfo) -> datetime | None:
-    today = now.astimezone(zone).date()
     if words == "now":
         return now
-    if words == "today":
-        return instant(datetime.combine(today, time()), zone)
-    if words == "yesterday":
-        return instant(datetime.combine(today - timedelta(days=1), time()), zone)
     if match := _AGO.fullmatch(words):
         return now - timedelta(seconds=int(match[1]) * _SECONDS[match[2][0]])
-    if match := _TIME.fullmatch(words):
-        return instant(datetime.combine(today, _clock(*match.groups())), zone)
     if match := _EPOCH.fullmatch(words):
         fraction = timedelta(microseconds=int((match[2] or ".")[1:].ljust(6, "0")[:6]))
         return _EPOCH_START + timedelta(seconds=int(match[1])) + fraction
     if match := _DATE.fullmatch(words):
         return _date(match, zone)
+    return _of_today(words, now, zone)
+
+
+def _of_today(words: str, now: datetime, zone: tzinfo) -> datetime | None:
+    today = now.astimezone(zone).date()
+    if words == "today":
+        return instant(datetime.combine(today, time()), zone)
+    if words == "yesterday":
+        return instant(datetime.combine(today - timedelta(days=1), time()), zone)
+    if match := _TIME.fullmatch(words):
+        return instant(datetime.combine(today, _clock(*match.groups())), zone)
     return None
 
 
