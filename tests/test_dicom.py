@@ -404,6 +404,13 @@ def test_object_without_pixels_is_named_by_its_class():
     assert reason(dataset) == "a DICOM object without a picture (Basic Text SR Storage)"
 
 
+def test_other_file_with_a_similar_beginning_is_not_called_dicom():
+    got = picture_or_error(b"\x08\0\x05\0\x0a\0\0\0" + b"something else" * 9)
+
+    assert isinstance(got, PictureError)
+    assert got.reason == "not an image of a known format"
+
+
 def test_bomb_in_the_header_is_refused():
     assert "60000 x 60000 pixels" in reason(dicom(head(), Rows=60000, Columns=60000))
 

@@ -83,6 +83,13 @@ _MODALITIES = frozenset(
     TEXTUREMAP TG US VA XA XC""".split()  # noqa: SIM905 - seventy quoted codes are no easier to read
 )
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+# Decoders to take where pydicom would try pylibjpeg-libjpeg first or next: that one does not return
+# from some broken streams (found by fuzzing).
+_STEADIER = {
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
+    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
+}
 _LONGEST_TAG = 128  # characters kept of a tag's value
 
 
@@ -139,9 +146,7 @@ def _read(data: bytes, limits: Limits) -> Dataset:
     dataset = dcmread(stream, specific_tags=list(tags), force=True)
     has_pixels = any(keyword in dataset for keyword in _PIXELS)
     if not has_pixels and "Rows" not in dataset:
-        if stream.came_short:
-            raise PictureError(ReadFailure.INCOMPLETE, "a truncated DICOM file")
-        refuse(f"a DICOM object without a picture ({_class_name(dataset)})")
+        raise _without_a_picture(dataset, stream.came_short)
     _check_modality(dataset, limits)
     if not has_pixels:
         raise PictureError(ReadFailure.INCOMPLETE, "a DICOM file that ends before its pixels do")
@@ -160,11 +165,16 @@ def _check_modality(dataset: Dataset, limits: Limits) -> None:
     refuse(f"a DICOM object {name}, only MR is judged; pass --any-modality to judge it")
 
 
-def _class_name(dataset: Dataset) -> str:
+def _without_a_picture(dataset: Dataset, is_cut: bool) -> PictureError:
     from pydicom.uid import UID
 
     uid = UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""))
-    return uid.name if uid and uid.name != uid else "of an unknown class"
+    if not uid and dataset.preamble is None:  # nothing but two bytes of it looks like DICOM
+        return PictureError(ReadFailure.PERMANENT, "not an image of a known format")
+    if is_cut:
+        return PictureError(ReadFailure.INCOMPLETE, "a truncated DICOM file")
+    name = uid.name if uid and uid.name != uid else "of an unknown class"
+    return PictureError(ReadFailure.PERMANENT, f"a DICOM object without a picture ({name})")
 
 
 def _check_deflated(data: bytes, limits: Limits) -> None:
@@ -236,7 +246,16 @@ def _frames(dataset: Dataset, wanted: Sequence[int], limits: Limits) -> Any:
                 extended_offsets=extended,
             )
             check_codestream(stream, limits)
-    return iter_pixels(dataset, indices=list(wanted))
+    return iter_pixels(dataset, indices=list(wanted), decoding_plugin=_plugin(dataset))
+
+
+def _plugin(dataset: Dataset) -> str:
+    """Return the plugin to decode with, "" to leave the choice to pydicom."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    uid = dataset.file_meta.TransferSyntaxUID
+    plugin = _STEADIER.get(str(uid), "")
+    return plugin if plugin and plugin in get_decoder(uid).available_plugins else ""
 
 
 # --- the pixels of one frame ---

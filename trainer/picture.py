@@ -32,7 +32,8 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
     """Return what an image file's bytes show; raise PictureError, and nothing else, if that is nothing.
 
     `image_size` is the network's input size in pixels: pictures come back reduced by the power of
-    two that `trainer.preprocess.reduction` gives for them.
+    two that `trainer.preprocess.reduction` gives for them. One call at a time in a process: Python's
+    warnings, which are off meanwhile, belong to all its threads.
     """
     name = _format(data)
     try:
@@ -80,4 +81,6 @@ def _broken(name: str, data: bytes, error: BaseException) -> PictureError:
         return PictureError(ReadFailure.PERMANENT, f"a broken {name} file ({type(error).__name__})")
     if is_cut_off(name, data, error):
         return PictureError(ReadFailure.INCOMPLETE, f"a truncated {name} file")
-    return PictureError(ReadFailure.PERMANENT, f"a broken {name} file: {str(error) or type(error).__name__}")
+    # Pillow's own words are safe to show; what other exceptions say may quote the file.
+    words = str(error) if isinstance(error, (OSError, SyntaxError)) else ""
+    return PictureError(ReadFailure.PERMANENT, f"a broken {name} file: {words or type(error).__name__}")
