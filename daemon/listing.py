@@ -14,7 +14,6 @@ import click
 
 from config.errors import UsageError
 from daemon.output.columns import Column, chosen_columns
-from daemon.output.facts import style_of
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
 
@@ -43,6 +42,8 @@ def list_results(connection: sa.Connection | None, request: Request, invocation:
     if request.output is not None:
         say(invocation, f"{count} rows written to {click.format_filename(request.output)}")
     elif request.form == "table" or sys.stderr.isatty():
+        if not count:
+            say(invocation, _nothing(connection, request))
         footer(invocation)
 
 
@@ -97,7 +98,7 @@ def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], reques
 
 
 def _page(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
-    from daemon.output.terminal_table import print_terminal_table
+    from daemon.output.table import print_table
     from storage.results import count, rows
 
     size = shutil.get_terminal_size()
@@ -109,17 +110,8 @@ def _page(connection: sa.Connection | None, request: Request, invocation: Invoca
     if not shown:
         say(invocation, _nothing(connection, request))
         return
-    print_terminal_table(
-        shown,
-        columns,
-        request.zone,
-        sys.stdout,
-        look=LOOK,
-        width=size.columns,
-        color=style_of(invocation).enabled,
-    )
+    print_table(shown, columns, request.zone, invocation, look=LOOK)
     total = count(connection, request.query) if connection and len(shown) == limit else len(shown)
-    sys.stdout.flush()
     say(invocation, _how_many(len(shown), total))
     footer(invocation)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from daemon.cli import main
 from daemon.doctor import machine, model, places
 from daemon.doctor.examination import CHECKS, examine
 from daemon.doctor.finding import Finding, Level, Surroundings
+from tests.conftest import REPOSITORY
 from trainer.spec import ModelSpec
 from trainer.weights import write_weights
 
@@ -204,3 +207,16 @@ def test_a_folder_without_permission_is_a_finding(tmp_path: Path, around: Surrou
 
     assert level is Level.FAIL
     assert "cannot be read" in fact
+
+
+def test_openvino_is_imported_without_reporting_its_use_over_the_network() -> None:
+    code = (
+        "import threading; from daemon.openvino_import import openvino_without_telemetry as load;"
+        "load(); print([thread.name for thread in threading.enumerate()])"
+    )
+
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+
+    assert out.stdout == "['MainThread']\n"

@@ -70,6 +70,7 @@ def command(invocation: Invocation, **options: Any) -> None:
     """
     from datetime import UTC, datetime
 
+    from daemon.reader import reader
     from daemon.results_request import Options, understood
 
     asked = Options(**options)
@@ -78,12 +79,8 @@ def command(invocation: Invocation, **options: Any) -> None:
     if asked.follow:
         _follow(invocation, request)
         return
-    connection = _opened(invocation)
-    try:
+    with reader(invocation) as connection:
         _answer(connection, asked, request, invocation)
-    finally:
-        if connection is not None:
-            connection.close()
 
 
 def _check_columns(request: Request) -> None:
@@ -91,20 +88,6 @@ def _check_columns(request: Request) -> None:
     from daemon.listing import columns_of
 
     columns_of(request)
-
-
-def _opened(invocation: Invocation) -> sa.Connection | None:
-    """Return a reading connection, None if nobody named a database and the default one is still to come."""
-    from storage.database import open_reader
-    from storage.errors import DatabaseMissingError
-
-    resolved = invocation.resolve()
-    try:
-        return open_reader(resolved.settings.db)
-    except DatabaseMissingError:
-        if resolved.sources["db"] == "default":
-            return None
-        raise
 
 
 def _answer(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings
+from daemon.openvino_import import openvino_without_telemetry
 
 _DECODER_PACKAGES = (
     "pillow pydicom pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls nibabel"
@@ -32,8 +33,7 @@ def decoders(_: Surroundings) -> Iterator[Found]:
 def engine(around: Surroundings) -> Iterator[Found]:
     """Whether the CPU's engine can be loaded, and the device that is asked for is there."""
     try:
-        import openvino
-
+        openvino = openvino_without_telemetry()
         version, devices = openvino.__version__.split("-")[0], openvino.Core().available_devices
         yield Level.OK, f"openvino {version}, devices {', '.join(devices)}", ""
     except ImportError as error:

@@ -67,7 +67,7 @@ def print_terminal_table(
     console = Console(
         file=stream,
         width=width,
-        no_color=not color,
+        color_system="auto" if color else None,
         highlight=False,
         markup=False,
         emoji=False,

@@ -1,0 +1,151 @@
+"""`bt-daemon db`: where the database is, whether it is sound, and how to keep it so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options
+from config.text import printable
+
+
+@click.group()
+@program_options
+def command() -> None:
+    r"""Keep the database: where it is, check, backup, migrate, prune.
+
+    \b
+    Examples:
+      bt-daemon db path
+      bt-daemon db check
+      bt-daemon db backup results-2026-11-24.db
+      bt-daemon db prune --before 90d
+    """
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="With what is known of it, for programs.")
+@program_options
+@pass_invocation
+def path(invocation: Invocation, as_json: bool) -> None:
+    r"""Print where the database is.
+
+    \b
+    Examples:
+      bt-daemon db path
+      sqlite3 "$(bt-daemon db path)" 'SELECT count(*) FROM result'
+    """
+    from daemon.output.json_text import json_name, json_text
+    from storage.maintenance import facts
+
+    found = facts(invocation.settings.db)
+    if not as_json:
+        click.echo(bytes(found.path))  # as it is: for other programs
+        return
+    known = {
+        "exists": found.exists,
+        "size_bytes": found.size_bytes,
+        "filesystem": found.filesystem,
+        "revision": found.revision,
+        "sqlite_version": found.sqlite_version,
+    }
+    click.echo(json_text(json_name("path", bytes(found.path)) | known, indent=2))
+
+
+@command.command()
+@program_options
+@pass_invocation
+def check(invocation: Invocation) -> int:
+    r"""Look at every page, index and reference; exit with 1 if anything is wrong.
+
+    \b
+    Example:
+      bt-daemon db check
+    """
+    from storage.maintenance import check as check_database
+
+    found = check_database(invocation.settings.db)
+    for problem in found.problems:
+        click.echo(printable(problem))
+    if found.problems:
+        click.echo(f"{len(found.problems)} problems; restore a backup", err=True)
+        return 1
+    click.echo(f"ok: {found.results} results of {found.files} file versions")
+    return 0
+
+
+@command.command()
+@click.argument("destination", metavar="FILE", type=click.Path(path_type=Path))
+@program_options
+@pass_invocation
+def backup(invocation: Invocation, destination: Path) -> None:
+    r"""Copy the database to FILE, also while a daemon works.
+
+    \b
+    Example:
+      bt-daemon db backup results-2026-11-24.db
+    """
+    from daemon.output.cells import size_text
+    from storage.maintenance import backup as back_up
+
+    size = back_up(invocation.settings.db, destination)
+    click.echo(f"{printable(str(destination))}: {size_text(size)}")
+
+
+@command.command()
+@program_options
+@pass_invocation
+def migrate(invocation: Invocation) -> None:
+    r"""Bring the database to this version's schema; `watch` does it by itself.
+
+    \b
+    Example:
+      bt-daemon db migrate
+    """
+    from storage.maintenance import migrate as bring_up_to_date
+
+    before, after = bring_up_to_date(invocation.settings.db)
+    click.echo(
+        f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}"
+    )
+
+
+@command.command()
+@click.option("--before", "when", metavar="WHEN", required=True, help="Judged before: 90d, 2026-01-01.")
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@program_options
+@pass_invocation
+def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
+    r"""Delete old results; images that still lie in an inbox are not judged anew.
+
+    \b
+    Examples:
+      bt-daemon db prune --before 90d --dry-run
+      bt-daemon db prune --before 2026-01-01 --yes
+    """
+    from contextlib import closing
+    from datetime import UTC, datetime
+
+    from storage.database import open_reader, open_writer
+    from storage.pruning import prune as delete_before
+    from storage.results import Query, count
+    from storage.when import local_zone, microseconds, parse_when
+
+    zone = local_zone()
+    moment = parse_when(when, datetime.now(UTC), zone)
+    with closing(open_reader(invocation.settings.db)) as reader:
+        number = count(reader, Query(until_us=microseconds(moment)))
+    shown = moment.astimezone(zone).isoformat(" ", "seconds")
+    if dry_run:
+        click.echo(f"{number} results from before {shown} would be deleted")
+        return
+    if number and not yes and sys.stdin.isatty():
+        click.confirm(f"Delete {number} results from before {shown}?", abort=True, err=True)
+    with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
+        pruned = delete_before(writer, microseconds(moment))
+    click.echo(
+        f"deleted {pruned.results} results from before {shown}, forgot {pruned.files} files that are gone"
+    )

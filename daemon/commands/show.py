@@ -1,0 +1,72 @@
+"""`bt-daemon show`: one image's whole story."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from config.errors import BtError
+from config.options import Invocation, pass_invocation, program_options
+from config.text import printable_name
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from storage.stories import Story
+
+
+@click.command()
+@click.argument("target", metavar="ID|FILE", type=click.Path(path_type=bytes))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
+@program_options
+@pass_invocation
+def command(invocation: Invocation, target: bytes, as_json: bool, utc: bool) -> None:
+    r"""Show an image's versions, what each model concluded, failed attempts, and times.
+
+    FILE is a path as you would open it, or relative to its inbox.
+
+    \b
+    Examples:
+      bt-daemon show 17
+      bt-daemon show ./inbox/slice.png --json
+    """
+    from contextlib import closing
+    from datetime import UTC
+
+    from daemon.image_story import story_as_dict, story_as_text
+    from daemon.listing import footer
+    from daemon.output.facts import style_of
+    from daemon.output.json_text import json_text
+    from storage.database import open_reader
+    from storage.when import local_zone
+
+    zone = UTC if utc else local_zone()
+    with closing(open_reader(invocation.settings.db)) as connection:
+        stories = _found(connection, target)
+    if as_json:
+        told = [story_as_dict(story, zone) for story in stories]
+        click.echo(json_text(told[0] if len(told) == 1 else told, indent=2))
+        return
+    style = style_of(invocation)
+    click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
+    footer(invocation)
+
+
+def _found(connection: sa.Connection, target: bytes) -> list[Story]:
+    """Return the stories of an id, else of a path: as given, as it would be opened, with links resolved."""
+    from storage.stories import story
+
+    if target.isdigit() and len(target) < 19 and (found := story(connection, int(target))):
+        return found
+    folder, name = os.path.split(os.path.abspath(target))
+    for path in dict.fromkeys(
+        (os.path.join(folder, name), os.path.join(os.path.realpath(folder), name), target)
+    ):
+        if found := story(connection, path):
+            return found
+    raise BtError(
+        f"nothing is known of {printable_name(target)}", hint="bt-daemon results -q NAME finds its ID"
+    )

@@ -1,0 +1,220 @@
+"""Whether a daemon works on a database, and how it is: the answer behind `bt-daemon status`.
+
+The lock says whether one lives, whatever it says itself; its heartbeat says how it is, or was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from config.text import printable
+from daemon.output.cells import ago, clock_time, iso_time
+from daemon.output.facts import Style, pairs
+
+if TYPE_CHECKING:
+    from storage.heartbeat import Heartbeat, StatusSnapshot
+
+# A daemon reports about once a second; one that was silent for so long is busy or stuck.
+SILENT_SECONDS = 15.0
+
+
+class Life(StrEnum):
+    """What can be said of the daemon."""
+
+    RUNNING = "running"
+    STARTING = "starting"  # it holds the lock and has not reported yet
+    SILENT = "silent"  # it holds the lock, and has not reported for a while
+    STOPPED = "stopped"
+    DIED = "died"  # it ended without a word
+    NEVER = "never"  # none ever ran on this database
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """All that `status` tells."""
+
+    life: Life
+    pid: int | None  # of the living daemon
+    database: str
+    now_us: int
+    stored: StatusSnapshot | None  # None: there is no database yet
+
+    @property
+    def beat(self) -> Heartbeat | None:
+        """What the daemon that started last said last."""
+        return None if self.stored is None else self.stored.heartbeat
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What that was about, as it wrote it."""
+        return {} if self.beat is None else self.beat.snapshot
+
+    @property
+    def lives(self) -> bool:
+        """Whether a daemon holds the database's lock."""
+        return self.pid is not None
+
+    @property
+    def images_per_second(self) -> float:
+        """The mean over the last minute, 0 when none lives."""
+        return 0.0 if self.stored is None or not self.lives else self.stored.results_last_minute / 60
+
+    def seconds_since(self, time_us: int | None) -> float | None:
+        """Return how long ago a stored time was; never negative, whatever the clock did."""
+        return None if time_us is None else max(0.0, (self.now_us - time_us) / 1e6)
+
+
+def daemon_status(
+    stored: StatusSnapshot | None, owner: int | None, database: str, now_us: int
+) -> DaemonStatus:
+    """Put together what the lock (its owner's pid, None: free) and the database say."""
+    beat = None if stored is None else stored.heartbeat
+    return DaemonStatus(_life(beat, owner, now_us), owner, database, now_us, stored)
+
+
+def _life(beat: Heartbeat | None, owner: int | None, now_us: int) -> Life:
+    if owner is not None:
+        if beat is None or beat.pid != owner:
+            return Life.STARTING
+        return Life.SILENT if now_us - beat.updated_us > SILENT_SECONDS * 1e6 else Life.RUNNING
+    if beat is None:
+        return Life.NEVER
+    return Life.DIED if beat.stopped_us is None else Life.STOPPED
+
+
+def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
+    """Return the status as what becomes its JSON object; ages are in seconds."""
+    beat, stored = status.beat, status.stored
+    counts = None if stored is None else stored.counts
+    scans = [inbox.get("last_scan_us") for inbox in _inboxes(status)]
+    oldest = counts.oldest_pending_us if counts else None
+    return {
+        "running": status.lives,
+        "state": status.life.value,
+        "pid": status.pid,
+        "host": beat.host if beat else None,
+        "started": _iso(beat.started_us if beat else None, zone),
+        "last_seen": _iso(beat.updated_us if beat else None, zone),
+        "stopped": _iso(beat.stopped_us if beat else None, zone),
+        "database": status.database,
+        "engine": status.told.get("engine"),
+        "model": status.told.get("model"),
+        "inboxes": [_inbox_as_dict(inbox, status, zone) for inbox in _inboxes(status)],
+        "results": stored.results if stored else 0,
+        "by_status": {word.value: number for word, number in stored.by_status.items()} if stored else {},
+        "images_per_second": round(status.images_per_second, 2),
+        "pending": counts.pending if counts else 0,
+        "retrying": counts.retrying if counts else 0,
+        "quarantined": counts.quarantined if counts else 0,
+        "moves_due": counts.moves_due if counts else 0,
+        "oldest_pending": _iso(oldest, zone),
+        "oldest_pending_seconds": status.seconds_since(oldest),
+        "last_result": _iso(stored.last_result_us if stored else None, zone),
+        "last_scan_seconds": status.seconds_since(min((scan for scan in scans if scan), default=None)),
+        "found_only_by_scan": sum(int(inbox.get("found_by_scan", 0)) for inbox in _inboxes(status)),
+        "last_error": status.told.get("last_error") or None,
+        "reported": dict(status.told),
+    }
+
+
+def _iso(time_us: int | None, zone: tzinfo) -> str | None:
+    return None if time_us is None else iso_time(time_us, zone)
+
+
+def _inboxes(status: DaemonStatus) -> list[dict[str, Any]]:
+    found = status.told.get("inboxes", [])
+    return [inbox for inbox in found if isinstance(inbox, dict)] if isinstance(found, list) else []
+
+
+def _inbox_as_dict(inbox: dict[str, Any], status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
+    last = inbox.get("last_scan_us")
+    rest = {key: value for key, value in inbox.items() if key != "last_scan_us"}
+    return {**rest, "last_scan": _iso(last, zone), "last_scan_seconds": status.seconds_since(last)}
+
+
+def status_as_text(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+    """Return the status for a person, the most important first."""
+    blocks = [_headline(status, zone, style), pairs(_facts(status, zone), style, indent="  ")]
+    blocks += [_inbox_as_text(inbox, status, style) for inbox in _inboxes(status)]
+    return "\n".join(block for block in blocks if block)
+
+
+def _headline(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+    beat = status.beat
+    silence = ago(status.seconds_since(beat.updated_us if beat else None) or 0)
+    seen = clock_time(beat.updated_us, zone) if beat else ""
+    since = clock_time(beat.started_us, zone) if beat else ""
+    text, color = {
+        Life.RUNNING: (f"running since {since} (pid {status.pid})", "green"),
+        Life.STARTING: (f"starting (pid {status.pid})", "yellow"),
+        Life.SILENT: (f"running (pid {status.pid}), but silent for {silence}: busy or stuck", "yellow"),
+        Life.STOPPED: (f"not running; ended {seen}", "yellow"),
+        Life.DIED: (f"not running; last seen {seen}, {silence} ago; ended without saying goodbye", "red"),
+        Life.NEVER: ("not running; none ever ran on this database", "yellow"),
+    }[status.life]
+    return style(text, color, bold=True)
+
+
+def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
+    facts = [("database", printable(status.database))]
+    facts += [(name, _told_text(status.told.get(name))) for name in ("model", "engine")]
+    if status.stored is None:
+        return [*facts, ("results", "none yet; start with bt-daemon watch DIR")]
+    last = status.stored.last_result_us
+    return [
+        *facts,
+        ("results", _results_text(status)),
+        ("last result", "" if last is None else f"{clock_time(last, zone)}, {_age(status, last)} ago"),
+        ("speed", f"{status.images_per_second:.1f} images/s over the last minute" if status.lives else ""),
+        ("waiting", _waiting_text(status)),
+        ("given up", _given_up_text(status)),
+        ("last error", printable(str(status.told.get("last_error") or ""))),
+    ]
+
+
+def _told_text(value: object) -> str:
+    if isinstance(value, dict):
+        return printable(", ".join(str(part) for part in value.values() if part))
+    return printable(str(value)) if value else ""
+
+
+def _results_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    parts = [f"{number} {word.value}" for word, number in status.stored.by_status.items() if number]
+    return f"{status.stored.results}" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _waiting_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    counts = status.stored.counts
+    if not counts.pending:
+        return "nothing"
+    retrying = f", {counts.retrying} of them for another try" if counts.retrying else ""
+    oldest = f"; the oldest for {_age(status, counts.oldest_pending_us)}" if counts.oldest_pending_us else ""
+    return f"{counts.pending}{retrying}{oldest}"
+
+
+def _given_up_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    number = status.stored.counts.quarantined
+    return f"{number} (see bt-daemon errors)" if number else ""
+
+
+def _age(status: DaemonStatus, time_us: int | None) -> str:
+    return ago(status.seconds_since(time_us) or 0)
+
+
+def _inbox_as_text(inbox: dict[str, Any], status: DaemonStatus, style: Style) -> str:
+    state, why = printable(str(inbox.get("state", ""))), printable(str(inbox.get("why") or ""))
+    last = inbox.get("last_scan_us")
+    by_scan = int(inbox.get("found_by_scan", 0))
+    facts = [
+        ("state", f"{state}: {why}" if why else state),
+        ("last scan", f"{_age(status, last)} ago" if last else ""),
+        ("by scan", f"{by_scan} images that no event had announced" if by_scan else ""),
+    ]
+    return f"  inbox {printable(str(inbox.get('path', '?')))}\n{pairs(facts, style, indent='    ')}"
