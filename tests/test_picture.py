@@ -179,6 +179,8 @@ def test_pages_of_one_size_are_a_volume():
 
     assert picture.slice_count == 5
     assert [part.index for part in picture.slices] == [1, 2, 3]  # the empty ends are not judged
+    for part, page in zip(picture.slices, pages, strict=True):
+        assert part.image.tobytes() == page.tobytes()
 
 
 def test_pages_of_different_size_are_not_a_volume(slice_, reference):

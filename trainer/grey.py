@@ -21,7 +21,9 @@ Grey = npt.NDArray[np.uint8]
 # the extremes, so that a few hot pixels do not cost the rest its resolution.
 LOW_PERCENTILE = 0.05
 HIGH_PERCENTILE = 99.95
-_SAMPLED = 1 << 20  # pixels that percentiles are taken from: more tell nothing new
+_SAMPLED = 1 << 16  # about as many pixels are percentiles taken from: more tell nothing new
+_EXAMINED = 1 << 20  # in larger pictures nobody looks for 8 bits in a larger container
+_FEWEST = 32  # fewer values than these are stretched: they would be too dark to find a head in
 _BLOCK = 1 << 22  # pixels that are turned into floats at a time
 
 _ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
@@ -43,8 +45,13 @@ def grey(image: Image.Image) -> Image.Image:
 def to_8_bits(values: Array, ignore: Array | None = None) -> Grey:
     """Return an array (height, width) of any numbers as uint8, stretched between two percentiles.
 
-    Pixels where `ignore` is True (padding) do not count and become black; so does what is not finite.
+    Numbers that take no more than 256 evenly spaced values (8 bits in a larger container) are not
+    stretched but taken as they are. Pixels where `ignore` is True (padding) do not count and become
+    black; so does what is not finite.
     """
+    exact = _eight_bits(values, ignore)
+    if exact is not None:
+        return exact
     low, high = _percentiles(values, ignore)
     eight = np.empty(values.shape, np.uint8)
     rows = max(1, _BLOCK // max(1, values.shape[1]))
@@ -66,8 +73,41 @@ def windowed(values: Array, low: float, high: float) -> Grey:
     return eight
 
 
+def _eight_bits(values: Array, ignore: Array | None) -> Grey | None:
+    """Return the 8-bit picture that was multiplied, shifted or widened to these numbers, None if none was."""
+    if not 0 < values.size <= _EXAMINED or _steps(values.ravel()[:: 1 + values.size // 999], 1) is None:
+        return None  # the first look, at a thousand pixels, says no to nearly all others
+    counted = values if ignore is None else values[~ignore]
+    found = _steps(counted, _FEWEST)
+    if found is None:
+        return None
+    low, step = found
+    eight: Grey = np.clip((values.astype(np.int64) - low) // step, 0, 255).astype(np.uint8)
+    if ignore is not None:
+        eight[ignore] = 0
+    return eight
+
+
+def _steps(values: Array, fewest: int) -> tuple[int, int] | None:
+    """Return (lowest, distance) of evenly spaced integers, at least `fewest` and at most 256; else None."""
+    if values.dtype.kind not in "iu" and not _are_integers(values):
+        return None
+    whole = values.astype(np.int64).ravel()
+    low = min(0, int(whole.min()))
+    span = int(whole.max()) - low
+    if span > 0xFFFF:
+        return None
+    levels = np.flatnonzero(np.bincount(whole - low))
+    step = max(1, int(np.gcd.reduce(levels)))
+    return (low, step) if fewest <= span // step + 1 <= 256 else None
+
+
+def _are_integers(floats: Array) -> bool:
+    return bool((np.abs(floats) < 1 << 24).all() and (floats == np.rint(floats)).all())
+
+
 def _percentiles(values: Array, ignore: Array | None) -> tuple[float, float]:
-    step = max(1, int((values.size / _SAMPLED) ** 0.5))
+    step = 1 + int((values.size / (2 * _SAMPLED)) ** 0.5)
     numbers = np.asarray(values[::step, ::step], dtype=np.float32)
     valid = np.isfinite(numbers)
     if ignore is not None:

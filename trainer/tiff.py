@@ -82,4 +82,6 @@ def _page(image: ImageFile.ImageFile, image_size: int) -> Image.Image:
     image.load()
     picture = grey(image)  # Pillow has turned it by its orientation already
     factor = reduction(picture.width, picture.height, image_size)
-    return picture.reduce(factor) if factor > 1 else picture
+    if factor > 1:
+        return picture.reduce(factor)
+    return picture.copy() if picture is image else picture  # the next page will be read into `image`
