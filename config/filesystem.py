@@ -31,7 +31,7 @@ class Mount:
     source: str  # /dev/vda, server:/export, ...
 
 
-def filesystem_of(path: str | os.PathLike[str], table: Path = MOUNT_TABLE) -> str:
+def filesystem_of(path: str | os.PathLike[str], table: Path | None = None) -> str:
     """Return the file system's name ("ext4", "nfs4", "fuse.sshfs"), "" where nothing can be known.
 
     The path need not exist: its nearest existing parent decides.
@@ -48,7 +48,7 @@ def is_network_filesystem(name: str) -> bool:
     return name in _NETWORK or name == "fuse" or name.startswith("fuse.")
 
 
-def mount_of(path: str | os.PathLike[str], table: Path = MOUNT_TABLE) -> Mount | None:
+def mount_of(path: str | os.PathLike[str], table: Path | None = None) -> Mount | None:
     """Return the mount that holds `path`, None where the platform has no mount table."""
     real = os.path.realpath(path)
     best: Mount | None = None
@@ -59,10 +59,10 @@ def mount_of(path: str | os.PathLike[str], table: Path = MOUNT_TABLE) -> Mount |
     return best
 
 
-def mounts(table: Path = MOUNT_TABLE) -> list[Mount]:
+def mounts(table: Path | None = None) -> list[Mount]:
     """Return all mounts, empty where the platform has no such table (man 5 proc, mountinfo)."""
     try:
-        text = table.read_text("utf-8", "surrogateescape")
+        text = (table or MOUNT_TABLE).read_text("utf-8", "surrogateescape")
     except OSError:
         return []
     found = []

@@ -1,0 +1,89 @@
+"""A real database in a temporary folder, a ledger on it, and a clock the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from storage import maintenance
+from storage.database import open_writer
+from storage.ledger import Ledger
+from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
+from storage.retry import RetryPolicy
+
+SECOND_US = 1_000_000
+MODEL = ModelRecord("ab" * 32, "brain-mri", "1", "openvino", "bf16", "cpu", ("no_tumour", "tumour"))
+OTHER_MODEL = ModelRecord("cd" * 32, "brain-mri", "2", "openvino", "bf16", "cpu", ("no_tumour", "tumour"))
+TUMOUR = Judged(Status.OK, "tumour", 0.97)
+
+
+@dataclass
+class Clock:
+    """A wall clock that stands still unless it is moved."""
+
+    now_us: int = 1_790_000_000 * SECOND_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def advance(self, seconds: float) -> None:
+        self.now_us += int(seconds * SECOND_US)
+
+
+@dataclass
+class Store:
+    """One open database with the parts a daemon has."""
+
+    path: Path
+    connection: sa.Connection
+    ledger: Ledger
+    clock: Clock
+    inbox_id: int
+    model_id: int
+    closed: bool = field(default=False)
+
+    def version(self, name: bytes, folder: bytes = b"", size: int = 7_000, **changes: int) -> FileVersion:
+        mtime_ns, inode = changes.get("mtime_ns", 1), changes.get("inode", 1)
+        return FileVersion(self.inbox_id, folder, name, size, mtime_ns, inode)
+
+    def add(self, *names: bytes) -> list[Entry]:
+        return self.ledger.add([self.version(name) for name in names])
+
+    def judge(self, entries: Sequence[Entry], judged: Judged = TUMOUR, sha256: bytes | None = None) -> None:
+        self.ledger.record(
+            [Outcome(entry.file_id, judged, sha256, 1_500) for entry in entries], self.model_id
+        )
+
+    def fail(self, entry: Entry, kind: FailureKind, reason: str = "it failed") -> None:
+        self.ledger.record([Outcome(entry.file_id, Failed(kind, reason))], self.model_id)
+
+    def due(self) -> list[Entry]:
+        return self.ledger.due(1_000, self.clock.now_us)
+
+    def is_sound(self) -> bool:
+        return maintenance.check(self.path).problems == ()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.connection.close()
+            self.closed = True
+
+
+def open_store(path: Path, *, busy_seconds: float = 0.1, move_done: bool = False, **policy: float) -> Store:
+    """Open (or make) a database at `path`; `policy` are fields of the RetryPolicy."""
+    clock = Clock()
+    connection = open_writer(path, busy_seconds=busy_seconds)
+    ledger = Ledger(connection, clock, RetryPolicy(**policy), move_done=move_done)  # type: ignore[arg-type]
+    return Store(path, connection, ledger, clock, ledger.inbox_id(b"/inbox"), ledger.model_id(MODEL))
+
+
+def raw(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """Run a statement past our own code."""
+    import sqlite3
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(sql).fetchall()
