@@ -1,0 +1,113 @@
+"""Changes to training pictures that must not change the answer: whole batches, on tensors.
+
+What differs between sources and says nothing about a tumour is varied most: position, size,
+brightness profile, coil shading, resolution, noise, burnt-in marks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def augment(pictures: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Return changed pictures, float32 (batch, 1, S, S) in 0..255, of uint8 (batch, 1, S, S).
+
+    All chance comes from `draw_from`, so a seed gives the same pictures again.
+    """
+    x = _moved(pictures.float(), draw_from)
+    x = _coarser(x, draw_from) / 255
+    x = _shaded(x, draw_from)
+    x = _toned(x, draw_from)
+    x = _noisy(x, draw_from)
+    return _covered(x, draw_from).clamp_(0, 1) * 255
+
+
+def _uniform(draw_from: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    return torch.rand(count, generator=draw_from) * (high - low) + low
+
+
+def _moved(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Flip left and right, turn by up to 20 degrees, scale, stretch and shift, in one resampling."""
+    count = x.shape[0]
+    angle = _uniform(draw_from, count, -0.35, 0.35)  # radians
+    scale = torch.exp(_uniform(draw_from, count, -0.2, 0.2))
+    stretch = torch.exp(_uniform(draw_from, count, -0.1, 0.1))
+    flip = (torch.rand(count, generator=draw_from) < 0.5).float() * -2 + 1
+    rows = torch.stack(
+        (
+            torch.stack(
+                (
+                    flip * scale * stretch * angle.cos(),
+                    -scale * angle.sin(),
+                    _uniform(draw_from, count, -0.1, 0.1),
+                ),
+                1,
+            ),
+            torch.stack(
+                (
+                    flip * scale * angle.sin(),
+                    scale / stretch * angle.cos(),
+                    _uniform(draw_from, count, -0.1, 0.1),
+                ),
+                1,
+            ),
+        ),
+        dim=1,
+    )  # (batch, 2, 3)
+    grid = functional.affine_grid(rows, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _coarser(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Take a third of the batch down to a lower resolution and up again."""
+    chosen = torch.rand(x.shape[0], generator=draw_from) < 0.33
+    if not chosen.any():
+        return x
+    size = int(x.shape[-1] * float(_uniform(draw_from, 1, 0.35, 0.85)))
+    small = functional.interpolate(x[chosen], size=(size, size), mode="bilinear", antialias=True)
+    x[chosen] = functional.interpolate(small, size=x.shape[-2:], mode="bilinear")
+    return x
+
+
+def _shaded(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Multiply by a smooth field, as a receiver coil does."""
+    field = torch.randn(x.shape[0], 1, 3, 3, generator=draw_from) * 0.22
+    return x * torch.exp(functional.interpolate(field, size=x.shape[-2:], mode="bicubic"))
+
+
+def _toned(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Change gamma and contrast; black stays black."""
+    gamma = torch.exp(_uniform(draw_from, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
+    gain = _uniform(draw_from, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
+    return x.clamp(1e-4, 1.5).pow(gamma) * gain
+
+
+def _noisy(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    amount = _uniform(draw_from, x.shape[0], 0.0, 0.06) * (torch.rand(x.shape[0], generator=draw_from) < 0.5)
+    return x + torch.randn(x.shape, generator=draw_from) * amount.view(-1, 1, 1, 1)
+
+
+def _covered(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Cover rectangles (black or a flat grey) and write text-like bright specks into corners."""
+    side = x.shape[-1]
+    for number in range(x.shape[0]):
+        chance = torch.rand(8, generator=draw_from).tolist()
+        if chance[0] < 0.45:
+            height, width = int(side * (0.06 + 0.2 * chance[1])), int(side * (0.06 + 0.2 * chance[2]))
+            top, left = int((side - height) * chance[3]), int((side - width) * chance[4])
+            x[number, 0, top : top + height, left : left + width] = chance[5] if chance[6] < 0.3 else 0.0
+        if chance[7] < 0.25:
+            _write_specks(x[number, 0], draw_from)
+    return x
+
+
+def _write_specks(picture: Tensor, draw_from: torch.Generator) -> None:
+    side = picture.shape[-1]
+    height, width = side // 32, side // 5
+    top = 0 if float(_uniform(draw_from, 1, 0, 1)) < 0.5 else side - height
+    left = 0 if float(_uniform(draw_from, 1, 0, 1)) < 0.5 else side - width
+    specks = (torch.rand(height, width, generator=draw_from) < 0.35).float() * 0.9
+    patch = picture[top : top + height, left : left + width]
+    torch.maximum(patch, specks, out=patch)

@@ -1,0 +1,133 @@
+"""The model card: written from the measured JSON, never by hand (Mitchell et al. 2019, "Model Cards")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_FIGURES = (
+    "accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "roc_auc",
+    "pr_auc",
+    "brier",
+    "log_loss",
+    "ece",
+)
+
+
+def write_card(report: dict[str, Any], path: Path) -> None:
+    """Write the card of a run from what its metrics.json holds."""
+    path.write_text(card_text(report), encoding="utf-8")
+
+
+def card_text(report: dict[str, Any]) -> str:
+    """Return the card as Markdown."""
+    metrics = report["metrics"]
+    parts = [
+        f"# Model card: {report['name']} {report['version']}",
+        "**Not a medical device. For research only, never for diagnosis or treatment.** The images it was trained on "
+        "come from a few public collections; on images from other scanners and hospitals expect it to do worse than "
+        "the figures below.",
+        _facts(report),
+        "## Data",
+        _data(report),
+        "## How well it does on groups it has not seen",
+        f"Split {metrics['split']}. Threshold and temperature were fitted on the same validation images, so these "
+        "figures lean to the good side. Intervals are 95 %, by bootstrap over groups.",
+        _scores_table(metrics["validation"]),
+        f"A nearest neighbour on 32x32 thumbnails reaches accuracy {metrics['nearest_neighbour']['accuracy']:.3f} on the "
+        "same split.",
+        "### By source",
+        _source_table(metrics["validation_by_source"]),
+    ]
+    if "left_out" in metrics:
+        left = metrics["left_out"]
+        parts += [
+            f"## On sources left out of training: {', '.join(left['names'])}",
+            f"{left['accepted']:.1%} of them are within the distance limit.",
+            _scores_table(left),
+        ]
+    parts += [
+        "## Intended use",
+        _USE,
+        "## Limits",
+        _LIMITS,
+        "## How it was made",
+        f"```\n{report['provenance']['command']}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_USE = (
+    "Sorting two-dimensional brain-MRI slices into those that look like the training collections' tumour slices and "
+    "those that do not, to try out software and methods. Not for patients, not for triage, not for any decision about "
+    "a person."
+)
+_LIMITS = (
+    "- One slice at a time: it knows nothing of the neighbouring slices, the sequence or the patient.\n"
+    "- In several collections the class goes with the source, so part of what it has learnt is the source.\n"
+    "- Tumour types, sequences and planes that the collections lack are unknown to it.\n"
+    "- A class-activation map explains the network; it does not outline a tumour."
+)
+
+
+def _facts(report: dict[str, Any]) -> str:
+    decision = report["decision"]
+    rows = [
+        ("architecture", report["architecture"]),
+        ("input", f"{report['preprocessing']['image_size']} x {report['preprocessing']['image_size']} pixels, grey"),
+        ("classes", ", ".join(report["classes"])),
+        ("parameters", f"{report['parameters']:,}"),
+        ("cost", f"{report['gflop_per_image']:.2f} GFLOP per image"),
+        ("threshold", f"{decision['threshold']:.3f} for `{decision['positive']}`; uncertain from "
+                      f"{decision['uncertain_low']:.3f} to {decision['uncertain_high']:.3f}"),
+        ("temperature", f"{decision['temperature']:.3f}"),
+        ("seed", report["provenance"]["seed"]),
+        ("weights sha256", f"`{report['weights']['sha256']}`"),
+    ]  # fmt: skip
+    return _table(("", ""), rows)
+
+
+def _data(report: dict[str, Any]) -> str:
+    rows = []
+    for source in report["provenance"]["data"]:
+        counts = ", ".join(f"{label} {count}" for label, count in source["images"].items())
+        rows.append(
+            (source["source"], counts, source["trained_on"], source.get("licence", "see its publisher"))
+        )
+    return _table(("source", "images", "trained on", "licence"), rows)
+
+
+def _scores_table(scores: dict[str, Any]) -> str:
+    rows = []
+    for name in _FIGURES:
+        figure = scores.get(name)
+        if figure and figure.get("value") is not None:
+            low, high = figure.get("low"), figure.get("high")
+            rows.append(
+                (name, f"{figure['value']:.3f}", f"{low:.3f} to {high:.3f}" if low is not None else "")
+            )
+    return _table((f"{scores['count']} images", "value", "95 % interval"), rows)
+
+
+def _source_table(by_source: dict[str, Any]) -> str:
+    names = ("accuracy", "sensitivity", "specificity", "roc_auc")
+    rows = [
+        (source, scores["count"], *(_value(scores.get(name)) for name in names))
+        for source, scores in by_source.items()
+    ]
+    return _table(("source", "images", *names), rows)
+
+
+def _value(figure: Any) -> str:
+    value = figure.get("value") if isinstance(figure, dict) else None
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _table(head: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,199 @@
+"""The `bt-train` command: train by default, and what goes with training as subcommands."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from config.paths import cache_folder
+from config.program import run
+from config.text import printable
+
+DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group(
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=DISCLAIMER,
+)
+@click.option(
+    "--data", multiple=True, type=_FOLDER, metavar="DIR", help="Folder of class folders; repeatable."
+)
+@click.option(
+    "-o", "--output", type=_FOLDER, metavar="DIR", help="Where the results go (default: runs/TIME)."
+)
+@click.option(
+    "--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW; repeatable."
+)
+@click.option("--arch", default="cnn", show_default=True, metavar="NAME", help="See bt-train models.")
+@click.option(
+    "--epochs", default=30, show_default=True, type=click.IntRange(1), help="At most so many epochs."
+)
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="Images per step.")
+@click.option(
+    "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
+)
+@click.option(
+    "--image-size", default=256, show_default=True, type=click.IntRange(32, 1024), help="Input side, pixels."
+)
+@click.option("--samples", default=0, metavar="N", type=click.IntRange(0), help="Images per epoch; 0: all.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same split and same chances.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
+@click.option(
+    "--groups",
+    default="auto",
+    show_default=True,
+    metavar="FILE|auto|none",
+    help="auto keeps near-duplicates on one side of the split, FILE (file,patient) patients too.",
+)
+@click.option(
+    "--validation-share",
+    default=0.15,
+    show_default=True,
+    type=click.FloatRange(0.02, 0.5),
+    help="Share of the images that is judged on.",
+)
+@click.option(
+    "--sensitivity",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0.5, 0.999),
+    help="What the threshold must reach on validation images (lower bound).",
+)
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="NAME",
+    help="Keep a source, or files whose names begin so, out of training and judge on them; repeatable.",
+)
+@click.option(
+    "--patience",
+    default=8,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Epochs without gain; 0: never stop.",
+)
+@click.option(
+    "--balance",
+    default="source-label",
+    show_default=True,
+    type=click.Choice(["none", "label", "source-label"]),
+    help="How classes and sources are weighed.",
+)
+@click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Stop before this; 0: no limit.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the output folder.")
+@click.option(
+    "--deterministic", is_flag=True, help="Same weights for the same seed on the same machine; slower."
+)
+@click.option("--init", type=_FOLDER, metavar="WEIGHTS", help="Start from another model's weights.")
+@click.option(
+    "--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (downloads them)."
+)
+@click.option("--name", default="model", show_default=True, help="The model's name, as rows show it.")
+@click.option(
+    "--meaning", multiple=True, metavar="CLASS=WORDS", help="What a class means, for people; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@click.pass_context
+def cli(context: click.Context, **options: Any) -> int:
+    r"""Train a network on folders of images, one folder per class.
+
+    \b
+    Examples:
+      bt-train --data data/
+      bt-train --data a/ --data b/ --merge yes=glioma,pituitary -o runs/both
+      bt-train --data data/ -o runs/first --resume
+    """
+    if context.invoked_subcommand is not None:
+        return 0
+    if not options["data"]:
+        raise click.UsageError("nothing to train on: give --data DIR", context)
+    return _train(options)
+
+
+def _train(options: dict[str, Any]) -> int:
+    import json
+
+    from trainer.console import Console, summary
+    from trainer.data import parse_merge
+    from trainer.run import Request, run_training
+    from trainer.train import Plan
+
+    output = options["output"] or Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    request = Request(
+        data=options["data"],
+        output=output,
+        cache=cache_folder(),
+        plan=Plan(
+            epochs=options["epochs"], batch=options["batch"], learning_rate=options["lr"],
+            patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
+            balance=options["balance"], max_minutes=options["max_minutes"],
+        ),
+        merge=parse_merge(options["merge"]),
+        architecture=options["arch"],
+        image_size=options["image_size"],
+        groups=options["groups"],
+        validation_share=options["validation_share"],
+        sensitivity=options["sensitivity"],
+        leave_out=options["leave_out"],
+        device=options["device"],
+        resume=options["resume"],
+        deterministic=options["deterministic"],
+        init=options["init"],
+        pretrained=options["pretrained"],
+        name=options["name"],
+        meanings=dict(_pair(text) for text in options["meaning"]),
+        command="bt-train " + " ".join(sys.argv[1:]),
+    )  # fmt: skip
+    with Console(request.plan.epochs) as console:
+        try:
+            report = run_training(request, console)
+        except KeyboardInterrupt:
+            console.say(f"interrupted; go on with the same options and --resume -o {printable(str(output))}")
+            raise
+    click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    label, separator, words = text.partition("=")
+    if not separator:
+        raise click.UsageError(f"--meaning {printable(text)} is no pair; write --meaning 'yes=tumour'")
+    return label, words
+
+
+@cli.command()
+@click.option(
+    "--image-size", default=256, show_default=True, type=click.IntRange(32, 1024), help="Input side, pixels."
+)
+@click.option("--measure/--no-measure", default=True, help="Measure images per second here.")
+def models(image_size: int, measure: bool) -> None:
+    r"""List the architectures with their parameters, cost and speed on this machine.
+
+    \b
+    Example:
+      bt-train models --no-measure
+    """
+    from trainer.model_list import model_list
+
+    for line in model_list(image_size, measure=measure):
+        click.echo(line)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run `bt-train` and return its exit code."""
+    code = run(cli, "bt-train", arguments)
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    main()

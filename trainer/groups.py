@@ -1,0 +1,146 @@
+"""Which images belong together: the same bytes, nearly the same picture, the same patient.
+
+Images of one group must not stand on both sides of a split, or a network is tested on what it has
+seen. Near-duplicates are found by a 256-bit difference hash, and confirmed by the correlation of
+small thumbnails, so that two different slices of one look are not taken for twins.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from config.errors import UsageError
+from config.text import printable
+
+Ints = npt.NDArray[np.int64]
+
+# Measured on public collections: twins saved again, scaled or windowed lie within this many bits of
+# 256; larger values join different slices of the same look.
+MAX_BITS = 14
+MIN_CORRELATION = 0.95
+# A chain of pairs may join pictures that are far apart; beyond this size a group is split into its
+# exact duplicates again.
+MAX_GROUP = 60
+_THUMBNAIL = 32
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of near-duplicates: places in the list of pictures, first < second."""
+
+    first: Ints
+    second: Ints
+
+
+def near_duplicates(pictures: npt.NDArray[np.uint8]) -> Pairs:
+    """Return all pairs of near-duplicates among pictures (n, S, S) uint8."""
+    bits, thumbnails = _fingerprints(pictures)
+    first: list[npt.NDArray[np.int64]] = []
+    second: list[npt.NDArray[np.int64]] = []
+    for start in range(0, len(bits), _BLOCK):
+        block = bits[start : start + _BLOCK]
+        # (block, n, 4) words would be large; four (block, n) sums are not.
+        away = sum(
+            np.bitwise_count(block[:, None, word] ^ bits[None, start:, word]).astype(np.uint16)
+            for word in range(4)
+        )
+        rows, columns = np.nonzero(np.asarray(away) <= MAX_BITS)
+        rows, columns = rows + start, columns + start
+        ahead = rows < columns
+        rows, columns = rows[ahead], columns[ahead]
+        alike = (thumbnails[rows] * thumbnails[columns]).sum(axis=1) > MIN_CORRELATION
+        first.append(rows[alike])
+        second.append(columns[alike])
+    return Pairs(np.concatenate(first).astype(np.int64), np.concatenate(second).astype(np.int64))
+
+
+def group_ids(
+    hashes: Sequence[str], pairs: Pairs | None = None, patients: Sequence[str] | None = None
+) -> Ints:
+    """Return a group number (n,) for each image: equal bytes, joined pairs and equal patients share one."""
+    parent = np.arange(len(hashes))
+    _join_equal(parent, hashes)
+    if pairs is not None:
+        before = parent.copy()
+        for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            _union(parent, one, other)
+        _break_chains(parent, before)
+    if patients is not None:
+        _join_equal(parent, patients)
+    roots = np.array([_find(parent, number) for number in range(len(parent))])
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+
+
+def read_patients(path: Path, names: Sequence[str]) -> list[str]:
+    """Return the patient of each image from a CSV with the columns file and patient; '' if not listed.
+
+    `file` is the path below the folder that holds the roots, as in `tcga-lgg/yes/x.jpg`.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        known = {row["file"]: row["patient"] or "" for row in rows}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the groups file {printable(str(path))}: {error}") from error
+    except KeyError:
+        raise UsageError(
+            f"the groups file {printable(str(path))} lacks the columns file and patient",
+            hint="its first line must read file,patient",
+        ) from None
+    return [known.get(name, "") for name in names]
+
+
+def _fingerprints(
+    pictures: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    """Return 256 bits as (n, 4) uint64 and normalised thumbnails (n, 1024) float32."""
+    bits = np.empty((len(pictures), 4), dtype=np.uint64)
+    thumbnails = np.empty((len(pictures), _THUMBNAIL * _THUMBNAIL), dtype=np.float32)
+    for number, picture in enumerate(pictures):
+        image = Image.fromarray(picture)
+        coarse = np.asarray(image.resize((17, 16), Image.Resampling.BOX)).astype(np.int16)
+        bits[number] = np.packbits(coarse[:, 1:] > coarse[:, :-1]).view(np.uint64)
+        small = (
+            np.asarray(image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
+            .astype(np.float32)
+            .ravel()
+        )
+        small -= small.mean()
+        thumbnails[number] = small / (np.linalg.norm(small) + 1e-6)
+    return bits, thumbnails
+
+
+def _join_equal(parent: npt.NDArray[np.int64], keys: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for number, key in enumerate(keys):
+        if key:
+            _union(parent, seen.setdefault(key, number), number)
+
+
+def _break_chains(parent: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> None:
+    roots = np.array([_find(parent, number) for number in range(len(parent))])
+    numbers, counts = np.unique(roots, return_counts=True)
+    for root in numbers[counts > MAX_GROUP]:
+        members = np.flatnonzero(roots == root)
+        parent[members] = before[members]
+
+
+def _find(parent: npt.NDArray[np.int64], number: int) -> int:
+    while parent[number] != number:
+        parent[number] = parent[parent[number]]
+        number = int(parent[number])
+    return number
+
+
+def _union(parent: npt.NDArray[np.int64], one: int, other: int) -> None:
+    first, second = _find(parent, one), _find(parent, other)
+    # The smaller number leads, so that the result does not depend on the order of the pairs.
+    parent[max(first, second)] = min(first, second)

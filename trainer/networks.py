@@ -1,0 +1,228 @@
+"""The networks: a registry of architectures, all with the same three outputs.
+
+Every network takes uint8 pictures (batch, 1, S, S), scales and normalises them itself, and returns
+
+    logits   (batch, classes) float32
+    features (batch, channels) float32, pooled, for the distance to the training images
+    maps     (batch, classes, h, w) float32, class-activation maps (Zhou et al. 2016, "Learning Deep
+             Features for Discriminative Localization"); their mean plus the head's bias is the logit
+
+so that explanation and rejection come out of the one forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from config.errors import UsageError, WeightsError
+from config.text import printable
+from trainer.spec import ModelSpec, Preprocessing
+from trainer.weights import Tensors, Weights
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One entry of the registry."""
+
+    description: str
+    body: Callable[[dict[str, Any]], tuple[nn.Module, int]]  # options -> (module, its output channels)
+    grey: bool  # whether the body takes one channel; others get the grey channel three times
+    mean: float = 0.5  # what the body was (or will be) trained with
+    std: float = 0.5
+
+
+class Classifier(nn.Module):
+    """A convolutional body, average pooling, and one linear layer: exact class-activation maps."""
+
+    def __init__(
+        self, body: nn.Module, channels: int, classes: int, *, grey: bool, how: Preprocessing
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(channels, classes)
+        self._grey = grey
+        self._scale = 1.0 / (255.0 * how.std)
+        self._shift = -how.mean / how.std
+
+    def forward(self, pictures: Tensor) -> Outputs:
+        """Return logits, features and maps of uint8 (or already augmented float 0..255) pictures."""
+        x = pictures.float() * self._scale + self._shift  # (batch, 1, S, S)
+        if not self._grey:
+            x = x.expand(-1, 3, -1, -1)
+        found = self.body(x)  # (batch, channels, h, w)
+        features = found.mean(dim=(2, 3))
+        logits = self.head(self.drop(features))
+        # The head applied at every place; a 1x1 convolution with the head's weights.
+        maps = nn.functional.conv2d(found, self.head.weight[:, :, None, None])
+        return logits.float(), features.float(), maps.float()
+
+
+def build(
+    architecture: str, classes: int, options: dict[str, Any] | None = None, how: Preprocessing | None = None
+) -> Classifier:
+    """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
+    entry = ARCHITECTURES.get(architecture)
+    if entry is None:
+        raise UsageError(
+            f"there is no architecture {printable(repr(architecture))}", hint="bt-train models lists them"
+        )
+    body, channels = entry.body(options or {})
+    return Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
+
+
+def load(weights: Weights) -> Classifier:
+    """Return the network of a weights file, in evaluation mode; raise WeightsError if it does not fit."""
+    return from_tensors(weights.spec, weights.tensors)
+
+
+def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
+    """Return the network that a spec describes with the given tensors, in evaluation mode."""
+    try:
+        network = build(spec.architecture, len(spec.classes), spec.architecture_options, spec.preprocessing)
+        own = {name: torch.from_numpy(value.copy()) for name, value in tensors.items() if _is_own(name)}
+        network.load_state_dict(own, strict=True)
+    except UsageError as error:
+        raise WeightsError(
+            f"the weights need an unknown architecture: {error.what}", hint="upgrade bt-daemon"
+        ) from None
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        first = printable(str(error).splitlines()[0])[:160]
+        raise WeightsError(
+            f"the tensors do not fit the architecture {spec.architecture} ({first})", hint="train it again"
+        ) from error
+    return network.eval()
+
+
+def tensors_of(network: nn.Module) -> Tensors:
+    """Return a network's parameters and buffers as numpy arrays, named as `load` expects them."""
+    return {
+        name: value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
+        for name, value in network.state_dict().items()
+    }
+
+
+def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
+    """Start a network from another's tensors; those of another shape (a head of other classes) stay random."""
+    own = network.state_dict()
+    for name, value in tensors.items():
+        if name in own and tuple(own[name].shape) == value.shape:
+            own[name].copy_(torch.from_numpy(value.copy()))
+
+
+def load_pretrained(architecture: str, network: Classifier) -> None:
+    """Put torchvision's ImageNet weights into the body; downloads them unless torch's cache has them."""
+    from torchvision import models
+
+    if architecture in {"cnn", "seed-cnn"}:
+        raise UsageError(
+            f"{architecture} has no pretrained weights", hint="give --arch resnet18, or --init FILE"
+        )
+    try:
+        whole = getattr(models, architecture)(weights="DEFAULT")
+    except OSError as error:
+        raise UsageError(
+            f"the pretrained weights of {architecture} cannot be downloaded ({printable(str(error))[:100]})",
+            hint="give a local file with --init FILE",
+        ) from error
+    body = (
+        nn.Sequential(*list(whole.children())[:-2]) if architecture.startswith("resnet") else whole.features
+    )
+    network.body.load_state_dict(body.state_dict())
+
+
+def parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def gflops(network: nn.Module, image_size: int) -> float:
+    """Return the cost of one picture in GFLOP, a multiplication and an addition counted as two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 1, image_size, image_size, dtype=torch.uint8))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _is_own(name: str) -> bool:
+    return not name.startswith("ood.")
+
+
+def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, norm: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=not norm)
+    ]
+    if norm:
+        layers.append(nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def _cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
+    """The default: 5x5/2 stem, then 3x3 stages with max-pooling between; 1/16 of the input's side."""
+    a, b, c, d = options.get("channels", (32, 48, 96, 192))
+    body = nn.Sequential(
+        _conv(1, a, size=5, stride=2),
+        nn.MaxPool2d(2),
+        _conv(a, b),
+        nn.MaxPool2d(2),
+        _conv(b, c),
+        nn.MaxPool2d(2),
+        _conv(c, d),
+        _conv(d, d),
+    )
+    return body, d
+
+
+def _seed_cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
+    """The network the project began with: convolution, ReLU, max-pool, no normalisation."""
+    channels = options.get("channels", (16, 32, 64, 128))
+    layers: list[nn.Module] = []
+    before = 1
+    for after in channels:
+        layers += [_conv(before, after, norm=False), nn.MaxPool2d(2)]
+        before = after
+    return nn.Sequential(*layers), before
+
+
+def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
+    def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
+        from torchvision import models
+
+        whole = getattr(models, name)(weights=None)
+        if name.startswith("resnet"):
+            return nn.Sequential(*list(whole.children())[:-2]), whole.fc.in_features
+        channels = {"efficientnet_b0": 1280, "mobilenet_v3_small": 576, "mobilenet_v3_large": 960}
+        return whole.features, channels[name]
+
+    return make
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "cnn": Architecture(
+        "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True
+    ),
+    "seed-cnn": Architecture("from scratch, as the project began: no normalisation", _seed_cnn, grey=True),
+    "resnet18": Architecture(
+        "torchvision's ResNet-18 (He et al. 2016)", _torchvision("resnet18"), grey=False
+    ),
+    "resnet50": Architecture(
+        "torchvision's ResNet-50 (He et al. 2016)", _torchvision("resnet50"), grey=False
+    ),
+    "efficientnet_b0": Architecture(
+        "torchvision's EfficientNet-B0 (Tan and Le 2019)", _torchvision("efficientnet_b0"), grey=False
+    ),
+    "mobilenet_v3_small": Architecture(
+        "torchvision's MobileNetV3 small (Howard et al. 2019)", _torchvision("mobilenet_v3_small"), grey=False
+    ),
+    "mobilenet_v3_large": Architecture(
+        "torchvision's MobileNetV3 large (Howard et al. 2019)", _torchvision("mobilenet_v3_large"), grey=False
+    ),
+}

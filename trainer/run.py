@@ -1,0 +1,335 @@
+"""One training run, from folders to a weights file with everything that was measured beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from config.errors import DeviceError, UsageError
+from config.text import printable
+from trainer import networks
+from trainer.baseline import nearest_neighbour
+from trainer.calibrate import fit_decision, fit_out_of_distribution
+from trainer.checkpoint import Checkpoint
+from trainer.data import Dataset, find_images, load_dataset
+from trainer.groups import group_ids, near_duplicates, read_patients
+from trainer.judgement import distances, probabilities
+from trainer.metrics import measure, measure_classes
+from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
+from trainer.split import random_split, split
+from trainer.train import Epoch, Listener, Pictures, Plan, Trained, fit, predict
+from trainer.weights import Tensors, read_weights, write_weights
+
+WEIGHTS_NAME = "model.safetensors"
+# The share of held-out training-like images that the distance limit lets pass.
+ACCEPTANCE = 0.99
+# A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
+# images than this its figures say little and are left out.
+_SMALLEST_SOURCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    data: tuple[Path, ...]
+    output: Path
+    cache: Path
+    plan: Plan
+    merge: Mapping[str, str]
+    architecture: str = "cnn"
+    image_size: int = 256
+    groups: str = "auto"  # "auto": near-duplicates; "none": a leaking random split; else a CSV file
+    validation_share: float = 0.15
+    sensitivity: float = 0.95
+    leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
+    device: str = "auto"
+    resume: bool = False
+    deterministic: bool = False
+    init: Path | None = None
+    pretrained: bool = False
+    name: str = "model"
+    meanings: Mapping[str, str] | None = None
+    command: str = ""
+
+
+class Reporter(Listener):
+    """Who shows how a run goes: decoding, then training."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Called as images are decoded."""
+
+    def say(self, message: str) -> None:
+        """Called with one line for people."""
+
+
+def run_training(request: Request, reporter: Reporter) -> dict[str, Any]:
+    """Train, judge and write everything into `request.output`; return what metrics.json holds."""
+    device = pick_device(request.device)
+    if request.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
+    how = Preprocessing(image_size=request.image_size)
+    dataset = load_dataset(
+        find_images(request.data, request.merge), how, request.cache, progress=reporter.decoding
+    )
+    for image, reason in dataset.unreadable:
+        reporter.say(f"left out {printable(str(image.path))}: {reason}")
+    groups = _groups(dataset, request.groups)
+    outside = _left_out(dataset, request.leave_out)
+    inside = np.flatnonzero(~outside)
+    train, validation = _split(dataset, groups, inside, request)
+    reporter.say(_described(dataset, groups, train, validation))
+    network = _network(request, dataset.classes, how)
+    data = Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation)
+    request.output.mkdir(parents=True, exist_ok=True)
+    checkpoint = Checkpoint(request.output / "checkpoint.safetensors")
+    trained = fit(network, data, request.plan, device, reporter, checkpoint=checkpoint, resume=request.resume)
+    return _conclude(request, dataset, groups, data, outside, network, trained, device)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for auto, cpu or cuda[:N]; raise DeviceError when it is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UsageError(
+            f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"there is no {printable(wanted)} here (torch finds {torch.cuda.device_count()} CUDA devices)",
+            hint="use --device cpu",
+        )
+    return device
+
+
+def _groups(dataset: Dataset, wanted: str) -> npt.NDArray[np.int64]:
+    if wanted == "none":
+        return np.arange(len(dataset), dtype=np.int64)
+    patients = None
+    if wanted != "auto":
+        patients = read_patients(Path(wanted), [image.name for image in dataset.files])
+    return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
+
+
+def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Mark the images of sources, or with file names, that begin with one of `names`."""
+    marked = np.array(
+        [
+            any(image.source == name or image.path.name.startswith(name) for name in names)
+            for image in dataset.files
+        ],
+        dtype=bool,
+    )
+    if names and not marked.any():
+        raise UsageError(
+            f"--leave-out {printable(', '.join(names))} matches no source and no file name",
+            hint=f"sources are {', '.join(map(printable, dataset.source_names))}",
+        )
+    return marked
+
+
+def _split(
+    dataset: Dataset, groups: npt.NDArray[np.int64], inside: npt.NDArray[np.int64], request: Request
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    labels, sources = dataset.labels[inside], dataset.sources[inside]
+    if request.groups == "none":
+        train, validation = random_split(labels, request.validation_share, request.plan.seed)
+    else:
+        train, validation = split(
+            labels, groups[inside], sources, request.validation_share, request.plan.seed
+        )
+    return inside[train], inside[validation]
+
+
+def _network(request: Request, classes: tuple[str, ...], how: Preprocessing) -> networks.Classifier:
+    torch.manual_seed(request.plan.seed)
+    network = networks.build(request.architecture, len(classes), None, how)
+    if request.init is not None:
+        start = read_weights(request.init)
+        if start.spec.architecture != request.architecture:
+            raise UsageError(
+                f"{printable(str(request.init))} holds a {start.spec.architecture}, not a {request.architecture}",
+                hint=f"give --arch {start.spec.architecture}",
+            )
+        networks.copy_fitting(start.tensors, network)
+    elif request.pretrained:
+        networks.load_pretrained(request.architecture, network)
+    return network
+
+
+def _conclude(
+    request: Request,
+    dataset: Dataset,
+    groups: npt.NDArray[np.int64],
+    data: Pictures,
+    outside: npt.NDArray[np.bool_],
+    network: nn.Module,
+    trained: Trained,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Calibrate, measure, and write weights, metrics, history, pictures and card."""
+    logits, features = predict(network, data.pictures[data.validation], device)
+    labels = data.labels[data.validation]
+    decision = fit_decision(logits, labels, dataset.classes, request.sensitivity)
+    _, train_features = predict(network, data.pictures[data.train], device)
+    limit, tensors = fit_out_of_distribution(train_features, data.labels[data.train], features, ACCEPTANCE)
+    left_out = np.flatnonzero(outside)
+    report: dict[str, Any] = {
+        "validation": _scores(logits, labels, groups[data.validation], decision, dataset.classes),
+        "validation_by_source": _by_source(logits, data.validation, dataset, groups, decision),
+        "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, data.validation),
+        "best_epoch": trained.best_epoch,
+        "stopped": trained.stopped,
+        "split": "random: near-duplicates leak" if request.groups == "none" else "by group",
+    }
+    if len(left_out):
+        said, found = predict(network, data.pictures[left_out], device)
+        report["left_out"] = {
+            "names": list(request.leave_out),
+            "accepted": float((distances(found, tensors) <= limit.max_distance).mean()),
+            **_scores(said, data.labels[left_out], groups[left_out], decision, dataset.classes),
+        }
+    spec = ModelSpec(
+        name=request.name,
+        version=datetime.now(UTC).strftime("%Y.%m.%d"),
+        architecture=request.architecture,
+        classes=dataset.classes,
+        meanings=dict(request.meanings or {}),
+        preprocessing=Preprocessing(image_size=request.image_size),
+        decision=decision,
+        out_of_distribution=limit,
+        provenance=_provenance(request, dataset, data, report),
+    )
+    return _write(request, spec, network, tensors, report, trained, logits, labels)
+
+
+def _write(
+    request: Request,
+    spec: ModelSpec,
+    network: nn.Module,
+    tensors: Tensors,
+    report: dict[str, Any],
+    trained: Trained,
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+) -> dict[str, Any]:
+    from trainer.card import write_card
+    from trainer.plots import draw_confusion, draw_curves, draw_scores
+
+    place = request.output
+    digest = write_weights(place / WEIGHTS_NAME, spec, networks.tensors_of(network) | tensors)
+    whole = {
+        "weights": {"file": WEIGHTS_NAME, "sha256": digest},
+        "parameters": networks.parameters(network),
+        "gflop_per_image": networks.gflops(network.cpu(), request.image_size),
+        **json.loads(spec.to_json()),
+        "plan": asdict(request.plan),
+    }
+    whole["metrics"] = report
+    (place / "metrics.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    _write_history(trained.history, place / "history.csv")
+    draw_curves(trained.history, trained.best_epoch, place / "curves.png")
+    draw_confusion(report["validation"]["confusion"], spec.classes, place / "confusion.png")
+    if spec.decision.positive is not None:
+        positive = spec.classes.index(spec.decision.positive)
+        shares = probabilities(logits, spec.decision.temperature)[:, positive].astype(np.float64)
+        draw_scores(
+            shares, (labels == positive).astype(np.int64), spec.decision.threshold, place / "scores.png"
+        )
+    write_card(whole, place / "CARD.md")
+    return whole
+
+
+def _scores(
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    decision: Decision,
+    classes: tuple[str, ...],
+) -> dict[str, Any]:
+    shares = probabilities(logits, decision.temperature).astype(np.float64)
+    if decision.positive is None:
+        return measure_classes(shares, labels, classes)
+    place = classes.index(decision.positive)
+    truth = (labels == place).astype(np.int64)
+    report = measure(shares[:, place], truth, groups, decision.threshold)
+    if place == 0:  # the matrix's order is the classes'
+        report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
+    return report
+
+
+def _by_source(
+    logits: npt.NDArray[np.float32],
+    places: npt.NDArray[np.int64],
+    dataset: Dataset,
+    groups: npt.NDArray[np.int64],
+    decision: Decision,
+) -> dict[str, Any]:
+    sources = dataset.sources[places]
+    return {
+        name: _scores(
+            logits[here], dataset.labels[places][here], groups[places][here], decision, dataset.classes
+        )
+        for number, name in enumerate(dataset.source_names)
+        if (here := sources == number).sum() >= _SMALLEST_SOURCE
+    }
+
+
+def _provenance(request: Request, dataset: Dataset, data: Pictures, report: dict[str, Any]) -> Provenance:
+    sources = []
+    for number, name in enumerate(dataset.source_names):
+        here = dataset.sources == number
+        counts = {
+            label: int((dataset.labels[here] == place).sum()) for place, label in enumerate(dataset.classes)
+        }
+        used = int((dataset.sources[data.train] == number).sum())
+        sources.append({"source": name, "images": counts, "trained_on": used})
+    return Provenance(
+        command=request.command,
+        seed=request.plan.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software={"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "pillow")},
+        data=tuple(sources),
+        metrics={"validation": report["validation"]},
+    )
+
+
+def _write_history(history: Sequence[Epoch], path: Path) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        names = [field.name for field in fields(Epoch)]
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in history)
+
+
+def _described(
+    dataset: Dataset,
+    groups: npt.NDArray[np.int64],
+    train: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.int64],
+) -> str:
+    parts = [
+        f"{label} {int((dataset.labels[train] == place).sum())}+{int((dataset.labels[validation] == place).sum())}"
+        for place, label in enumerate(dataset.classes)
+    ]
+    return (
+        f"{len(dataset)} images in {len(np.unique(groups))} groups; "
+        f"training+validation per class: {', '.join(map(printable, parts))}"
+    )
