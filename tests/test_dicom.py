@@ -6,6 +6,7 @@ import io
 import logging
 import struct
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -476,6 +477,18 @@ def test_tag_text_is_safe_to_print():
 
     assert text.isprintable()
     assert len(text) <= 128
+
+
+def test_traceback_of_a_broken_object_does_not_quote_it():
+    dataset = dicom(head())
+    data = saved(dataset).replace(b"MONOCHROME2 ", b"CANARY^JOHN ")
+
+    try:
+        read(data)
+    except PictureError:
+        text = traceback.format_exc()
+
+    assert "CANARY" not in text
 
 
 def test_patient_data_is_never_parsed(monkeypatch):

@@ -29,7 +29,7 @@ LIMITS = Limits(
     max_bytes=4 << 20, max_pixels=1 << 20, max_slices=3, any_modality=True, tags=("InstanceNumber",)
 )
 SEARCH = settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,

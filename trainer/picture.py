@@ -52,12 +52,12 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
         raise PictureError(ReadFailure.PERMANENT, "decoding it takes more memory than is allowed") from error
     except ImportError as error:
         raise PictureError(ReadFailure.PERMANENT, f"reading {name} needs {error.name}") from error
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except (
-        BaseException
-    ) as error:  # ValueError, IndexError, struct.error, ...; Rust's panics are no Exception
-        raise _broken(name, data, error) from error
+    except Exception as error:  # decoders raise anything: ValueError, IndexError, struct.error, ...
+        raise _broken(name, data, error) from None  # a traceback of theirs may quote the file
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise _broken(name, data, error) from None  # a decoder in Rust panicked, which is no Exception
 
 
 def _format(data: bytes) -> str:
