@@ -52,7 +52,7 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
         raise PictureError(ReadFailure.PERMANENT, "decoding it takes more memory than is allowed") from error
     except ImportError as error:
         raise PictureError(ReadFailure.PERMANENT, f"reading {name} needs {error.name}") from error
-    except Exception as error:  # decoders raise anything: ValueError, IndexError, struct.error, ...
+    except Exception as error:  # noqa: BLE001 - decoders raise anything: ValueError, IndexError, struct.error
         raise _broken(name, data, error) from None  # a traceback of theirs may quote the file
     except BaseException as error:
         if type(error).__module__ != "pyo3_runtime":
