@@ -234,6 +234,13 @@ def test_other_kinds_of_file_never_reach_a_decoder(data):
     )
 
 
+def test_text_that_begins_like_a_bitmap_is_not_waited_for():
+    with pytest.raises(PictureError) as caught:
+        read(b"BMI and other measures, in no particular order")
+
+    assert caught.value.kind == ReadFailure.PERMANENT
+
+
 def test_every_word_of_the_ledger_exists_here():
     assert {kind.value for kind in ReadFailure} == {kind.value for kind in FailureKind}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NoReturn
-
-from PIL import Image
+from typing import TYPE_CHECKING, NoReturn
 
 from config.text import printable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _LONGEST_REASON = 200  # characters: a reason is one line in a table
 

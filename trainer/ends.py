@@ -50,6 +50,11 @@ def _tiff_directory(data: bytes) -> int:
     return int.from_bytes(data[4:8], order)
 
 
+def _is_bitmap(data: bytes) -> bool:
+    """Return whether `BM` is followed by a header of a known length, or by nothing yet."""
+    return len(data) < 18 or int.from_bytes(data[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
+
+
 # How each format shows that it is complete.
 _HAS_END: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda data: data.rstrip(b"\0\r\n").endswith(b"\xff\xd9"),
@@ -58,7 +63,7 @@ _HAS_END: dict[str, Callable[[bytes], bool]] = {
     # RIFF: the size of what follows the first eight bytes.
     "WEBP": lambda data: len(data) >= 8 + int.from_bytes(data[4:8], "little"),
     # The file's size, where a writer has filled it in.
-    "BMP": lambda data: len(data) >= int.from_bytes(data[2:6], "little"),
+    "BMP": lambda data: len(data) >= int.from_bytes(data[2:6], "little") or not _is_bitmap(data),
     # The first directory often stands at the end.
     "TIFF": lambda data: len(data) >= _tiff_directory(data) + 2,
 }
