@@ -10,6 +10,8 @@ _HOLE = bytes(16)
 
 def is_cut_off(format_name: str, data: bytes, error: BaseException) -> bool:
     """Return whether the bytes of a raster file that gave `error` are only its beginning."""
+    if format_name == "BMP" and not _is_bitmap(data):  # text may begin with BM
+        return False
     words = str(error).lower()
     if "truncated" in words or "not enough" in words or isinstance(error, EOFError):
         return True
@@ -63,7 +65,7 @@ _HAS_END: dict[str, Callable[[bytes], bool]] = {
     # RIFF: the size of what follows the first eight bytes.
     "WEBP": lambda data: len(data) >= 8 + int.from_bytes(data[4:8], "little"),
     # The file's size, where a writer has filled it in.
-    "BMP": lambda data: len(data) >= int.from_bytes(data[2:6], "little") or not _is_bitmap(data),
+    "BMP": lambda data: len(data) >= int.from_bytes(data[2:6], "little"),
     # The first directory often stands at the end.
     "TIFF": lambda data: len(data) >= _tiff_directory(data) + 2,
 }
