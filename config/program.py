@@ -18,6 +18,7 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 def run(program: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a click program and return its exit code; no exception of ours leaves as a traceback."""
+    stdout = sys.stdout
     try:
         result = program.main(args=arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
@@ -26,19 +27,25 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
     except (click.ClickException, BtError) as error:
         message = str(error) if isinstance(error, BtError) else _one_line(error)
         return _fail(name, message, error.exit_code)
-    except (SystemExit, OSError) as error:
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        # click has met a closed pipe: it wraps stdout and leaves with 1.
+        sys.stdout = stdout
+        return _output_ended(name, BrokenPipeError())
+    except OSError as error:
         return _output_ended(name, error)
     except (click.Abort, KeyboardInterrupt):
         return _fail(name, "interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 
-def _output_ended(name: str, error: SystemExit | OSError) -> int:
+def _output_ended(name: str, error: OSError) -> int:
     """Return the exit code when stdout takes no more; raise what is another matter."""
-    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+    if isinstance(error, BrokenPipeError):
         _discard_output()  # the reader (head, less) has gone: nothing to say
         return 0
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+    if error.errno in _DISK_ERRORS:
         _discard_output()
         return _fail(name, f"cannot write: {error.strerror}", BtError.exit_code)
     raise error

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -16,6 +15,7 @@ from config.errors import UsageError
 from daemon.output.columns import Column, chosen_columns
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
+from daemon.reader import streamed
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -37,8 +37,8 @@ def list_results(connection: sa.Connection | None, request: Request, invocation:
     if request.form == "table" and request.output is None and stdout_is_terminal():
         _page(connection, request, invocation)
         return
-    found = rows(connection, request.query) if connection is not None else iter(())
-    count = _write(found, request)
+    with streamed(rows(connection, request.query) if connection is not None else ()) as found:
+        count = _write(found, request)
     if request.output is not None:
         say(invocation, f"{count} rows written to {click.format_filename(request.output)}")
     elif request.form == "table" or sys.stderr.isatty():
@@ -105,7 +105,7 @@ def _page(connection: sa.Connection | None, request: Request, invocation: Invoca
     limit = request.query.limit
     if limit is None:
         limit = min(max(size.lines - PAGE_EXTRAS, PAGE_ROWS[0]), PAGE_ROWS[1])
-    shown = list(islice(rows(connection, replace(request.query, limit=limit)), limit)) if connection else []
+    shown = list(rows(connection, replace(request.query, limit=limit))) if connection is not None else []
     columns = columns_of(request, TERMINAL)
     if not shown:
         say(invocation, _nothing(connection, request))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from config.options import Invocation
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+Row = TypeVar("Row")
 
 
 @contextmanager
@@ -33,3 +35,16 @@ def reader(invocation: Invocation) -> Iterator[sa.Connection | None]:
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def streamed(rows: Iterable[Row]) -> Iterator[Iterable[Row]]:
+    """Hand on rows that are read as they are used, and end their transaction when they no longer are.
+
+    Else an exception (a closed pipe) keeps them alive until after their connection is closed.
+    """
+    try:
+        yield rows
+    finally:
+        if (close := getattr(rows, "close", None)) is not None:
+            close()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,6 +21,7 @@ from daemon.cli import main
 from storage.database import open_writer
 from storage.ledger import Ledger
 from storage.records import Failed, FileVersion, Judged, ModelRecord, Outcome, Status
+from tests.conftest import REPOSITORY
 
 # 2026-11-24 08:00:00 UTC
 START_US = 1_795_507_200_000_000
@@ -54,19 +62,24 @@ class Store:
         self, results: Sequence[tuple[bytes, Judged | Failed]], *, model: ModelRecord = MODEL
     ) -> list[int]:
         """Take up and conclude each (path below the inbox, result), a second apart; return the file ids."""
-        ids = []
+        ids: list[int] = []
         with closing(open_writer(self.path)) as connection:
             ledger = Ledger(connection, self.clock)
             inbox_id, model_id = ledger.inbox_id(str(self.inbox).encode()), ledger.model_id(model)
-            for path, result in results:
-                folder, _, name = path.rpartition(b"/")
-                version = FileVersion(inbox_id, folder, name, len(path), self.clock() * 1000, 1000 + len(ids))
-                entries = ledger.add([version])
-                self.clock.advance(1)
-                sha256 = hashlib.sha256(path).digest()
-                ledger.record([Outcome(entry.file_id, result, sha256, 1500) for entry in entries], model_id)
-                ids += [entry.file_id for entry in entries]
+            with ledger.transaction():
+                for path, result in results:
+                    ids += self._put_one(ledger, inbox_id, model_id, path, result)
         return ids
+
+    def _put_one(
+        self, ledger: Ledger, inbox_id: int, model_id: int, path: bytes, result: Judged | Failed
+    ) -> list[int]:
+        folder, _, name = path.rpartition(b"/")
+        entries = ledger.add([FileVersion(inbox_id, folder, name, len(path), self.clock() * 1000, 1000)])
+        self.clock.advance(1)
+        sha256 = hashlib.sha256(path).digest()
+        ledger.record([Outcome(entry.file_id, result, sha256, 1500) for entry in entries], model_id)
+        return [entry.file_id for entry in entries]
 
 
 def judged(label: str = "yes", confidence: float = 0.9, status: Status = Status.OK, **more: object) -> Judged:
@@ -92,6 +105,52 @@ class Program:
 
     def __call__(self, *arguments: str) -> Ran:
         self.capture.readouterr()
-        code = main([*arguments, "--db", str(self.database)])
+        code = main(["--db", str(self.database), *arguments])
         out, err = self.capture.readouterr()
         return Ran(code, out, err)
+
+
+def run_piped(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `bt-daemon` as a process of its own, as in a pipe."""
+    command = [sys.executable, "-m", "daemon.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+
+def run_in_terminal(
+    *arguments: str,
+    columns: int = 100,
+    rows: int = 24,
+    environ: dict[str, str] | None = None,
+    typed: bytes = b"",
+) -> str:
+    """Run `bt-daemon` at a terminal of that size and return all that appears there, line ends as LF."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environ = {**os.environ, "TERM": "xterm-256color", **(environ or {})}
+    for name in ("COLUMNS", "LINES"):
+        environ.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon.cli", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=REPOSITORY,
+        env=environ,
+    )
+    os.close(theirs)
+    os.write(ours, typed)
+    shown = b""
+    try:
+        while chunk := _read(ours):
+            shown += chunk
+    finally:
+        os.close(ours)
+        process.wait(timeout=20)
+    return shown.decode("utf-8").replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux says EIO when the other side has closed
+        return b""

@@ -215,8 +215,8 @@ def test_openvino_is_imported_without_reporting_its_use_over_the_network() -> No
         "load(); print([thread.name for thread in threading.enumerate()])"
     )
 
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
+    command = [sys.executable, "-c", code]
+
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
 
     assert out.stdout == "['MainThread']\n"

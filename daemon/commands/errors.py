@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from config.options import Invocation, pass_invocation, program_options
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    import sqlalchemy as sa
+
     from daemon.output.columns import Column
+    from storage.stories import TroubledFile
 
 # At a terminal, where older ones would scroll away what matters.
 PAGE_ROWS = 50
@@ -38,20 +41,23 @@ def command(invocation: Invocation, by_cause: bool, limit: int | None, as_json: 
     from datetime import UTC
 
     from daemon.output.trouble_columns import CAUSES, EVERY, causes
-    from daemon.reader import reader
-    from storage.stories import troubled
+    from daemon.reader import reader, streamed
     from storage.when import local_zone
 
     zone = UTC if utc else local_zone()
-    with reader(invocation) as connection:
-        found: Any = troubled(connection, None if by_cause else limit) if connection is not None else ()
-        found = causes(found) if by_cause else found
+    with reader(invocation) as connection, streamed(_troubled(connection)) as images:
+        found: Any = islice(causes(images) if by_cause else images, limit)
         columns = CAUSES if by_cause else EVERY
-        found = islice(found, limit)
         if as_json:
             _print_json(found, columns, zone)
         else:
             _print(found, columns, zone, invocation, by_cause=by_cause, limited=limit is not None)
+
+
+def _troubled(connection: sa.Connection | None) -> Iterable[TroubledFile]:
+    from storage.stories import troubled
+
+    return troubled(connection) if connection is not None else ()
 
 
 def _print_json(found: Any, columns: Sequence[Column], zone: tzinfo) -> None:
@@ -85,4 +91,4 @@ def _print(
     print_table(shown, columns, zone, invocation, look=LOOK, page_columns=None if by_cause else PAGE)
     if len(shown) < len(rows):
         say(invocation, f"The latest {PAGE_ROWS}; -n 1000 shows more, --by-cause sums them up.")
-    say(invocation, "Put back with bt-daemon retry ID, or retry --all; bt-daemon show ID tells all of one.")
+    say(invocation, "Put back with bt-daemon retry ID or --all; bt-daemon show ID tells all of one.")
