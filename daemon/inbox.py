@@ -1,0 +1,521 @@
+"""Which files of a folder are new and complete: events are hints, the scan is the truth.
+
+The kernel's events make a file known within milliseconds; what they miss (a burst, a network folder,
+a folder made and filled at once, a watch gone blind) the next scan finds. Both ways lead through the
+same gate: only a file that is whole is handed over, and the ledger says whether it is new.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from config.errors import DatabaseError
+from config.filesystem import filesystem_of, is_network_filesystem
+from config.text import printable_name
+from daemon.rules import DONE_SUFFIX, Choice, InboxRules
+from daemon.scan import Look, Walk, look_at
+from daemon.settle import Settling
+from daemon.watch import Hints, Watch, kernel_queue_size, watches_exhausted
+from storage.records import FileVersion
+
+__all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
+
+# Entries looked at in one step: the reactor is back at its lanes within about 10 ms.
+STEP_ENTRIES = 2_000
+# Files waited for at a time (some 40 MB); the folder itself remembers the rest.
+WAITING_LIMIT = 100_000
+# How often the root and the watch's threads are checked: as long may a replaced root go unnoticed.
+GUARD_SECONDS = 1.0
+# Without events a scan every 2 s, but never more than a twentieth of the time.
+POLL_SECONDS = 2.0
+POLL_SHARE = 20.0
+# More new folders than this at a time are left to one scan of the whole.
+FOLDERS_LIMIT = 1_000
+ODD_REMEMBERED = 10_000
+# A jump of the wall clock by more than this makes ages read from ctime void for a while.
+CLOCK_JUMP_SECONDS = 0.5
+
+
+class Clock(Protocol):
+    """Time as the inbox sees it; tests bring their own."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxHealth:
+    """How well an inbox is being watched, as measured."""
+
+    root: bytes
+    state: str  # "watching", "polling" or "degraded"
+    why: str  # why not "watching", one line
+    last_scan_age_seconds: float | None  # None: no scan has finished yet
+    last_scan_seconds: float | None  # from the first entry to the last
+    waiting: int  # files not known to be complete
+    found_by_scan_only: int  # no event announced them
+    events: int
+    overflows: int  # how often the kernel dropped events
+    odd_entries: int  # pipes, sockets, devices, symbolic links: never read
+    watcher_alive: bool
+
+
+@dataclass(slots=True)
+class _Scanning:
+    """The scan of the whole inbox: the one that runs, the last one, the next one."""
+
+    walk: Walk | None = None
+    started: float = 0.0
+    finished: float | None = None
+    seconds: float | None = None
+    due: float = 0.0
+    wanted_again: bool = False  # asked for while one was running
+    events_at_start: int = 0
+
+
+@dataclass(slots=True)
+class Inbox:
+    """One watched folder. Everything but `wake` happens on the caller's thread; `step` often."""
+
+    root: bytes  # absolute
+    inbox_id: int
+    rules: InboxRules
+    unknown: Callable[[Sequence[FileVersion]], list[FileVersion]]
+    wake: Callable[[], None]
+    clock: Clock
+    log: logging.Logger
+
+    _choice: Choice = field(init=False)
+    _hints: Hints = field(init=False)
+    _settling: Settling = field(init=False)
+    _scan: _Scanning = field(init=False, default_factory=_Scanning)
+    _folders: deque[Walk] = field(init=False, default_factory=deque)
+    _watch: Watch | None = field(init=False, default=None)
+    _identity: tuple[int, int] | None = field(init=False, default=None)  # (device, inode) of the root
+    _mounted: bool = field(init=False, default=False)
+    _away: bool = field(init=False, default=False)
+    _trouble: str = field(init=False, default="")  # why degraded
+    _polling: str = field(init=False, default="")  # why polling
+    _local: bool = field(init=False, default=True)
+    _guard_due: float = field(init=False, default=0.0)
+    _odd: set[bytes] = field(init=False, default_factory=set)
+    _odd_count: int = field(init=False, default=0)
+    _by_scan_only: int = field(init=False, default=0)
+    _clock_offset: float = field(init=False, default=0.0)
+    _ages_from: float = field(init=False, default=0.0)
+    _queue_size: int = field(init=False, default_factory=kernel_queue_size)
+    _database_trouble: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        rules = self.rules
+        self._choice = Choice(rules, self.root)
+        self._hints = Hints(self.wake)
+        self._settling = Settling(
+            rules.settle_seconds, rules.deadline_seconds, empty_waits=not rules.once, limit=WAITING_LIMIT
+        )
+
+    def __enter__(self) -> Inbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Arm the watch, then ask for the first scan: what appears between the two is seen by both."""
+        self._clock_offset = self._wall_offset()
+        self._identity = _identity(self.root)
+        if self._identity is None:
+            self._lose("the folder is not there")
+        else:
+            self._take_root(self._identity)
+        self._guard_due = self.clock.monotonic() + GUARD_SECONDS
+
+    def step(self) -> list[FileVersion]:
+        """Do a bounded piece of work; return the versions found complete and not known yet."""
+        now = self.clock.monotonic()
+        if now >= self._guard_due:
+            self._guard_due = now + GUARD_SECONDS
+            self._guard()
+        if self._away:
+            return []
+        ready: dict[tuple[bytes, bytes], FileVersion] = {}
+        try:
+            for version in (*self._from_hints(now), *self._from_settling(now), *self._from_scans(now)):
+                ready[version.folder, version.name] = version
+        except DatabaseError as error:
+            self._database_failed(error, now)
+        else:
+            self._database_trouble = False
+        return list(ready.values())
+
+    def next_due(self) -> float:
+        """Return when `step` has something to do even without a wake-up, monotonic seconds."""
+        if self._away:
+            return self._guard_due
+        if self._hints.waiting() or self._folders or self.scanning:
+            return self.clock.monotonic()
+        return min(self._guard_due, self._settling.next_look(), self._scan.due)
+
+    def idle(self) -> bool:
+        """Tell whether a whole scan has finished and nothing waits: all that is present is handed over."""
+        return self._away or (self._scan.finished is not None and not self.busy)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event, a scan or a file that is not complete yet is waiting."""
+        return bool(self.scanning or self._folders or self._hints.waiting() or len(self._settling))
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan of the whole is under way or due at once."""
+        return self._scan.walk is not None or self._scan.wanted_again
+
+    def root_present(self) -> bool:
+        """Tell whether the folder is the one that is watched: else a missing file proves nothing."""
+        return not self._away and _identity(self.root) == self._identity
+
+    def health(self) -> InboxHealth:
+        """Return what has been measured so far."""
+        finished = self._scan.finished
+        state = "degraded" if self._trouble else "polling" if self._polling else "watching"
+        return InboxHealth(
+            root=self.root,
+            state=state,
+            why=self._trouble or self._polling,
+            last_scan_age_seconds=None if finished is None else self.clock.monotonic() - finished,
+            last_scan_seconds=self._scan.seconds,
+            waiting=len(self._settling),
+            found_by_scan_only=self._by_scan_only,
+            events=self._hints.events,
+            overflows=self._hints.overflows,
+            odd_entries=self._odd_count,
+            watcher_alive=self._watch is not None and self._watch.alive,
+        )
+
+    def close(self) -> None:
+        """End the watch; the inbox can be started again."""
+        self._disarm()
+        self._forget()
+
+    # Hints: what events named ------------------------------------------------------------------
+
+    def _from_hints(self, now: float) -> list[FileVersion]:
+        if not self._hints.waiting():
+            return []
+        taken = self._hints.take(STEP_ENTRIES)
+        real: dict[bytes, bool] = {b"": True}
+        if taken.lost:
+            self._scan_again()
+        for path in taken.folders:
+            self._walk_folder(os.path.relpath(path, self.root), real)
+        complete = self._looks(taken.complete, real, certain=True)
+        noticed = self._looks(taken.noticed, real, certain=False)
+        looks = self._new([*complete.values(), *noticed.values()])
+        ready = []
+        for look in looks:
+            key = (look.version.folder, look.version.name)
+            # An empty file was made, not written: touch(1), or a writer that opens twice.
+            if key in complete and look.version.size:
+                self._settling.drop(key)
+                ready.append(look.version)
+            elif self._completes(look, now, announced=True):
+                ready.append(look.version)
+        return ready
+
+    def _looks(
+        self, paths: Iterable[bytes], real: dict[bytes, bool], *, certain: bool
+    ) -> dict[tuple[bytes, bytes], Look]:
+        """Look at the wanted ones among absolute paths; `real` caches which folders are no symlinks."""
+        found: dict[tuple[bytes, bytes], Look] = {}
+        for path in paths:
+            folder, name = os.path.split(os.path.relpath(path, self.root))
+            marked = self.rules.done_files and name.lower().endswith(DONE_SUFFIX)
+            if marked:
+                name = name[: -len(DONE_SUFFIX)]
+            if not self._is_real(folder, real) or not self._choice.takes_file(folder, name):
+                continue
+            look = look_at(self.root, self.inbox_id, folder, name)
+            if isinstance(look, str):
+                if look != "folder":
+                    self._note_odd(os.path.join(folder, name), look)
+            elif look is None:
+                self._settling.drop((folder, name))
+            elif (certain or not marked) and self._is_released(look):
+                found[folder, name] = look
+        return found
+
+    def _walk_folder(self, folder: bytes, real: dict[bytes, bool]) -> None:
+        """Look into a folder that has just appeared: its files may have been faster than the watch."""
+        if folder == b"." or not self.rules.recursive or not self._is_real(folder, real):
+            return
+        if len(self._folders) >= FOLDERS_LIMIT:
+            self._scan_again()
+            return
+        self._folders.append(Walk(self.root, self.inbox_id, self._choice, self._note_odd, start=folder))
+
+    def _is_real(self, folder: bytes, real: dict[bytes, bool]) -> bool:
+        """Tell whether a relative folder is wanted and reached through no symbolic link."""
+        if folder not in real:
+            parent = os.path.dirname(folder)
+            real[folder] = (
+                not folder.startswith(b"..")
+                and self._is_real(parent, real)
+                and self._choice.enters_folder(folder)
+                and _is_folder(os.path.join(self.root, folder))
+            )
+        return real[folder]
+
+    # Settling: what is not known to be complete ---------------------------------------------------
+
+    def _from_settling(self, now: float) -> list[FileVersion]:
+        ready = []
+        for key in self._settling.due(now, STEP_ENTRIES):
+            look = look_at(self.root, self.inbox_id, *key)
+            if not isinstance(look, Look):
+                self._settling.drop(key)
+                continue
+            announced = self._settling.announced(key)
+            if self._settling.look(look, now, announced=announced):
+                self._by_scan_only += not announced
+                ready.append(look.version)
+        return ready
+
+    def _completes(self, look: Look, now: float, *, announced: bool) -> bool:
+        """Take a look into account; True when the file is now known to be complete."""
+        key = (look.version.folder, look.version.name)
+        if self._believes_ages(now) and self._settling.settled_by_age(look, self.clock.now_us() * 1000):
+            announced = announced or self._settling.announced(key)
+            self._settling.drop(key)
+            self._by_scan_only += not announced
+            return True
+        if self._settling.full and key not in self._settling:
+            self._scan_again()
+        return self._settling.look(look, now, announced=announced)
+
+    def _believes_ages(self, now: float) -> bool:
+        """Tell whether ctime and our clock can be compared: same machine, and no jump just now."""
+        offset = self._wall_offset()
+        if abs(offset - self._clock_offset) > CLOCK_JUMP_SECONDS:
+            self._ages_from = now + self.rules.settle_seconds
+        self._clock_offset = offset
+        return self._local and now >= self._ages_from
+
+    def _is_released(self, look: Look) -> bool:
+        """In done-file mode: whether the file's marker is there."""
+        if not self.rules.done_files:
+            return True
+        return os.path.lexists(os.path.join(self.root, look.version.path + DONE_SUFFIX))
+
+    # Scans: what is really there ----------------------------------------------------------------
+
+    def _from_scans(self, now: float) -> list[FileVersion]:
+        ready: list[FileVersion] = []
+        while self._folders and len(ready) < STEP_ENTRIES:
+            walk = self._folders[0]
+            ready += self._sift(walk.piece(STEP_ENTRIES), now, expected=True)
+            if not walk.finished:
+                return ready
+            self._folders.popleft()
+        self._begin_scan(now)
+        walk_all = self._scan.walk
+        if walk_all is not None:
+            # Before the first scan nothing could have been announced; while polling nothing ever is.
+            expected = self._scan.finished is None or self._watch is None or bool(self._trouble)
+            ready += self._sift(walk_all.piece(STEP_ENTRIES), now, expected=expected)
+            if walk_all.finished:
+                self._end_scan()
+        return ready
+
+    def _sift(self, looks: list[Look], now: float, *, expected: bool) -> list[FileVersion]:
+        new = [look for look in self._new(looks) if self._is_released(look)]
+        return [look.version for look in new if self._completes(look, now, announced=expected)]
+
+    def _new(self, looks: list[Look]) -> list[Look]:
+        """Return the looks at versions the ledger does not know."""
+        if not looks:
+            return []
+        unknown = self.unknown([look.version for look in looks])
+        if not unknown:
+            return []
+        if len(unknown) == len(looks):
+            return looks
+        wanted = set(unknown)
+        return [look for look in looks if look.version in wanted]
+
+    def _begin_scan(self, now: float) -> None:
+        scan = self._scan
+        quiet = self._hints.events - scan.events_at_start < self._queue_size
+        if scan.walk is not None or (now < scan.due and not scan.wanted_again and quiet):
+            return
+        if scan.finished is not None and now < scan.finished + min(GUARD_SECONDS, self.rules.rescan_seconds):
+            scan.due = min(scan.due, scan.finished + GUARD_SECONDS)
+            scan.wanted_again = False
+            return
+        scan.wanted_again, scan.events_at_start = False, self._hints.events
+        scan.started = self.clock.monotonic()
+        scan.walk = Walk(
+            self.root, self.inbox_id, self._choice, self._note_odd, recursive=self.rules.recursive
+        )
+
+    def _end_scan(self) -> None:
+        scan, now = self._scan, self.clock.monotonic()
+        scan.walk, scan.finished, scan.seconds = None, now, now - scan.started
+        pause = self.rules.rescan_seconds
+        if self._polling and not self.rules.once:
+            pause = min(pause, max(POLL_SECONDS, POLL_SHARE * scan.seconds))
+        scan.due = now + pause * random.uniform(0.9, 1.1)  # noqa: S311  several inboxes, not all at once
+        if self._trouble:
+            self.log.info("%s is watched again; nothing was lost", self._shown)
+            self._trouble = ""
+        if self._watch is not None and watches_exhausted(self.root):
+            self._disarm()
+            self._poll("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
+
+    def _scan_again(self) -> None:
+        self._scan.wanted_again = True
+
+    # The root and the watch ----------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        """Check that the folder is still the one that is watched, and that the watch's threads live."""
+        identity = _identity(self.root)
+        if identity is None:
+            self._lose("the folder is not there (deleted, renamed or not mounted)")
+        elif self._away or identity != self._identity:
+            if self._mounted and not os.path.ismount(self.root) and _is_empty(self.root):
+                self._lose("nothing is mounted there any more")
+                return
+            self._lose("the folder was replaced by another")
+            self._take_root(identity)
+        elif self._watch is not None and not self._watch.alive:
+            self._trouble = "the file watcher had ended and was started again"
+            self.log.warning("the file watcher of %s has ended; it is started again", self._shown)
+            self._disarm()
+            self._take_root(identity)
+
+    def _take_root(self, identity: tuple[int, int]) -> None:
+        """Watch and scan the folder that is there now."""
+        self._identity, self._away = identity, False
+        self._mounted = os.path.ismount(self.root)
+        self._arm()
+        self._scan.walk, self._scan.finished = None, None
+        self._scan_again()
+
+    def _lose(self, why: str) -> None:
+        """Let go of a root that is away: nothing is concluded from files that cannot be seen."""
+        if not self._away:
+            self.log.warning("%s: %s; waiting for it, nothing is forgotten", self._shown, why)
+            self._disarm()
+            self._forget()
+        self._away, self._trouble = True, why
+
+    def _arm(self) -> None:
+        name = filesystem_of(os.fsdecode(self.root))
+        self._local = not is_network_filesystem(name)
+        if self.rules.once:
+            self._polling = "one pass only"
+        elif self.rules.poll:
+            self._poll("asked for")
+        elif not self._local:
+            self._poll(f"{name} is a network file system, which announces nothing")
+        else:
+            self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        try:
+            self._watch = Watch(self.root, self._hints, recursive=self.rules.recursive)
+            self._polling = ""
+        except ImportError:
+            self._poll("this platform has no inotify")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EMFILE):
+                self._poll(
+                    "the kernel has no more file watches (raise fs.inotify.max_user_watches/_instances)"
+                )
+            else:
+                self._poll(f"the watch failed ({error.strerror})")
+
+    def _poll(self, why: str) -> None:
+        if self._polling != why:
+            level = logging.INFO if self.rules.poll else logging.WARNING
+            self.log.log(level, "%s is scanned again and again instead of watched: %s", self._shown, why)
+        self._polling = why
+
+    def _disarm(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _forget(self) -> None:
+        self._hints.clear()
+        self._settling.clear()
+        self._folders.clear()
+        self._scan.walk = None
+
+    # Odds and ends ----------------------------------------------------------------------------------
+
+    @property
+    def _shown(self) -> str:
+        return printable_name(self.root)
+
+    def _note_odd(self, path: bytes, kind: str) -> None:
+        """Log an entry that is never read: once for each path, as far as memory goes."""
+        if path in self._odd:
+            return
+        self._odd_count += 1
+        if len(self._odd) < ODD_REMEMBERED:
+            self._odd.add(path)
+            where = printable_name(os.path.join(self.root, path))
+            self.log.warning("ignored %s: %s, not a regular file", where, kind)
+
+    def _database_failed(self, error: DatabaseError, now: float) -> None:
+        """Leave what was found in the folder: a scan finds it again when the database answers."""
+        if not error.transient:
+            raise error
+        if not self._database_trouble:
+            self.log.warning("%s; %s is scanned again when it answers", error.what, self._shown)
+        self._database_trouble = True
+        self._folders.clear()
+        self._scan.walk, self._scan.wanted_again = None, False
+        self._scan.due = now + GUARD_SECONDS
+        self._scan.finished = None
+
+    def _wall_offset(self) -> float:
+        return self.clock.now_us() / 1e6 - self.clock.monotonic()
+
+
+def _identity(root: bytes) -> tuple[int, int] | None:
+    try:
+        found = os.stat(root)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
+def _is_folder(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _is_empty(root: bytes) -> bool:
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True

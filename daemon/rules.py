@@ -1,0 +1,91 @@
+"""Which entries of an inbox are files to judge: what is asked for, less what programs leave lying about."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Half-finished or hidden files and folders of sync tools, browsers, editors, desktops and NAS boxes.
+# An upload is renamed to its final name when it is whole; that rename announces it.
+_IGNORED = re.compile(
+    rb"\..*"  # dotfiles: .DS_Store, ._x, .stfolder, .syncthing.*.tmp, .nfs*, .fuse_hidden*
+    rb"|.*~|~\$.*|~.*\.tmp"
+    rb"|.*\.(?:tmp|temp|part|partial|filepart|crdownload|download|opdownload|aria2|!ut|swp|lock)"
+    rb"|@eaDir|#recycle|#snapshot|\$RECYCLE\.BIN|System Volume Information|lost\+found|__MACOSX"
+    rb"|Thumbs\.db|ehthumbs\.db|desktop\.ini",
+    re.IGNORECASE | re.DOTALL,
+)
+DONE_SUFFIX = b".done"
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRules:
+    """What an inbox takes and how patient it is."""
+
+    recursive: bool = True
+    include: tuple[str, ...] = ()  # globs on the relative path; empty: everything
+    exclude: tuple[str, ...] = ()  # globs on the relative path; a folder that matches is not entered
+    settle_seconds: float = 2.0  # how long a file that nobody announced as whole must stay unchanged
+    rescan_seconds: float = 60.0
+    deadline_seconds: float = 300.0  # after which an empty or ever-changing file is handed over as it is
+    poll: bool = False
+    done_files: bool = False  # take x.png only when x.png.done is there
+    skip_folders: tuple[bytes, ...] = ()  # absolute: done and quarantine folders inside the inbox
+    once: bool = False  # one pass over what is there; empty files do not wait for the deadline
+
+
+class Choice:
+    """The rules of one inbox, ready to be asked about every entry of a scan."""
+
+    def __init__(self, rules: InboxRules, root: bytes) -> None:
+        self._done_files = rules.done_files
+        self._include = _any_of(rules.include)
+        self._exclude = _any_of(rules.exclude)
+        self._skipped = frozenset(os.path.relpath(folder, root) for folder in rules.skip_folders)
+
+    def takes_file(self, folder: bytes, name: bytes) -> bool:
+        """Tell whether a file is wanted, its folder being wanted. Both are relative to the inbox."""
+        if _IGNORED.fullmatch(name) or (self._done_files and name.lower().endswith(DONE_SUFFIX)):
+            return False
+        if self._include is None and self._exclude is None:
+            return True
+        path = os.fsdecode(os.path.join(folder, name))
+        if self._exclude is not None and self._exclude.fullmatch(path):
+            return False
+        return self._include is None or self._include.fullmatch(path) is not None
+
+    def enters_folder(self, path: bytes) -> bool:
+        """Tell whether a subfolder is looked into, its parents being wanted."""
+        if _IGNORED.fullmatch(os.path.basename(path)) or path in self._skipped:
+            return False
+        return self._exclude is None or self._exclude.fullmatch(os.fsdecode(path)) is None
+
+
+def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:
+    if not globs:
+        return None
+    return re.compile("|".join(f"(?:{_translated(glob)})" for glob in globs), re.IGNORECASE | re.DOTALL)
+
+
+def _translated(glob: str) -> str:
+    """Return the expression of one glob: `*` and `?` stay within a folder, `**` crosses folders.
+
+    Without a slash it is matched against the last part alone, in any folder, as .gitignore does.
+    """
+    glob = glob.removeprefix("./").rstrip("/")
+    glob = glob.removeprefix("/") if "/" in glob else f"**/{glob}"
+    return "".join(
+        _translated_part(part) for part in re.findall(r"\*\*/|\*\*|\[[^\]/]+\]|.", glob, re.DOTALL)
+    )
+
+
+def _translated_part(part: str) -> str:
+    if part.startswith("[") and len(part) > 1:
+        inside = part[1:-1]
+        negated = inside[:1] in ("!", "^")
+        letters = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
+        return f"[^/{letters}]" if negated and letters else f"[{letters or '!'}]"
+    simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return simple.get(part) or re.escape(part)
