@@ -11,19 +11,19 @@ import errno
 import logging
 import os
 import random
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
 
 from config.errors import DatabaseError
 from config.filesystem import filesystem_of, is_network_filesystem
 from config.text import printable_name
+from daemon.inbox_health import Clock, InboxHealth
+from daemon.root import RootIdentity, identify, is_held, is_real_folder, is_unmounted
 from daemon.rules import DONE_SUFFIX, Choice, InboxRules
-from daemon.scan import Look, Walk, look_at
-from daemon.settle import Settling
+from daemon.scan import Look, OddEntries, Walk, look_at
+from daemon.settle import Ages, Settling
 from daemon.watch import Hints, Watch, kernel_queue_size, watches_exhausted
 from storage.records import FileVersion
 
@@ -40,36 +40,6 @@ POLL_SECONDS = 2.0
 POLL_SHARE = 20.0
 # More new folders than this at a time are left to one scan of the whole.
 FOLDERS_LIMIT = 1_000
-ODD_REMEMBERED = 10_000
-# A jump of the wall clock by more than this makes ages read from ctime void for a while.
-CLOCK_JUMP_SECONDS = 0.5
-
-
-class Clock(Protocol):
-    """Time as the inbox sees it; tests bring their own."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-    def now_us(self) -> int:
-        """Return microseconds since the epoch, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class InboxHealth:
-    """How well an inbox is being watched, as measured."""
-
-    root: bytes
-    state: str  # "watching", "polling" or "degraded"
-    why: str  # why not "watching", one line
-    last_scan_age_seconds: float | None  # None: no scan has finished yet
-    last_scan_seconds: float | None  # from the first entry to the last
-    waiting: int  # files not known to be complete
-    found_by_scan_only: int  # no event announced them
-    events: int
-    overflows: int  # how often the kernel dropped events
-    odd_entries: int  # pipes, sockets, devices, symbolic links: never read
-    watcher_alive: bool
 
 
 @dataclass(slots=True)
@@ -100,21 +70,18 @@ class Inbox:
     _choice: Choice = field(init=False)
     _hints: Hints = field(init=False)
     _settling: Settling = field(init=False)
+    _ages: Ages = field(init=False)
     _scan: _Scanning = field(init=False, default_factory=_Scanning)
     _folders: deque[Walk] = field(init=False, default_factory=deque)
     _watch: Watch | None = field(init=False, default=None)
-    _identity: tuple[int, int] | None = field(init=False, default=None)  # (device, inode) of the root
-    _mounted: bool = field(init=False, default=False)
+    _held: RootIdentity | None = field(init=False, default=None)  # the root that is watched
     _away: bool = field(init=False, default=False)
     _trouble: str = field(init=False, default="")  # why degraded
     _polling: str = field(init=False, default="")  # why polling
     _local: bool = field(init=False, default=True)
     _guard_due: float = field(init=False, default=0.0)
-    _odd: set[bytes] = field(init=False, default_factory=set)
-    _odd_count: int = field(init=False, default=0)
+    _odd: OddEntries = field(init=False)
     _by_scan_only: int = field(init=False, default=0)
-    _clock_offset: float = field(init=False, default=0.0)
-    _ages_from: float = field(init=False, default=0.0)
     _queue_size: int = field(init=False, default_factory=kernel_queue_size)
     _database_trouble: bool = field(init=False, default=False)
 
@@ -122,6 +89,8 @@ class Inbox:
         rules = self.rules
         self._choice = Choice(rules, self.root)
         self._hints = Hints(self.wake)
+        self._ages = Ages(self.clock, rules.settle_seconds)
+        self._odd = OddEntries(self.root, self.log)
         self._settling = Settling(
             rules.settle_seconds, rules.deadline_seconds, empty_waits=not rules.once, limit=WAITING_LIMIT
         )
@@ -136,12 +105,11 @@ class Inbox:
 
     def start(self) -> None:
         """Arm the watch, then ask for the first scan: what appears between the two is seen by both."""
-        self._clock_offset = self._wall_offset()
-        self._identity = _identity(self.root)
-        if self._identity is None:
+        found = identify(self.root)
+        if found is None:
             self._lose("the folder is not there")
         else:
-            self._take_root(self._identity)
+            self._take_root(found)
         self._guard_due = self.clock.monotonic() + GUARD_SECONDS
 
     def step(self) -> list[FileVersion]:
@@ -186,7 +154,7 @@ class Inbox:
 
     def root_present(self) -> bool:
         """Tell whether the folder is the one that is watched: else a missing file proves nothing."""
-        return not self._away and _identity(self.root) == self._identity
+        return not self._away and self._held is not None and is_held(self.root, self._held)
 
     def health(self) -> InboxHealth:
         """Return what has been measured so far."""
@@ -202,7 +170,7 @@ class Inbox:
             found_by_scan_only=self._by_scan_only,
             events=self._hints.events,
             overflows=self._hints.overflows,
-            odd_entries=self._odd_count,
+            odd_entries=self._odd.count,
             watcher_alive=self._watch is not None and self._watch.alive,
         )
 
@@ -251,7 +219,7 @@ class Inbox:
             look = look_at(self.root, self.inbox_id, folder, name)
             if isinstance(look, str):
                 if look != "folder":
-                    self._note_odd(os.path.join(folder, name), look)
+                    self._odd(os.path.join(folder, name), look)
             elif look is None:
                 self._settling.drop((folder, name))
             elif (certain or not marked) and self._is_released(look):
@@ -265,7 +233,7 @@ class Inbox:
         if len(self._folders) >= FOLDERS_LIMIT:
             self._scan_again()
             return
-        self._folders.append(Walk(self.root, self.inbox_id, self._choice, self._note_odd, start=folder))
+        self._folders.append(Walk(self.root, self.inbox_id, self._choice, self._odd, start=folder))
 
     def _is_real(self, folder: bytes, real: dict[bytes, bool]) -> bool:
         """Tell whether a relative folder is wanted and reached through no symbolic link."""
@@ -275,7 +243,7 @@ class Inbox:
                 not folder.startswith(b"..")
                 and self._is_real(parent, real)
                 and self._choice.enters_folder(folder)
-                and _is_folder(os.path.join(self.root, folder))
+                and is_real_folder(os.path.join(self.root, folder))
             )
         return real[folder]
 
@@ -297,7 +265,11 @@ class Inbox:
     def _completes(self, look: Look, now: float, *, announced: bool) -> bool:
         """Take a look into account; True when the file is now known to be complete."""
         key = (look.version.folder, look.version.name)
-        if self._believes_ages(now) and self._settling.settled_by_age(look, self.clock.now_us() * 1000):
+        if (
+            self._local
+            and self._ages.believable()
+            and self._settling.settled_by_age(look, self._ages.now_ns())
+        ):
             announced = announced or self._settling.announced(key)
             self._settling.drop(key)
             self._by_scan_only += not announced
@@ -305,14 +277,6 @@ class Inbox:
         if self._settling.full and key not in self._settling:
             self._scan_again()
         return self._settling.look(look, now, announced=announced)
-
-    def _believes_ages(self, now: float) -> bool:
-        """Tell whether ctime and our clock can be compared: same machine, and no jump just now."""
-        offset = self._wall_offset()
-        if abs(offset - self._clock_offset) > CLOCK_JUMP_SECONDS:
-            self._ages_from = now + self.rules.settle_seconds
-        self._clock_offset = offset
-        return self._local and now >= self._ages_from
 
     def _is_released(self, look: Look) -> bool:
         """In done-file mode: whether the file's marker is there."""
@@ -367,9 +331,7 @@ class Inbox:
             return
         scan.wanted_again, scan.events_at_start = False, self._hints.events
         scan.started = self.clock.monotonic()
-        scan.walk = Walk(
-            self.root, self.inbox_id, self._choice, self._note_odd, recursive=self.rules.recursive
-        )
+        scan.walk = Walk(self.root, self.inbox_id, self._choice, self._odd, recursive=self.rules.recursive)
 
     def _end_scan(self) -> None:
         scan, now = self._scan, self.clock.monotonic()
@@ -392,25 +354,23 @@ class Inbox:
 
     def _guard(self) -> None:
         """Check that the folder is still the one that is watched, and that the watch's threads live."""
-        identity = _identity(self.root)
-        if identity is None:
+        found = identify(self.root)
+        if found is None:
             self._lose("the folder is not there (deleted, renamed or not mounted)")
-        elif self._away or identity != self._identity:
-            if self._mounted and not os.path.ismount(self.root) and _is_empty(self.root):
-                self._lose("nothing is mounted there any more")
-                return
+        elif self._held is not None and is_unmounted(self.root, self._held, found):
+            self._lose("nothing is mounted there any more")
+        elif self._away or found != self._held:
             self._lose("the folder was replaced by another")
-            self._take_root(identity)
+            self._take_root(found)
         elif self._watch is not None and not self._watch.alive:
             self._trouble = "the file watcher had ended and was started again"
             self.log.warning("the file watcher of %s has ended; it is started again", self._shown)
             self._disarm()
-            self._take_root(identity)
+            self._take_root(found)
 
-    def _take_root(self, identity: tuple[int, int]) -> None:
+    def _take_root(self, found: RootIdentity) -> None:
         """Watch and scan the folder that is there now."""
-        self._identity, self._away = identity, False
-        self._mounted = os.path.ismount(self.root)
+        self._held, self._away = found, False
         self._arm()
         self._scan.walk, self._scan.finished = None, None
         self._scan_again()
@@ -472,16 +432,6 @@ class Inbox:
     def _shown(self) -> str:
         return printable_name(self.root)
 
-    def _note_odd(self, path: bytes, kind: str) -> None:
-        """Log an entry that is never read: once for each path, as far as memory goes."""
-        if path in self._odd:
-            return
-        self._odd_count += 1
-        if len(self._odd) < ODD_REMEMBERED:
-            self._odd.add(path)
-            where = printable_name(os.path.join(self.root, path))
-            self.log.warning("ignored %s: %s, not a regular file", where, kind)
-
     def _database_failed(self, error: DatabaseError, now: float) -> None:
         """Leave what was found in the folder: a scan finds it again when the database answers."""
         if not error.transient:
@@ -493,29 +443,3 @@ class Inbox:
         self._scan.walk, self._scan.wanted_again = None, False
         self._scan.due = now + GUARD_SECONDS
         self._scan.finished = None
-
-    def _wall_offset(self) -> float:
-        return self.clock.now_us() / 1e6 - self.clock.monotonic()
-
-
-def _identity(root: bytes) -> tuple[int, int] | None:
-    try:
-        found = os.stat(root)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
-
-
-def _is_folder(path: bytes) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _is_empty(root: bytes) -> bool:
-    try:
-        with os.scandir(root) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return True

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from config.text import printable_name
 from daemon.rules import Choice
 from storage.records import FileVersion
+
+
+# So many odd entries are told apart; a folder with more has been complained about enough.
+_ODD_REMEMBERED = 10_000
 
 
 class Look(NamedTuple):
@@ -24,6 +30,24 @@ class Look(NamedTuple):
         """What must stay the same from look to look; ctime too, for no copying tool can set it back."""
         version = self.version
         return (self.device, version.inode, version.size, version.mtime_ns, self.ctime_ns)
+
+
+class OddEntries:
+    """Logs what is never read, once for each path as far as memory goes, and counts it."""
+
+    def __init__(self, root: bytes, log: logging.Logger) -> None:
+        self._root = root
+        self._log = log
+        self._said: set[bytes] = set()
+        self.count = 0
+
+    def __call__(self, path: bytes, kind: str) -> None:
+        """Take note of an odd entry at a path relative to the inbox."""
+        if path in self._said or len(self._said) >= _ODD_REMEMBERED:
+            return
+        self._said.add(path)
+        self.count += 1
+        self._log.warning("ignored %s: %s", printable_name(os.path.join(self._root, path)), kind)
 
 
 class Walk:

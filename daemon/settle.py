@@ -14,7 +14,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from daemon.inbox_health import Clock
 from daemon.scan import Look
+
+
+# A jump of the wall clock by more than this makes ages read from ctime void for a settle time.
+_CLOCK_JUMP_SECONDS = 0.5
+
+
+class Ages:
+    """Whether ctimes may be compared with the wall clock: not just after that clock was set."""
+
+    def __init__(self, clock: Clock, settle_seconds: float) -> None:
+        self._clock = clock
+        self._settle = settle_seconds
+        self._offset = self._wall_offset()
+        self._from = float("-inf")
+
+    def believable(self) -> bool:
+        """Tell whether a ctime a settle time back means a quiet file."""
+        now, offset = self._clock.monotonic(), self._wall_offset()
+        if abs(offset - self._offset) > _CLOCK_JUMP_SECONDS:
+            # Whoever wrote before the jump looks old; by then he has written again, or was done.
+            self._from = now + self._settle
+            self._offset = offset
+        return now >= self._from
+
+    def now_ns(self) -> int:
+        """Return the wall clock in nanoseconds, as the kernel stamps ctimes with it."""
+        return self._clock.now_us() * 1000
+
+    def _wall_offset(self) -> float:
+        return self._clock.now_us() / 1e6 - self._clock.monotonic()
 
 
 @dataclass(slots=True)

@@ -1,0 +1,33 @@
+"""How well an inbox is being watched, as measured, and the clocks it is measured with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as the inbox sees it; tests bring their own."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxHealth:
+    """How well an inbox is being watched, as measured."""
+
+    root: bytes
+    state: str  # "watching", "polling" or "degraded"
+    why: str  # why not "watching", one line
+    last_scan_age_seconds: float | None  # None: no scan has finished yet
+    last_scan_seconds: float | None  # from the first entry to the last
+    waiting: int  # files not known to be complete
+    found_by_scan_only: int  # no event announced them
+    events: int
+    overflows: int  # how often the kernel dropped events
+    odd_entries: int  # pipes, sockets, devices, symbolic links: never read
+    watcher_alive: bool
