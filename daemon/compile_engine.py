@@ -1,0 +1,156 @@
+"""Makes a compiled engine from a weights file: convert, compile, check against the reference, choose.
+
+    python -m daemon.compile_engine WEIGHTS FOLDER PRECISION
+
+Runs in a process of its own. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import BtError, UsageError
+from daemon.engine import Engine, EngineOutput, PreparedEngine, write_manifest
+from daemon.openvino_import import openvino_without_telemetry
+from daemon.phantom import phantom
+from trainer.judgement import probabilities
+from trainer.preprocess import preprocess
+from trainer.spec import ModelSpec
+from trainer.weights import Weights, read_weights
+
+# What a lower precision may change: nothing about a label farther than this from the threshold, and
+# no confidence by more than this.
+TOLERANCE = 0.02
+_PROBES = 48
+_TIMED_BATCH = 16
+_TIMED_RUNS = 6
+
+
+def main(arguments: list[str]) -> int:
+    """Make the engine; print one line and return an exit code if that cannot be."""
+    weights, folder, precision = Path(arguments[0]), Path(arguments[1]), arguments[2]
+    try:
+        make_engine(weights, folder, precision)
+    except BtError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEngine:
+    """Write the engine of a weights file into `folder` and return it.
+
+    `precision` is fp32, bf16, or auto: the fastest one that agrees with the fp32 reference.
+    """
+    import torch
+
+    from trainer.networks import load
+
+    weights = read_weights(weights_path)
+    network = load(weights)
+    probes = probe_batch(weights.spec)
+    with torch.inference_mode():
+        said = network(torch.from_numpy(probes[:, None]))
+    reference = EngineOutput(*(value.numpy() for value in said))
+    workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+    try:
+        _convert(network, weights.spec.preprocessing.image_size, workshop)
+        prepared = _choose(weights, workshop, precision, probes, reference)
+        write_manifest(workshop, prepared)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(workshop, folder)
+    except BaseException:
+        shutil.rmtree(workshop, ignore_errors=True)
+        raise
+    return replace(prepared, folder=str(folder))
+
+
+def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
+    """Return the network inputs (n, S, S) that engines are compared on: drawn heads and pure noise."""
+    noise = np.random.default_rng(0)
+    size = spec.preprocessing.image_size
+    heads = [
+        preprocess(phantom(number, lesion=number % 2 == 0, label=number % 3 == 0), spec.preprocessing)
+        for number in range(_PROBES - 4)
+    ]
+    return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
+
+
+def disagreement(said: EngineOutput, reference: EngineOutput, spec: ModelSpec) -> str:
+    """Return in words how an engine differs from the reference beyond the tolerance, '' if it does not."""
+    ours = probabilities(said.logits, spec.decision.temperature)
+    theirs = probabilities(reference.logits, spec.decision.temperature)
+    worst = float(np.abs(ours - theirs).max())
+    if not worst <= TOLERANCE:  # also refuses NaN
+        return f"confidence differs by {worst:.4f}"
+    positive = spec.decision.positive
+    if positive is None:
+        changed = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    else:
+        place, threshold = spec.classes.index(positive), spec.decision.threshold
+        clear = np.abs(theirs[:, place] - threshold) > TOLERANCE
+        changed = clear & ((ours[:, place] >= threshold) != (theirs[:, place] >= threshold))
+    return f"{int(changed.sum())} labels differ" if changed.any() else ""
+
+
+def _convert(network: object, size: int, folder: Path) -> None:
+    import torch
+
+    openvino = openvino_without_telemetry()
+    example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
+    model = openvino.convert_model(network, example_input=example, input=[([-1, 1, size, size], np.uint8)])
+    # Uncompressed: the fp32 engine must be the fp32 network.
+    openvino.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
+
+
+def _choose(
+    weights: Weights, folder: Path, precision: str, probes: npt.NDArray[np.uint8], reference: EngineOutput
+) -> PreparedEngine:
+    """Return the fastest engine among the wanted precisions that agrees with the reference."""
+    from daemon.engine_openvino import OpenVinoEngine
+
+    tried: list[tuple[float, PreparedEngine]] = []
+    refused: list[str] = []
+    for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
+        prepared = PreparedEngine(
+            "openvino", "cpu", candidate, str(weights.path), weights.sha256, str(folder), ""
+        )
+        engine = OpenVinoEngine(prepared)
+        difference = disagreement(engine.run(probes), reference, weights.spec)
+        if difference:
+            refused.append(f"{candidate} refused: {difference}")
+            continue
+        tried.append((_seconds_per_image(engine, probes), prepared))
+    if not tried:
+        raise UsageError(
+            f"no engine of precision {precision} agrees with the reference ({'; '.join(refused)})",
+            hint="use --precision fp32 or auto",
+        )
+    seconds, best = min(tried, key=lambda pair: pair[0])
+    speeds = ", ".join(f"{one.precision} {1 / took:,.0f}" for took, one in tried)
+    return replace(
+        best, why="; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *refused])
+    )
+
+
+def _seconds_per_image(engine: Engine, probes: npt.NDArray[np.uint8]) -> float:
+    batch = probes[:_TIMED_BATCH]
+    best = float("inf")
+    for _ in range(_TIMED_RUNS):
+        began = time.perf_counter()
+        engine.run(batch)
+        best = min(best, time.perf_counter() - began)
+    return best / len(batch)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

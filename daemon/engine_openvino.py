@@ -1,0 +1,59 @@
+"""The engine on a CPU: OpenVINO, single-threaded, one per lane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.engine import EngineOutput, PreparedEngine
+from daemon.openvino_import import openvino_without_telemetry
+
+MODEL = "model.xml"
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# Batches are filled up to one of these sizes: every new shape costs some milliseconds the first time.
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class OpenVinoEngine:
+    """One compiled network on one thread."""
+
+    def __init__(self, prepared: PreparedEngine) -> None:
+        self._compiled = compiled_model(Path(prepared.folder), prepared.precision)
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+        """Return what the network says of pictures (batch, S, S) uint8."""
+        count = len(batch)
+        size = next((size for size in _SIZES if size >= count), count)
+        if size > count:
+            batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=np.uint8)))
+        self._request.infer([np.ascontiguousarray(batch[:, None])], share_inputs=True)
+        logits, features, maps = (
+            # A copy: the request's own memory is overwritten by the next batch.
+            np.array(self._request.get_output_tensor(number).data[:count], dtype=np.float32)
+            for number in range(3)
+        )
+        return EngineOutput(logits, features, maps)
+
+
+def compiled_model(folder: Path, precision: str) -> Any:
+    """Return the compiled network of a folder; quick when its compiled form lies there already."""
+    openvino = openvino_without_telemetry()
+    core = openvino.Core()
+    core.set_property({"CACHE_DIR": str(folder / "compiled")})
+    return core.compile_model(str(folder / MODEL), "CPU", settings(precision))
+
+
+def settings(precision: str) -> dict[str, Any]:
+    """Return OpenVINO's settings for one lane: one thread, this precision."""
+    return {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        # Where lanes run is the scheduler's business: two of them pinned to one core would halve the speed.
+        "ENABLE_CPU_PINNING": False,
+    }
