@@ -152,7 +152,8 @@ def reading(connection: sa.Connection) -> Iterator[None]:
         with database_errors(_place(connection)):
             yield
         return
-    connection.info["begin"] = "BEGIN"
+    info = connection.info  # taken now: the connection may be closed before an iterator in here is
+    info["begin"] = "BEGIN"
     try:
         with database_errors(_place(connection)):
             transaction = connection.begin()
@@ -161,7 +162,7 @@ def reading(connection: sa.Connection) -> Iterator[None]:
             finally:
                 _roll_back(connection, transaction)
     finally:
-        connection.info.pop("begin", None)
+        info.pop("begin", None)
 
 
 def migrate(connection: sa.Connection, path: Path) -> None:
@@ -258,6 +259,8 @@ def _apply(connection: sa.Connection, pragmas: tuple[str, ...]) -> None:
 
 def _roll_back(connection: sa.Connection, transaction: sa.RootTransaction) -> None:
     """Undo, whatever state a failed commit left the connection in; the first error is the one that counts."""
+    if connection.closed:  # an iterator over rows that outlived its connection
+        return
     try:
         transaction.rollback()
     except (sa.exc.SQLAlchemyError, sqlite3.Error):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -138,7 +138,7 @@ class TimelineRow:
     count: int
 
 
-def rows(connection: sa.Connection, query: Query = Query()) -> Iterator[ResultRow]:
+def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultRow]:
     """Yield the results, one at a time, in constant memory where the sort is by time or id.
 
     The iterator holds one consistent view of the database until it is used up or closed.
@@ -194,7 +194,8 @@ def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list
 
 def confidence_histogram(connection: sa.Connection, query: Query, bins: int = 20) -> dict[str, list[int]]:
     """Return per class how many results have a confidence in each of `bins` equal parts of 0..1."""
-    place = sa.cast(sa.func.min(result.c.confidence * bins, bins - 1), sa.Integer)
+    last = sa.literal(bins - 1)
+    place = sa.case((result.c.confidence >= 1.0, last), else_=sa.cast(result.c.confidence * bins, sa.Integer))
     with reading(connection):
         statement = (
             sa.select(label.c.name, place, sa.func.count())

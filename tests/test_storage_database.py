@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -334,6 +335,62 @@ def test_page_limit_and_file_size_limit_are_transient_too(tmp_path: Path) -> Non
     store_turn(store, waiting)
 
     assert count(store.connection) == stored + more + 50
+    assert store.is_sound()
+    store.close()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to inject the fault")
+def test_failed_flush_is_transient_and_the_repeat_neither_loses_nor_doubles(tmp_path: Path) -> None:
+    """After an error of fsync the commit may have persisted or not; either way the repeat sets it right."""
+    path = tmp_path / "results.db"
+    open_store(path).close()
+    code = """
+    import sys
+    from pathlib import Path
+    from config.errors import DatabaseError
+    from tests.storage_support import open_store
+    from tests.test_storage_database import store_turn
+    store = open_store(Path(sys.argv[1]))
+    failures = 0
+    for number in range(0, 1_000, 50):
+        while True:
+            try:
+                store_turn(store, number)
+                break
+            except DatabaseError as error:
+                assert error.transient, error
+                failures += 1
+    print(failures)
+    """
+    trace = str(tmp_path / "trace")
+    fault = "inject=fsync,fdatasync:error=EIO:when=4..12+2"
+    done = subprocess.run(
+        [
+            *(
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                str(tmp_path / "trace"),
+                "-e",
+                "trace=fsync,fdatasync",
+                "-e",
+                fault,
+            ),
+            *(sys.executable, "-c", textwrap.dedent(code), str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("tracing is not allowed here")
+
+    assert done.stderr == ""
+    assert int(done.stdout) >= 3
+    store = open_store(path)
+    assert count(store.connection) == 1_000
     assert store.is_sound()
     store.close()
 

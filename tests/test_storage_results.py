@@ -416,6 +416,14 @@ def test_lookup_uses_the_index_and_a_missing_database_knows_nothing(tmp_path: Pa
     assert KnownJudgements(tmp_path / "none.db", 1).find([b"\1" * 32]) == {}
 
 
+def test_iterator_that_outlives_its_connection_ends_quietly(filled: Store) -> None:
+    with open_reader(filled.path) as reader:
+        iterator = rows(reader)
+        next(iterator)
+
+    iterator.close()
+
+
 def test_summary_names_the_most_frequent_first(filled: Store) -> None:
     found = summary(filled.connection)
 
