@@ -371,7 +371,7 @@ def test_failed_flush_is_transient_and_the_repeat_neither_loses_nor_doubles(tmp_
                 "-f",
                 "-qq",
                 "-o",
-                str(tmp_path / "trace"),
+                trace,
                 "-e",
                 "trace=fsync,fdatasync",
                 "-e",
