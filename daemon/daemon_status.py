@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from config.text import printable
 from daemon.output.cells import ago, clock_time, iso_time
 from daemon.output.facts import Style, pairs
+from daemon.output.result_columns import SHORT_HASH
 
 if TYPE_CHECKING:
     from storage.heartbeat import Heartbeat, StatusSnapshot
@@ -115,7 +116,8 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "oldest_pending_seconds": status.seconds_since(oldest),
         "last_result": _iso(stored.last_result_us if stored else None, zone),
         "last_scan_seconds": status.seconds_since(min((scan for scan in scans if scan), default=None)),
-        "found_only_by_scan": sum(int(inbox.get("found_by_scan", 0)) for inbox in _inboxes(status)),
+        "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in _inboxes(status)),
+        "trouble": status.told.get("trouble") or None,
         "last_error": status.told.get("last_error") or None,
         "reported": dict(status.told),
     }
@@ -161,7 +163,10 @@ def _headline(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
 
 def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
     facts = [("database", printable(status.database))]
-    facts += [(name, _told_text(status.told.get(name))) for name in ("model", "engine")]
+    facts += [
+        ("model", _model_text(status.told.get("model"))),
+        ("engine", _engine_text(status.told.get("engine"))),
+    ]
     if status.stored is None:
         return [*facts, ("results", "none yet; start with bt-daemon watch DIR")]
     last = status.stored.last_result_us
@@ -172,14 +177,22 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("speed", f"{status.images_per_second:.1f} images/s over the last minute" if status.lives else ""),
         ("waiting", _waiting_text(status)),
         ("given up", _given_up_text(status)),
+        ("trouble", printable(str(status.told.get("trouble") or "")) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
     ]
 
 
-def _told_text(value: object) -> str:
-    if isinstance(value, dict):
-        return printable(", ".join(str(part) for part in value.values() if part))
-    return printable(str(value)) if value else ""
+def _model_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return printable(str(value or ""))
+    return printable(f"{value.get('name', '')} {str(value.get('weights_sha256', ''))[:SHORT_HASH]}".strip())
+
+
+def _engine_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return printable(str(value or ""))
+    engine = f"{value.get('name', '')} {value.get('precision', '')} on {value.get('device', '')}"
+    return printable(f"{engine}: {value['why']}" if value.get("why") else engine)
 
 
 def _results_text(status: DaemonStatus) -> str:
@@ -211,10 +224,15 @@ def _age(status: DaemonStatus, time_us: int | None) -> str:
 def _inbox_as_text(inbox: dict[str, Any], status: DaemonStatus, style: Style) -> str:
     state, why = printable(str(inbox.get("state", ""))), printable(str(inbox.get("why") or ""))
     last = inbox.get("last_scan_us")
-    by_scan = int(inbox.get("found_by_scan", 0))
+    numbers = (
+        ("incomplete", "waiting", "files that are not known to be complete"),
+        ("by scan", "found_by_scan_only", "images that no event had announced"),
+        ("overflows", "overflows", "times the kernel dropped events; a scan found what they were"),
+        ("odd", "odd_entries", "entries that are no regular files: never read"),
+    )
     facts = [
         ("state", f"{state}: {why}" if why else state),
         ("last scan", f"{_age(status, last)} ago" if last else ""),
-        ("by scan", f"{by_scan} images that no event had announced" if by_scan else ""),
+        *((name, f"{inbox[key]} {words}" if inbox.get(key) else "") for name, key, words in numbers),
     ]
     return f"  inbox {printable(str(inbox.get('path', '?')))}\n{pairs(facts, style, indent='    ')}"

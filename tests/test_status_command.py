@@ -1,0 +1,229 @@
+"""`bt-daemon status` tells whether a daemon works on the database, how it is, or how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.cli import main
+from daemon.inbox import InboxHealth
+from daemon.lock import DatabaseLock
+from daemon.self_report import self_report
+from storage.database import open_writer, writing
+from storage.heartbeat import Heartbeat, store_heartbeat
+from storage.records import Failed, FailureKind
+from tests.stored_results import MODEL, Clock, Program, Store, judged, run_in_terminal
+
+WATCHING = InboxHealth(
+    root=b"/data/in\xff",
+    state="watching",
+    why="",
+    last_scan_age_seconds=7.0,
+    last_scan_seconds=0.01,
+    waiting=0,
+    found_by_scan_only=3,
+    events=1000,
+    overflows=0,
+    odd_entries=0,
+    watcher_alive=True,
+)
+POLLING = replace(
+    WATCHING,
+    root=b"/mnt/pacs",
+    state="polling",
+    why="nfs4 raises no events",
+    found_by_scan_only=39,
+    waiting=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Results that were made just now."""
+    return Store(tmp_path / "results.db", tmp_path / "inbox", Clock(_now_us() - 10_000_000))
+
+
+@pytest.fixture
+def program(store: Store, capsys: pytest.CaptureFixture[str]) -> Program:
+    return Program(store.path, capsys)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _beat(
+    store: Store, *, age: float = 0, pid: int | None = None, stopped: bool = False, snapshot: Any = None
+) -> None:
+    """Write what a daemon said `age` seconds ago, an hour after it started."""
+    at_us = _now_us() - int(age * 1e6)
+    if snapshot is None:
+        error = "busy.png: Permission denied"
+        snapshot = self_report(MODEL, [WATCHING, POLLING], at_us, last_error=error, judged=6)
+    started_us, stopped_us = at_us - 3_600_000_000, at_us if stopped else None
+    beat = Heartbeat("host", pid or os.getpid(), started_us, at_us, stopped_us, snapshot)
+    with closing(open_writer(store.path)) as connection, writing(connection):
+        store_heartbeat(connection, beat)
+
+
+def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, program: Program) -> None:
+    store.put([(b"%d.png" % number, judged()) for number in range(6)])
+    store.put([(b"letter.jpg", Failed(FailureKind.PERMANENT, "not an image"))])
+    store.put([(b"busy.png", Failed(FailureKind.TRANSIENT, "Permission denied"))])
+    _beat(store)
+
+    with DatabaseLock(store.path):
+        told = json.loads(program("status", "--json").out)
+        text = program("status").out
+
+    assert (
+        told.items()
+        >= {
+            "running": True,
+            "state": "running",
+            "pid": os.getpid(),
+            "host": "host",
+            "stopped": None,
+            "database": str(store.path),
+            "engine": {
+                "name": "openvino",
+                "precision": "bf16",
+                "device": "cpu",
+                "why": "bf16 is native to this CPU",
+            },
+            "model": {"name": "brain-mri 1.0", "weights_sha256": MODEL.weights_sha256},
+            "results": 7,
+            "by_status": {"ok": 6, "error": 1},
+            "images_per_second": round(7 / 60, 2),
+            "pending": 1,
+            "retrying": 1,
+            "quarantined": 1,
+            "moves_due": 0,
+            "found_by_scan_only": 42,
+            "last_error": "busy.png: Permission denied",
+        }.items()
+    )
+    assert 7 <= told["last_scan_seconds"] < 60
+    assert 0 <= told["oldest_pending_seconds"] < 60
+    assert [inbox["state"] for inbox in told["inboxes"]] == ["watching", "polling"]
+    assert text.startswith("running since 20")
+    for words in (
+        "brain-mri 1.0 a1b2c3d4",
+        "openvino bf16 on cpu: bf16 is native to this CPU",
+        "7 (6 ok, 1 error)",
+        "1, 1 of them for another try; the oldest for",
+        "1 (see bt-daemon errors)",
+        "inbox /data/in\\xff",
+        "inbox /mnt/pacs",
+        "2 files that are not known to be complete",
+        "polling: nfs4 raises no events",
+        "39 images that no event had announced",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "words"),
+    [(1, "running", "running since"), (60, "silent", "but silent for 60 s: busy or stuck")],
+)
+def test_of_a_living_daemon_the_heartbeat_says_how_it_is(
+    store: Store, program: Program, age: float, state: str, words: str
+) -> None:
+    _beat(store, age=age)
+
+    with DatabaseLock(store.path):
+        told = json.loads(program("status", "--json").out)
+        text = program("status").out
+
+    assert (told["state"], told["running"], told["pid"]) == (state, True, os.getpid())
+    assert words in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("beat", "state", "words"),
+    [
+        ({"age": 60, "stopped": True}, "stopped", "not running; ended 20"),
+        ({"age": 600}, "died", "10 min ago; ended without saying goodbye"),
+        ({"age": 1}, "died", "ended without saying goodbye"),
+    ],
+)
+def test_of_a_daemon_that_is_gone_the_heartbeat_says_how_it_ended(
+    store: Store, program: Program, beat: dict[str, Any], state: str, words: str
+) -> None:
+    _beat(store, **beat)
+
+    told = json.loads(program("status", "--json").out)
+    text = program("status").out
+
+    assert (told["state"], told["running"], told["pid"]) == (state, False, None)
+    assert words in text.splitlines()[0]
+
+
+def test_a_daemon_that_has_not_reported_yet_is_starting(store: Store, program: Program) -> None:
+    _beat(store, age=5, pid=1, stopped=True)
+
+    with DatabaseLock(store.path):
+        assert json.loads(program("status", "--json").out)["state"] == "starting"
+
+
+def test_a_database_no_daemon_ever_worked_on_says_so(store: Store, program: Program) -> None:
+    store.put([(b"a.png", judged())])
+
+    ran = program("status")
+
+    assert ran.code == 0
+    assert ran.out.startswith("not running; none ever ran on this database\n")
+    assert json.loads(program("status", "--json").out)["inboxes"] == []
+
+
+def test_without_a_database_of_ones_own_status_says_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["status"])
+
+    assert code == 0
+    assert "none yet; start with bt-daemon watch DIR" in capsys.readouterr().out
+    assert main(["status", "--db", "missing.db"]) == 3
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_ages(store: Store, program: Program) -> None:
+    _beat(store, age=-86_400)
+
+    with DatabaseLock(store.path):
+        told = json.loads(program("status", "--json").out)
+
+    assert told["state"] == "running"
+    assert told["last_scan_seconds"] == 0
+
+
+@pytest.mark.parametrize("snapshot", [{}, {"inboxes": None}, {"inboxes": ["x"], "engine": "torch\x1b[31m"}])
+def test_a_snapshot_of_another_version_is_shown_as_far_as_it_goes(
+    store: Store, program: Program, snapshot: dict[str, Any]
+) -> None:
+    _beat(store, snapshot=snapshot | {"inboxes": []})
+    with closing(open_writer(store.path)) as connection, writing(connection):
+        beat = Heartbeat("host", os.getpid(), 1, _now_us(), None, snapshot)
+        store_heartbeat(connection, beat)
+
+    assert program("status").code == 0
+    assert "\x1b" not in program("status").out
+    assert json.loads(program("status", "--json").out)["inboxes"] == []
+
+
+def test_status_at_a_terminal_is_coloured_by_how_it_is(store: Store) -> None:
+    _beat(store, age=600)
+
+    shown = run_in_terminal("status", "--db", str(store.path))
+
+    assert shown.startswith("\x1b[31m\x1b[1mnot running; last seen")
+    assert "\x1b" not in run_in_terminal("status", "--db", str(store.path), environ={"NO_COLOR": "1"})
