@@ -124,6 +124,8 @@ class Inbox:
         try:
             for version in (*self._from_hints(now), *self._from_settling(now), *self._from_scans(now)):
                 ready[version.folder, version.name] = version
+                # The scan of this very turn may have taken up what an event has just completed.
+                self._settling.drop((version.folder, version.name))
         except DatabaseError as error:
             self._database_failed(error, now)
         else:
@@ -250,7 +252,8 @@ class Inbox:
     # Settling: what is not known to be complete ---------------------------------------------------
 
     def _from_settling(self, now: float) -> list[FileVersion]:
-        ready = []
+        ready: list[Look] = []
+        unannounced: set[FileVersion] = set()
         for key in self._settling.due(now, STEP_ENTRIES):
             look = look_at(self.root, self.inbox_id, *key)
             if not isinstance(look, Look):
@@ -258,9 +261,13 @@ class Inbox:
                 continue
             announced = self._settling.announced(key)
             if self._settling.look(look, now, announced=announced):
-                self._by_scan_only += not announced
-                ready.append(look.version)
-        return ready
+                ready.append(look)
+                if not announced:
+                    unannounced.add(look.version)
+        # A close may have announced it meanwhile: then the ledger has it by now.
+        new = [look.version for look in self._new(ready)]
+        self._by_scan_only += sum(version in unannounced for version in new)
+        return new
 
     def _completes(self, look: Look, now: float, *, announced: bool) -> bool:
         """Take a look into account; True when the file is now known to be complete."""

@@ -13,7 +13,6 @@ from config.text import printable_name
 from daemon.rules import Choice
 from storage.records import FileVersion
 
-
 # So many odd entries are told apart; a folder with more has been complained about enough.
 _ODD_REMEMBERED = 10_000
 

@@ -17,7 +17,6 @@ from itertools import islice
 from daemon.inbox_health import Clock
 from daemon.scan import Look
 
-
 # A jump of the wall clock by more than this makes ages read from ctime void for a settle time.
 _CLOCK_JUMP_SECONDS = 0.5
 

@@ -1,0 +1,84 @@
+"""Which entries of an inbox are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.rules import Choice, InboxRules
+
+ROOT = b"/inbox"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b".DS_Store", b"._x.png", b".stfolder", b".syncthing.a.png.tmp", b"a.png.filepart", b"a.png.part",
+        b"a.CRDOWNLOAD", b"a.png~", b"x.TMP", b"Thumbs.db", b"a.partial", b".nfs0001", b"~$a.png", b".hidden\n",
+    ],
+)  # fmt: skip
+def test_leftovers_of_other_programs_are_ignored(name: bytes) -> None:
+    choice = Choice(InboxRules(), ROOT)
+
+    assert not choice.takes_file(b"", name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"a.PNG", b"scan", b"IM000001", b"notes.txt", b"part.png", b"tmp", b"\xff\n.png", b"x.png.done"]
+)
+def test_every_other_file_is_taken_whatever_its_extension(name: bytes) -> None:
+    choice = Choice(InboxRules(), ROOT)
+
+    assert choice.takes_file(b"a/b", name)
+
+
+@pytest.mark.parametrize("folder", [b"@eaDir", b"a/.stfolder", b"$RECYCLE.BIN", b"a/__MACOSX", b".git"])
+def test_folders_of_other_programs_are_not_entered(folder: bytes) -> None:
+    choice = Choice(InboxRules(), ROOT)
+
+    assert not choice.enters_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("glob", "folder", "name", "taken"),
+    [
+        ("*.png", b"", b"a.PNG", True),
+        ("*.png", b"deep/er", b"a.png", True),
+        ("*.png", b"", b"a.jpg", False),
+        ("mr/*.png", b"mr", b"a.png", True),
+        ("mr/*.png", b"mr/deep", b"a.png", False),
+        ("mr/**/*.png", b"mr", b"a.png", True),
+        ("mr/**/*.png", b"mr/a/b", b"a.png", True),
+        ("mr/**", b"mr/a/b", b"a", True),
+        ("**/t1/*", b"x/T1", b"a", True),
+        ("scan[0-9].png", b"", b"scan7.png", True),
+        ("scan[!0-9].png", b"", b"scan7.png", False),
+        ("scan?.png", b"", b"scan/.png", False),
+        ("a.b", b"", b"axb", False),
+        ("*", b"", b"\xff\n", True),
+    ],
+)
+def test_an_include_glob_takes_what_it_matches(glob: str, folder: bytes, name: bytes, taken: bool) -> None:
+    choice = Choice(InboxRules(include=(glob,)), ROOT)
+
+    assert choice.takes_file(folder, name) is taken
+
+
+def test_exclude_wins_over_include_and_spares_whole_folders() -> None:
+    choice = Choice(InboxRules(include=("*.png",), exclude=("old", "x*.png")), ROOT)
+
+    assert choice.takes_file(b"", b"a.png")
+    assert not choice.takes_file(b"", b"x1.png")
+    assert not choice.enters_folder(b"a/OLD")
+    assert choice.enters_folder(b"a/older")
+
+
+def test_folders_that_finished_files_are_moved_to_are_not_entered() -> None:
+    choice = Choice(InboxRules(skip_folders=(b"/inbox/done", b"/elsewhere")), ROOT)
+
+    assert not choice.enters_folder(b"done")
+    assert choice.enters_folder(b"sub/done")
+
+
+def test_marker_files_are_taken_only_when_they_mean_nothing() -> None:
+    assert Choice(InboxRules(), ROOT).takes_file(b"", b"a.png.done")
+    assert not Choice(InboxRules(done_files=True), ROOT).takes_file(b"", b"a.png.done")
