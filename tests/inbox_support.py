@@ -31,7 +31,7 @@ class MovableClock:
 class Bench:
     """An inbox on a real folder, and everything it has handed over."""
 
-    def __init__(self, folder: Path, rules: InboxRules, unknown: Any = None, root: Path | None = None) -> None:
+    def __init__(self, folder: Path, rules: InboxRules, unknown: Any = None) -> None:
         self.folder = folder
         self.clock = MovableClock()
         self.handed: list[FileVersion] = []

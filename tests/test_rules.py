@@ -13,7 +13,8 @@ ROOT = b"/inbox"
     "name",
     [
         b".DS_Store", b"._x.png", b".stfolder", b".syncthing.a.png.tmp", b"a.png.filepart", b"a.png.part",
-        b"a.CRDOWNLOAD", b"a.png~", b"x.TMP", b"Thumbs.db", b"a.partial", b".nfs0001", b"~$a.png", b".hidden\n",
+        b"a.CRDOWNLOAD", b"a.png~", b"x.TMP", b"Thumbs.db", b"a.partial", b".nfs0001",
+        b"~$a.png", b".hidden\n",
     ],
 )  # fmt: skip
 def test_leftovers_of_other_programs_are_ignored(name: bytes) -> None:
