@@ -1,0 +1,141 @@
+"""Every architecture keeps the contract: uint8 in; logits, features and exact activation maps out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from config.errors import UsageError, WeightsError
+from trainer.networks import ARCHITECTURES, build, copy_fitting, gflops, load, parameters, tensors_of
+from trainer.spec import ModelSpec, Preprocessing
+from trainer.weights import read_weights, write_weights
+
+SPEC = ModelSpec(name="test", version="1", architecture="cnn", classes=("no", "yes"))
+
+
+def _pictures(count: int = 2, side: int = 64) -> torch.Tensor:
+    chance = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=chance)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_architecture_returns_logits_features_and_maps_of_the_promised_shapes(name: str) -> None:
+    network = build(name, 3).eval()
+
+    with torch.no_grad():
+        logits, features, maps = network(_pictures())
+
+    assert logits.shape == (2, 3)
+    assert features.ndim == 2
+    assert features.shape[0] == 2
+    assert maps.shape[:2] == (2, 3)
+    assert {logits.dtype, features.dtype, maps.dtype} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["cnn", "seed-cnn", "resnet18", "mobilenet_v3_small"])
+def test_the_mean_of_a_map_plus_the_bias_is_the_logit(name: str) -> None:
+    """So a heat map shows exactly what the decision was made of."""
+    network = build(name, 2).eval()
+
+    with torch.no_grad():
+        logits, _, maps = network(_pictures())
+
+    torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.head.bias, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_normalisation_happens_inside_the_network() -> None:
+    """The same body sees the same numbers whether mean and std are applied inside or out."""
+    how = Preprocessing(mean=0.3, std=0.2)
+    torch.manual_seed(0)
+    network = build("cnn", 2, None, how).eval()
+    pictures = _pictures()
+
+    with torch.no_grad():
+        _, features, _ = network(pictures)
+        outside = network.body((pictures.float() / 255 - 0.3) / 0.2).mean(dim=(2, 3))
+
+    torch.testing.assert_close(features, outside, rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch() -> None:
+    network = build("cnn", 2).eval()
+    pictures = _pictures(4)
+
+    with torch.no_grad():
+        together = network(pictures)[0]
+        alone = torch.cat([network(picture[None])[0] for picture in pictures])
+
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_default_is_small_enough_to_ship() -> None:
+    network = build("cnn", 2)
+
+    assert parameters(network) * 4 < 5_000_000
+    assert gflops(network, 256) <= 0.6
+
+
+def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = build("cnn", 2).eval()
+    path = tmp_path / "m.safetensors"
+    write_weights(path, SPEC, tensors_of(network))
+
+    loaded = load(read_weights(path))
+
+    assert not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(_pictures())[0], network(_pictures())[0])
+
+
+def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_weights(path, replace(SPEC, classes=("a", "b", "c")), tensors_of(build("cnn", 2)))
+
+    with pytest.raises(WeightsError, match="do not fit"):
+        load(read_weights(path))
+
+
+def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
+    tensors = tensors_of(build("cnn", 2))
+    del tensors["head.bias"]
+    path = tmp_path / "m.safetensors"
+    write_weights(path, SPEC, tensors)
+
+    with pytest.raises(WeightsError, match="do not fit"):
+        load(read_weights(path))
+
+
+def test_weights_of_an_unknown_architecture_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_weights(path, replace(SPEC, architecture="vit-22b"), tensors_of(build("cnn", 2)))
+
+    with pytest.raises(WeightsError, match="unknown architecture"):
+        load(read_weights(path))
+
+
+def test_hostile_options_in_a_weights_file_are_a_weights_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_weights(path, replace(SPEC, architecture_options={"channels": "many"}), tensors_of(build("cnn", 2)))
+
+    with pytest.raises(WeightsError):
+        load(read_weights(path))
+
+
+def test_an_unknown_architecture_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no architecture 'vgg'"):
+        build("vgg", 2)
+
+
+def test_starting_from_a_model_of_other_classes_takes_the_body_and_leaves_the_head() -> None:
+    torch.manual_seed(0)
+    start, network = build("cnn", 2), build("cnn", 4)
+    head = network.head.weight.clone()
+
+    copy_fitting(tensors_of(start), network)
+
+    assert torch.equal(network.body[0][0].weight, start.body[0][0].weight)
+    assert torch.equal(network.head.weight, head)

@@ -1,0 +1,40 @@
+"""Folders of drawn heads to train on, and `bt-train` as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from daemon.phantom import phantom
+from tests.conftest import REPOSITORY
+
+
+def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes")) -> Path:
+    """Fill `root` with class folders of `count` drawn heads each; the second class has a lesion."""
+    for place, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            head = phantom(number + 1000 * place, lesion=place == 1)
+            head.save(root / name / f"{name} {number}.png")
+    return root
+
+
+def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Start `bt-train` in a process of its own, one thread."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer.cli", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `bt-train` to its end."""
+    process = start_training(*arguments)
+    output, errors = process.communicate(timeout=150)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
