@@ -370,17 +370,10 @@ def _is_descending(query: Query) -> bool:
 def _result_row(row: Any) -> ResultRow:
     """Make a row of `_COLUMNS`; by position, because an export makes millions."""
     file_id, result_id, inbox_path, folder_path, name, status, *middle, tags, state, moved_to = row
-    return ResultRow(
-        file_id,
-        result_id,
-        inbox_path,
-        folder_path + b"/" + name if folder_path else name,
-        STATUS_OF_CODE[status],
-        *middle,
-        None if tags is None else json.loads(tags),
-        state == FileState.SUPERSEDED,
-        moved_to,
-    )
+    path = folder_path + b"/" + name if folder_path else name
+    named = None if tags is None else json.loads(tags)
+    rest = (named, state == FileState.SUPERSEDED, moved_to)
+    return ResultRow(*(file_id, result_id, inbox_path, path, STATUS_OF_CODE[status], *middle, *rest))
 
 
 # Outer joins, though every row has its file and model: SQLite then keeps the order as written and
