@@ -135,7 +135,7 @@ def _choose(
             f"no engine of precision {precision} agrees with the reference ({'; '.join(refused)})",
             hint="use --precision fp32 or auto",
         )
-    seconds, best = min(tried, key=lambda pair: pair[0])
+    _, best = min(tried, key=lambda pair: pair[0])
     speeds = ", ".join(f"{one.precision} {1 / took:,.0f}" for took, one in tried)
     return replace(
         best, why="; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *refused])

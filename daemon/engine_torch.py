@@ -28,7 +28,7 @@ class TorchEngine:
         if not self._cuda:
             torch.set_num_threads(1)
         network = folded(load(read_weights(Path(prepared.weights))))
-        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:

@@ -174,7 +174,7 @@ def test_a_file_that_never_settles_is_handed_over_at_its_deadline_and_delays_no_
         opened(inbox, deadline_seconds=20, rescan_seconds=1e6) as bench,
         (inbox / "a.png").open("wb") as writer,
     ):
-        for turn in range(12):
+        for turn in range(14):
             writer.write(b"more")
             writer.flush()
             if turn == 5:

@@ -16,6 +16,8 @@ from config.errors import UsageError
 from config.text import printable
 
 _KEY = "bt_daemon.training"
+# What may differ on resume: when to stop, not what is trained.
+_MAY_CHANGE = frozenset({"max_minutes", "patience"})
 
 
 class Checkpoint:
@@ -30,7 +32,7 @@ class Checkpoint:
 
     def save(
         self,
-        plan: dict[str, Any],
+        setting: dict[str, Any],
         network: nn.Module,
         averaged: dict[str, Tensor],
         best: dict[str, Tensor],
@@ -47,35 +49,35 @@ class Checkpoint:
             tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        save_file(tensors, temporary, {_KEY: json.dumps({"plan": plan, "history": history})})
+        save_file(tensors, temporary, {_KEY: json.dumps({"setting": setting, "history": history})})
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(self.path)
 
     def load(
         self,
-        plan: dict[str, Any],
+        setting: dict[str, Any],
         network: nn.Module,
         averaged: dict[str, Tensor],
         best: dict[str, Tensor],
         optimiser: torch.optim.Optimizer,
     ) -> list[dict[str, Any]]:
-        """Put everything back and return the history; raise UsageError if it is another plan's."""
+        """Put everything back and return the history; raise UsageError if it is another run's."""
         shown = printable(str(self.path))
         try:
             with safe_open(self.path, framework="pt") as stream:
                 stored = json.loads((stream.metadata() or {})[_KEY])
+                differing = [
+                    name
+                    for name, value in setting.items()
+                    if name not in _MAY_CHANGE and stored["setting"].get(name) != value
+                ]
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise UsageError(f"cannot resume from {shown}", hint="train without --resume") from error
-        differing = [
-            name
-            for name, value in plan.items()
-            if name not in {"epochs", "max_minutes", "patience"} and stored["plan"].get(name) != value
-        ]
         if differing:
             raise UsageError(
-                f"{shown} was trained with another {', '.join(differing)}",
+                f"{shown} was trained with another {', '.join(name.replace('_', ' ') for name in differing)}",
                 hint="give the same options as before, or train without --resume",
             )
         network.load_state_dict(_part(tensors, "network."))

@@ -75,7 +75,7 @@ def find_images(roots: Sequence[Path], merge: Mapping[str, str] | None = None) -
             raise DataError(
                 f"{shown} holds no class folders", hint="put the images of each class in a folder of its own"
             )
-        source = root.resolve().name
+        source = _source_name(root, {image.source for image in found})
         for folder in folders:
             label = merge.get(folder.name, folder.name)
             found += [ImageFile(path, source, label) for path in _files_below(folder)]
@@ -88,6 +88,15 @@ def find_images(roots: Sequence[Path], merge: Mapping[str, str] | None = None) -
             hint="a network needs at least two class folders with images, such as no/ and yes/",
         )
     return found
+
+
+def _source_name(root: Path, taken: set[str]) -> str:
+    """Return the folder's name, with as many parents before it as make it another source's no more."""
+    parts = root.resolve().parts
+    for count in range(1, len(parts)):
+        if (name := "/".join(parts[-count:])) not in taken:
+            return name
+    return str(root)
 
 
 def parse_merge(rules: Iterable[str]) -> dict[str, str]:

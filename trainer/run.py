@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from config.errors import DeviceError, UsageError
+from config.errors import DataError, DeviceError, UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
@@ -33,6 +34,7 @@ from trainer.train import Epoch, Listener, Pictures, Plan, Trained, fit, predict
 from trainer.weights import Tensors, read_weights, write_weights
 
 WEIGHTS_NAME = "model.safetensors"
+CHECKPOINT_NAME = "checkpoint.safetensors"
 # The share of held-out training-like images that the distance limit lets pass.
 ACCEPTANCE = 0.99
 # A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
@@ -91,12 +93,19 @@ def run_training(request: Request, reporter: Reporter) -> dict[str, Any]:
     outside = _left_out(dataset, request.leave_out)
     inside = np.flatnonzero(~outside)
     train, validation = _split(dataset, groups, inside, request)
+    _refuse_too_few(dataset, train, validation)
     reporter.say(_described(dataset, groups, train, validation))
     network = _network(request, dataset.classes, how)
     data = Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation)
     request.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(request.output / "checkpoint.safetensors")
-    trained = fit(network, data, request.plan, device, reporter, checkpoint=checkpoint, resume=request.resume)
+    checkpoint = Checkpoint(request.output / CHECKPOINT_NAME)
+    if request.resume and not checkpoint.exists():
+        reporter.say(f"nothing to resume in {printable(str(request.output))}: training from the beginning")
+    setting = _setting(request, dataset, train)
+    trained = fit(
+        network, data, request.plan, device, reporter,
+        checkpoint=checkpoint, resume=request.resume, setting=setting,
+    )  # fmt: skip
     return _conclude(request, dataset, groups, data, outside, network, trained, device)
 
 
@@ -155,6 +164,32 @@ def _split(
             labels, groups[inside], sources, request.validation_share, request.plan.seed
         )
     return inside[train], inside[validation]
+
+
+def _refuse_too_few(
+    dataset: Dataset, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]
+) -> None:
+    for place, label in enumerate(dataset.classes):
+        learnt, judged = (int((dataset.labels[part] == place).sum()) for part in (train, validation))
+        if learnt < 2 or judged < 1:
+            raise DataError(
+                f"too few images of {printable(repr(label))}: {learnt} to train on, {judged} to judge on",
+                hint="give more images, or a larger --validation-share; images of one group stay together",
+            )
+
+
+def _setting(request: Request, dataset: Dataset, train: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
+    digest = hashlib.sha256()
+    for place in train.tolist():
+        digest.update(f"{dataset.hashes[place]} {dataset.labels[place]} {dataset.sources[place]}\n".encode())
+    return {
+        "architecture": request.architecture,
+        "image_size": request.image_size,
+        "classes": list(dataset.classes),
+        "training_images": digest.hexdigest(),
+        "deterministic": request.deterministic,
+    }
 
 
 def _network(request: Request, classes: tuple[str, ...], how: Preprocessing) -> networks.Classifier:

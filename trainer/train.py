@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -101,15 +102,21 @@ def fit(
     *,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    setting: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Train `network` in place and return its history; the best averaged weights are in it at the end."""
-    network.to(device, memory_format=torch.channels_last)
+    """Train `network` in place and return its history; the best averaged weights are in it at the end.
+
+    `setting` says what besides the plan must be the same for a checkpoint to be gone on from
+    (architecture, data); its values are JSON.
+    """
+    setting = asdict(plan) | dict(setting or {})
+    network.to(device).to(memory_format=torch.channels_last)
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     best = {name: value.clone() for name, value in averaged.items()}
     optimiser = torch.optim.AdamW(_parameter_groups(network, plan.weight_decay), lr=plan.learning_rate)
     history: list[Epoch] = []
     if resume and checkpoint is not None and checkpoint.exists():
-        history = [Epoch(**row) for row in checkpoint.load(asdict(plan), network, averaged, best, optimiser)]
+        history = [Epoch(**row) for row in checkpoint.load(setting, network, averaged, best, optimiser)]
     chances = _chances(data, plan.balance)
     began = time.monotonic()
     stopped = "epochs"
@@ -123,9 +130,7 @@ def fit(
         if is_best:
             best = {name: value.clone() for name, value in averaged.items()}
         if checkpoint is not None:
-            checkpoint.save(
-                asdict(plan), network, averaged, best, optimiser, [asdict(row) for row in history]
-            )
+            checkpoint.save(setting, network, averaged, best, optimiser, [asdict(row) for row in history])
         listener.finished_epoch(row, best=is_best)
     network.load_state_dict(best)
     network.eval()
@@ -212,7 +217,11 @@ def _judge(
     network.load_state_dict(trained)
     labels = data.labels[data.validation]
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
-    auc = roc_auc(logits[:, 1] - logits[:, 0], labels) if logits.shape[1] == 2 else float("nan")
+    auc = (
+        roc_auc((logits[:, 1] - logits[:, 0]).astype(np.float64), labels)
+        if logits.shape[1] == 2
+        else float("nan")
+    )
     return loss, float((logits.argmax(1) == labels).mean()), auc
 
 
@@ -276,14 +285,13 @@ def _best_epoch(history: list[Epoch]) -> int:
 
 def _autocast(device: torch.device) -> torch.autocast:
     """Compute in bfloat16 where the processor has it; in float32 elsewhere and with --deterministic."""
-    fast = device.type == "cuda" or _has_bf16()
+    exact = torch.are_deterministic_algorithms_enabled()
+    fast = not exact and (device.type == "cuda" or _has_bf16())
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
 @functools.cache
 def _has_bf16() -> bool:
-    if torch.are_deterministic_algorithms_enabled():
-        return False
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:
             flags = next((line for line in stream if line.startswith("flags")), "")

@@ -1,0 +1,70 @@
+"""`bt-daemon demo`: the main job on a machine that has no images, from folder to results."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options, setting_options
+
+# Enough to show both classes and an error row, few enough to be read at a glance.
+HEADS = 6
+
+
+@click.command()
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep inbox and database here.")
+@setting_options("weights", "device", "precision", "cache")
+@program_options
+@pass_invocation
+def command(invocation: Invocation, keep: Path | None) -> int:
+    r"""Make an inbox of synthetic sample images, run the real daemon over it, print the results.
+
+    \b
+    Examples:
+      bt-daemon demo
+      bt-daemon demo --keep ./demo
+    """
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        return _demonstrate(invocation, keep)
+    with tempfile.TemporaryDirectory(prefix="bt-daemon-demo-") as folder:
+        return _demonstrate(invocation, Path(folder))
+
+
+def _demonstrate(invocation: Invocation, folder: Path) -> int:
+    from daemon.cli import NOT_A_MEDICAL_DEVICE, cli
+    from daemon.session import watch
+
+    inbox = folder / "inbox"
+    fill(inbox)
+    click.echo(
+        f"Made {len(list(inbox.iterdir()))} synthetic sample files in {inbox} (drawings, nobody's head).",
+        err=True,
+    )
+    invocation.flags["db"] = str(folder / "demo.db")
+    invocation.flags.setdefault("settle", "0s")
+    code = watch(invocation, (inbox,), once=True)
+    if code:
+        return code
+    database = str(folder / "demo.db")
+    cli.main(["results", "--since", "today", "--db", database], prog_name="bt-daemon", standalone_mode=False)
+    click.echo(
+        "The model was trained on real slices; what it says of drawings shows only that the way works.\n"
+        + NOT_A_MEDICAL_DEVICE,
+        err=True,
+    )
+    return 0
+
+
+def fill(inbox: Path) -> None:
+    """Write the sample files: heads with and without a bright lesion, and a text file named .jpg."""
+    from daemon.phantom import phantom
+
+    inbox.mkdir(parents=True, exist_ok=True)
+    for number in range(HEADS):
+        lesion = number % 2 == 1
+        name = f"synthetic-{number + 1}-{'lesion' if lesion else 'plain'}.png"
+        phantom(number, lesion=lesion).save(inbox / name)
+    (inbox / "not-an-image.jpg").write_text("This is text, whatever its name says.\n")

@@ -1,0 +1,35 @@
+"""`bt-daemon watch`: judge what is in the folders and what arrives in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options, setting_options
+
+
+@click.command()
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--once", is_flag=True, help="Judge what is there, then exit.")
+@click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
+@setting_options(
+    "weights", "device", "precision", "recursive", "settle", "rescan", "deadline", "poll", "lanes", "batch",
+    "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "max_bytes", "max_pixels",
+    "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "retry_limit", "retry_base",
+    "cache",
+)  # fmt: skip
+@program_options
+@pass_invocation
+def command(invocation: Invocation, folders: tuple[Path, ...], once: bool, reclassify: bool) -> int:
+    r"""Judge every image in DIR, and every one that arrives, and write one row each.
+
+    \b
+    Examples:
+      bt-daemon watch ./inbox
+      bt-daemon watch ./inbox --once --db results.db
+      bt-daemon watch ./a ./b --exclude 'export/**' --on-done move --done-dir ./judged
+    """
+    from daemon.session import watch
+
+    return watch(invocation, folders, once=once, reclassify=reclassify)

@@ -1,0 +1,208 @@
+"""A lane: one worker process that reads, decodes, infers and judges, a small batch at a time.
+
+    python -m daemon.lane DESCRIPTOR
+
+It is started by `daemon.lanes` and talks to it through a socket: tasks in, outcomes out. Whatever a
+decoder does to this process (hang, eat memory, die), the daemon lives on. A bad image is data: it
+becomes an outcome, and the batch goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.engine import Engine, PreparedEngine, open_engine
+from storage.known import KnownJudgements
+from storage.records import Failed, FailureKind, Judged, Outcome, Status
+from trainer.judgement import Prediction, judge
+from trainer.picture import Limits, PictureError, decode, read_file
+from trainer.preprocess import preprocess
+from trainer.quiet import silence_c_libraries
+from trainer.slices import combine
+from trainer.spec import ModelSpec
+from trainer.weights import Tensors, read_weights
+
+# Shared with the parent: number of the task being worked on within its batch (-1: none) and since
+# when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
+PROGRESS = struct.Struct("qq")
+NO_TASK = -1
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file to judge, as the ledger saw it."""
+
+    file_id: int
+    path: bytes  # absolute
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSetup:
+    """Everything a lane is told once, at its start."""
+
+    prepared: PreparedEngine
+    limits: Limits
+    batch: int
+    memory_bytes: int  # what decoding may allocate on top of the idle lane
+    database: str | None  # where identical bytes may have been judged before
+    model_id: int
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve tasks until the parent closes its end."""
+    connection = Connection(int(arguments[0]))
+    progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
+    _die_with_the_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    setup: LaneSetup = connection.recv()
+    silence_c_libraries()
+    with contextlib.suppress(EOFError, OSError):
+        lane = Lane(setup, progress)
+        connection.send(None)  # ready
+        while True:
+            connection.send(lane.work(connection.recv()))
+
+
+class Lane:
+    """Judges batches with one engine; the state is the engine and what it needs."""
+
+    def __init__(self, setup: LaneSetup, progress: mmap.mmap) -> None:
+        self._progress = progress
+        self._limits = setup.limits
+        self._batch = setup.batch
+        self._mark(NO_TASK)
+        weights = read_weights(Path(setup.prepared.weights))
+        self._spec: ModelSpec = weights.spec
+        self._tensors: Tensors = {
+            name: value for name, value in weights.tensors.items() if name.startswith("ood.")
+        }
+        self._engine: Engine = open_engine(setup.prepared)
+        size = self._spec.preprocessing.image_size
+        self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
+        self._known = KnownJudgements(setup.database, setup.model_id) if setup.database else None
+        # What exists now lives as long as the lane: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        _limit_memory(setup.memory_bytes)
+
+    def work(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Return one outcome per task, in their order."""
+        began = time.monotonic_ns()
+        contents: dict[int, bytes] = {}  # place -> sha256
+        results: dict[int, Judged | Failed] = {}
+        inputs: list[npt.NDArray[np.uint8]] = []
+        whose: list[int] = []  # the place each input belongs to
+        pictures: dict[int, _Read] = {}
+        for place, task in enumerate(tasks):
+            self._mark(place)
+            read = self._read(task, contents, place)
+            if isinstance(read, _Read):
+                pictures[place] = read
+                inputs += read.inputs
+                whose += [place] * len(read.inputs)
+            else:
+                results[place] = read
+        self._mark(NO_TASK)
+        results |= self._judge(inputs, whose, pictures)
+        share = (time.monotonic_ns() - began) // 1000 // max(1, len(tasks))
+        return [
+            Outcome(task.file_id, results[place], contents.get(place), share)
+            for place, task in enumerate(tasks)
+        ]
+
+    def _read(self, task: Task, contents: dict[int, bytes], place: int) -> _Read | Judged | Failed:
+        """Read and decode one file; an answer that is known already is returned at once."""
+        try:
+            content = read_file(task.path, self._limits, (task.size, task.mtime_ns, task.inode))
+            contents[place] = content.sha256
+            if self._known is not None and (known := self._known.find([content.sha256])):
+                return known[content.sha256]
+            picture = decode(content.data, self._limits, self._spec.preprocessing.image_size)
+            inputs = [preprocess(one.image, self._spec.preprocessing) for one in picture.slices]
+        except PictureError as error:
+            return Failed(FailureKind(error.kind.value), error.reason)
+        except MemoryError:
+            return Failed(FailureKind.PERMANENT, "needs more memory than decode_memory allows")
+        except Exception as error:  # noqa: BLE001 - whatever a file does, it is that file's outcome
+            return Failed(FailureKind.PERMANENT, f"could not be decoded ({type(error).__name__})")
+        return _Read(inputs, [one.index for one in picture.slices], picture.slice_count, picture.tags)
+
+    def _judge(
+        self, inputs: list[npt.NDArray[np.uint8]], whose: list[int], pictures: dict[int, _Read]
+    ) -> dict[int, Judged | Failed]:
+        """Run the engine over all inputs, and make one answer per picture."""
+        said: dict[int, list[Prediction]] = {place: [] for place in pictures}
+        for start in range(0, len(inputs), self._batch):
+            output = self._engine.run(np.stack(inputs[start : start + self._batch]))
+            predictions = judge(output.logits, output.features, self._spec, self._tensors)
+            for place, prediction in zip(whose[start : start + self._batch], predictions, strict=True):
+                said[place].append(prediction)
+        return {place: self._answer(said[place], picture) for place, picture in pictures.items()}
+
+    def _answer(self, predictions: list[Prediction], picture: _Read) -> Judged:
+        whole, index = combine(predictions, picture.indices, self._spec)
+        volume = picture.slice_count > 1
+        return Judged(
+            status=Status(whole.verdict.value),
+            label=whole.label,
+            confidence=whole.confidence,
+            reason="unlike the images the model was made for" if whole.label is None else None,
+            slice_index=index if volume else None,
+            slice_count=picture.slice_count if volume else None,
+            tags=picture.tags or None,
+        )
+
+    def _mark(self, place: int) -> None:
+        PROGRESS.pack_into(self._progress, 0, place, time.monotonic_ns())
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One file, decoded and preprocessed."""
+
+    inputs: list[npt.NDArray[np.uint8]]
+    indices: list[int]
+    slice_count: int
+    tags: dict[str, str]
+
+
+def _limit_memory(allowed: int) -> None:
+    """Bound what may be allocated from now on; too much is then a MemoryError, not a swapping machine."""
+    try:
+        fields = Path("/proc/self/statm").read_text().split()
+        used = int(fields[5]) * resource.getpagesize()  # data and stack, what RLIMIT_DATA counts
+        resource.setrlimit(resource.RLIMIT_DATA, (used + allowed, resource.RLIM_INFINITY))
+    except (OSError, ValueError, IndexError):
+        return
+
+
+def _die_with_the_parent() -> None:
+    """Ask the kernel to end this process with the daemon, should that be killed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() == 1:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

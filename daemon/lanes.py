@@ -1,0 +1,260 @@
+"""The lanes as the daemon sees them: tasks in, outcomes out, and no lane is ever waited for in vain.
+
+A lane that dies or works on one file for too long is replaced. Which file it was working on is read
+from memory shared with it, so the guilty file becomes an error outcome and its neighbours are tried
+again. No threads: the daemon's loop waits on `waitables` and calls `collect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from daemon.engine import child_environment
+from storage.records import Failed, FailureKind, Outcome
+
+if TYPE_CHECKING:
+    from daemon.lane import LaneSetup, Task
+
+# Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
+_DEPTH = 2
+# The number in struct "qq" shared with the lane; see daemon.lane.PROGRESS.
+_PROGRESS_BYTES = 16
+_NO_TASK = -1
+# A lane needs less than a second to start; one that takes this long is stuck.
+_START_SECONDS = 60.0
+# The engine computes a batch in some milliseconds; a batch that stands this long after its last file
+# was decoded is stuck in the engine.
+_ENGINE_SECONDS = 60.0
+
+
+class LaneError(Exception):
+    """Lanes die before they are ready, again and again: the engine cannot be opened here."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    progress: mmap.mmap
+    started: float
+    ready: bool = False
+    batches: deque[list[Task]] = field(default_factory=deque)
+
+    @property
+    def held(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+
+class Lanes:
+    """A pool of worker processes for one single-threaded caller; a context manager."""
+
+    def __init__(
+        self,
+        count: int,
+        setup: LaneSetup,
+        *,
+        decode_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._setup = setup
+        self._decode_seconds = decode_seconds
+        self._monotonic = monotonic
+        self._retry: deque[list[Task]] = deque()  # neighbours of a guilty file, to be tried again
+        self._deaths: dict[int, int] = {}  # file -> lanes that died with it in an undecided batch
+        self._outcomes: list[Outcome] = []
+        self._stillborn = 0
+        self.restarts = 0
+        self._lanes = [self._start() for _ in range(count)]
+
+    def __enter__(self) -> Lanes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def room(self) -> int:
+        """Return how many tasks `submit` takes now."""
+        if self._retry:
+            return 0
+        return sum(self._setup.batch for lane in self._lanes if len(lane.batches) < _DEPTH)
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Hand tasks to the least loaded lanes, at most `room()` of them."""
+        rest = list(tasks)
+        while rest:
+            lane = min(self._lanes, key=lambda one: (len(one.batches), one.held))
+            # Spread over the lanes that are equally idle, in batches as large as allowed.
+            equals = sum(len(one.batches) == len(lane.batches) for one in self._lanes)
+            size = min(self._setup.batch, -(-len(rest) // equals))
+            self._send(lane, rest[:size])
+            rest = rest[size:]
+
+    def in_flight(self) -> int:
+        """Return how many tasks have no outcome yet."""
+        return sum(lane.held for lane in self._lanes) + sum(map(len, self._retry)) + len(self._outcomes)
+
+    def waitables(self) -> list[Any]:
+        """Return what becomes readable when a lane has something to say."""
+        return [lane.connection for lane in self._lanes]
+
+    def next_deadline(self) -> float:
+        """Return when `collect` should look for hung lanes, monotonic seconds; inf if none works."""
+        return min(
+            (self._deadline(lane) for lane in self._lanes if lane.batches or not lane.ready),
+            default=float("inf"),
+        )
+
+    def collect(self) -> list[Outcome]:
+        """Return the outcomes that are there now, replacing lanes that died or hang."""
+        for number, lane in enumerate(self._lanes):
+            if not self._receive(lane):
+                self._replace(number, hung=False)
+            elif (lane.batches or not lane.ready) and self._monotonic() >= self._deadline(lane):
+                self._replace(number, hung=True)
+        self._resubmit()
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def close(self) -> None:
+        """End all lanes; what has no outcome yet stays without one."""
+        for lane in self._lanes:
+            _end(lane)
+        self._lanes = []
+
+    def _start(self) -> _Lane:
+        ours, theirs = socket.socketpair()
+        shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC)
+        os.ftruncate(shared, _PROGRESS_BYTES)
+        progress = mmap.mmap(shared, _PROGRESS_BYTES)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "daemon.lane", str(theirs.fileno()), str(shared)],
+                pass_fds=(theirs.fileno(), shared),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=child_environment(),
+            )
+        finally:
+            theirs.close()
+            os.close(shared)
+        connection = Connection(ours.detach())
+        with contextlib.suppress(OSError):  # a lane that died at once is noticed by `collect`
+            connection.send(self._setup)
+        return _Lane(process, connection, progress, self._monotonic())
+
+    def _send(self, lane: _Lane, batch: list[Task]) -> None:
+        lane.batches.append(batch)
+        with contextlib.suppress(OSError):  # noticed by `collect`, which has the batch from `batches`
+            lane.connection.send(batch)
+
+    def _receive(self, lane: _Lane) -> bool:
+        """Take what a lane has sent; return False if it is dead."""
+        try:
+            while lane.connection.poll():
+                message = lane.connection.recv()
+                if message is None:
+                    lane.ready, self._stillborn = True, 0
+                    continue
+                batch = lane.batches.popleft()
+                for task in batch:
+                    self._deaths.pop(task.file_id, None)
+                self._outcomes += message
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def _deadline(self, lane: _Lane) -> float:
+        place, since = self._place(lane)
+        if not lane.ready:
+            return lane.started + _START_SECONDS
+        return since + (self._decode_seconds if place != _NO_TASK else _ENGINE_SECONDS)
+
+    def _place(self, lane: _Lane) -> tuple[int, float]:
+        place = int.from_bytes(lane.progress[:8], sys.byteorder, signed=True)
+        since = int.from_bytes(lane.progress[8:16], sys.byteorder, signed=True) / 1e9
+        return place, since
+
+    def _replace(self, number: int, *, hung: bool) -> None:
+        """Start a new lane in the place of a dead or hung one, and decide what becomes of its tasks."""
+        lane = self._lanes[number]
+        place, _ = self._place(lane)
+        was_ready = lane.ready
+        ended = _end(lane)
+        self.restarts += 1
+        if not was_ready:
+            self._stillborn += 1
+            if self._stillborn >= 3 * len(self._lanes):
+                raise LaneError(f"the worker processes end before they are ready ({_words(ended)})")
+        if lane.batches:
+            first = lane.batches.popleft()
+            self._retry.extend(lane.batches)
+            reason = (
+                f"took longer than {self._decode_seconds:g} s"
+                if hung
+                else f"crashed the decoder ({_words(ended)})"
+            )
+            self._divide(first, place if was_ready else _NO_TASK, reason)
+        self._lanes[number] = self._start()
+
+    def _divide(self, batch: list[Task], place: int, reason: str) -> None:
+        """Make the guilty file of a batch an error, and have the others tried again."""
+        if 0 <= place < len(batch):
+            guilty = batch[place]
+            self._outcomes.append(Outcome(guilty.file_id, Failed(FailureKind.PERMANENT, reason)))
+            rest = batch[:place] + batch[place + 1 :]
+            self._retry.extend([rest] if rest else [])
+            return
+        # It died outside decoding, so any of them may be guilty: one by one from now on.
+        for task in batch:
+            deaths = self._deaths[task.file_id] = self._deaths.get(task.file_id, 0) + (len(batch) == 1)
+            if deaths >= 2:
+                self._deaths.pop(task.file_id)
+                self._outcomes.append(Outcome(task.file_id, Failed(FailureKind.PERMANENT, reason)))
+            else:
+                self._retry.append([task])
+
+    def _resubmit(self) -> None:
+        while self._retry:
+            lane = min(self._lanes, key=lambda one: len(one.batches))
+            if len(lane.batches) >= _DEPTH:
+                return
+            self._send(lane, self._retry.popleft())
+
+
+def _end(lane: _Lane) -> int:
+    """End a lane and return how it ended (subprocess's return code)."""
+    # A dying lane closes its connection a moment before it can be reaped: how it died is worth the wait.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        lane.process.wait(0.1 if _hung_up(lane) else 0)
+    lane.process.kill()
+    code = lane.process.wait()
+    lane.connection.close()
+    lane.progress.close()
+    return code
+
+
+def _hung_up(lane: _Lane) -> bool:
+    """Whether the lane's end of the connection is closed."""
+    poll = select.poll()
+    poll.register(lane.connection.fileno(), select.POLLHUP)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _words(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,57 @@
+"""The progress bar of `watch --once` on a terminal: images per second, remaining, time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from daemon.service import Service
+
+# Redrawing costs about a millisecond; more often than this nobody sees.
+_SECONDS_BETWEEN = 0.2
+
+
+class ProgressBar:
+    """A watcher of the service that draws on stderr, without a thread of its own."""
+
+    def __init__(self, *, color: bool) -> None:
+        self._progress = Progress(
+            TextColumn("judging"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, no_color=not color),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._progress.add_task("judging", total=None, rate="")
+        self._started = self._drawn = float("-inf")
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def turned(self, service: Service) -> None:
+        """Draw how far the work has come, at most five times a second."""
+        now = service.clock.monotonic()
+        if self._started == float("-inf"):
+            self._started = now
+        if now - self._drawn < _SECONDS_BETWEEN:
+            return
+        self._drawn = now
+        done = service.counters.judged + service.counters.failed
+        rate = done / (now - self._started) if now > self._started else 0.0
+        self._progress.update(
+            self._task, completed=done, total=max(done, service.known_work()), rate=f"{rate:,.0f} images/s"
+        )
+        self._progress.refresh()

@@ -1,0 +1,278 @@
+"""How the parts of a watching daemon are put together, and what it says at start and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.errors import UsageError
+from config.options import Invocation
+from config.text import printable, printable_name
+from daemon.log import set_up_log
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from config.settings import Settings
+    from daemon.engine import PreparedEngine
+    from daemon.inbox import Inbox, InboxRules
+    from daemon.lane import LaneSetup
+    from daemon.service import Service
+    from daemon.wakeup import Waker
+    from storage.ledger import Ledger
+    from storage.records import ModelRecord
+    from trainer.spec import ModelSpec
+
+# The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
+# statement waits only as long as an ordinary reader's checkpoint takes.
+_BUSY_SECONDS = 0.25
+# What belongs to a database beside its file, should it lie in an inbox.
+_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+        return time.time_ns() // 1000
+
+
+def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:
+    """Run a daemon over the folders until it is stopped, or with `once` until all is judged; return 0."""
+    from daemon.wakeup import StopSignal, Waker
+
+    settings = invocation.settings
+    logger = set_up_log(invocation.verbosity, settings.log_format)
+    roots = checked_folders(folders)
+    with ExitStack() as stack:
+        waker = Waker()
+        stack.callback(waker.close)
+        stop = stack.enter_context(StopSignal(waker))
+        service = stack.enter_context(open_service(settings, roots, logger, waker, once=once))
+        if reclassify:
+            logger.info(
+                "%d images are judged again with this model", service.ledger.reclassify(service.model_id)
+            )
+        if once and sys.stderr.isatty() and invocation.verbosity >= 0:
+            from daemon.progress import ProgressBar
+
+            service.watchers = [*service.watchers, stack.enter_context(ProgressBar(color=invocation.color))]
+        began = time.monotonic()
+        service.run(stop, once=once)
+        _say_goodbye(service, logger, time.monotonic() - began, stopped=stop.requested)
+    return 0
+
+
+def checked_folders(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders as absolute paths; refuse what is no folder and one inside another."""
+    roots: list[Path] = []
+    for folder in folders:
+        shown = printable(str(folder))
+        if not folder.exists():
+            raise UsageError(f"no folder at {shown}", hint=f"make it (mkdir {shown}) or name another")
+        if not folder.is_dir():
+            raise UsageError(
+                f"{shown} is not a folder", hint="to judge a single file: bt-daemon classify FILE"
+            )
+        if folder.resolve() not in roots:
+            roots.append(folder.resolve())
+    for root in roots:
+        for other in roots:
+            if root != other and root.is_relative_to(other):
+                raise UsageError(
+                    f"{printable(str(root))} lies inside {printable(str(other))}",
+                    hint="name the outer folder only; subfolders are watched too",
+                )
+    return roots
+
+
+@contextmanager
+def open_service(
+    settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
+) -> Iterator[Service]:
+    """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
+    from daemon.beat import Beat
+    from daemon.lanes import Lanes
+    from daemon.lock import DatabaseLock
+    from daemon.mover import Mover
+    from daemon.service import Service
+    from storage.database import database_path
+
+    _check_moves(settings)
+    prepared, spec = ready_engine(settings, logger)
+    path = database_path(settings.db)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        stack.enter_context(DatabaseLock(path))
+        ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
+        model_id = ledger.model_id(model_record(prepared, spec))
+        setup = lane_setup(settings, prepared, str(path), model_id)
+        lanes = stack.enter_context(
+            Lanes(lane_count(settings), setup, decode_seconds=settings.decode_seconds)
+        )
+        rules = _rules(settings, roots, path, once=once)
+        inboxes = [
+            stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
+        ]
+        beat = Beat(connection, prepared, spec, clock.now_us())
+        service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger, watchers=[beat])
+        if settings.on_done == "move" or settings.quarantine_dir:
+            roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
+            service.after_commit = Mover(
+                ledger, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
+            ).move_due
+        for inbox in inboxes:
+            inbox.start()
+        beat.store(service)
+        logger.info("watching %s", "; ".join(_watched(service, prepared, spec)))
+        try:
+            yield service
+        finally:
+            beat.store(service, stopped=True)
+
+
+def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
+    """Return the engine for the settings' weights, device and precision, and the model's spec."""
+    from daemon.engine import prepare_engine
+    from trainer.weights import default_weights
+
+    weights = Path(settings.weights) if settings.weights else default_weights()
+    return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
+
+
+def lane_setup(
+    settings: Settings, prepared: PreparedEngine, database: str | None, model_id: int
+) -> LaneSetup:
+    """Return what a lane is told at its start."""
+    from daemon.lane import LaneSetup
+    from trainer.decoded import Limits
+
+    limits = Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_slices=settings.max_slices,
+        any_modality=settings.any_modality,
+        tags=settings.tags,
+    )
+    return LaneSetup(prepared, limits, max(1, settings.batch), settings.decode_memory, database, model_id)
+
+
+def lane_count(settings: Settings) -> int:
+    """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
+    return settings.lanes or len(os.sched_getaffinity(0))
+
+
+def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
+    """Return the identity that rows name."""
+    from storage.records import ModelRecord
+
+    return ModelRecord(
+        weights_sha256=prepared.weights_sha256,
+        name=spec.name,
+        version=spec.version,
+        engine=prepared.kind,
+        precision=prepared.precision,
+        device=prepared.device,
+        classes=spec.classes,
+        why=prepared.why,
+    )
+
+
+@contextmanager
+def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
+    from storage.database import open_writer
+    from storage.ledger import Ledger
+    from storage.retry import RetryPolicy
+
+    connection = open_writer(path, busy_seconds=_BUSY_SECONDS)
+    try:
+        policy = RetryPolicy(
+            base_seconds=settings.retry_base_seconds,
+            attempts=max(1, settings.retry_limit),
+            # With --once nobody waits for the rest of a file: it is an error now, a new version later.
+            deadline_seconds=0.0 if once else settings.deadline_seconds,
+        )
+        ledger = Ledger(
+            connection,
+            retry=policy,
+            move_done=settings.on_done == "move",
+            move_quarantined=bool(settings.quarantine_dir),
+        )
+        yield ledger, connection
+    finally:
+        connection.close()
+
+
+def _inbox(
+    root: Path, rules: InboxRules, ledger: Ledger, waker: Waker, clock: SystemClock, logger: logging.Logger
+) -> Inbox:
+    from daemon.inbox import Inbox
+
+    path = os.fsencode(root)
+    return Inbox(path, ledger.inbox_id(path), rules, ledger.unknown, waker.wake, clock, logger)
+
+
+def _rules(
+    settings: Settings, roots: Sequence[Path], database: Path, *, once: bool
+) -> dict[Path, InboxRules]:
+    from daemon.inbox import InboxRules
+
+    aside = [Path(folder).resolve() for folder in (settings.done_dir, settings.quarantine_dir) if folder]
+    rules = {}
+    for root in roots:
+        own = database.resolve()
+        hidden = (
+            tuple(f"{own.relative_to(root)}{suffix}" for suffix in _DATABASE_SUFFIXES)
+            if own.is_relative_to(root)
+            else ()
+        )
+        rules[root] = InboxRules(
+            recursive=settings.recursive,
+            include=settings.include,
+            exclude=settings.exclude + hidden,
+            settle_seconds=settings.settle_seconds,
+            rescan_seconds=settings.rescan_seconds,
+            deadline_seconds=settings.deadline_seconds,
+            poll=settings.poll,
+            done_files=settings.done_files,
+            skip_folders=tuple(os.fsencode(folder) for folder in aside),
+            once=once,
+        )
+    return rules
+
+
+def _check_moves(settings: Settings) -> None:
+    if settings.on_done == "move" and not settings.done_dir:
+        raise UsageError("--on-done move needs a place to move to", hint="give --done-dir DIR")
+
+
+def _watched(service: Service, prepared: PreparedEngine, spec: ModelSpec) -> list[str]:
+    folders = ", ".join(
+        printable_name(inbox.root)
+        + ("" if inbox.health().state == "watching" else f" ({inbox.health().state})")
+        for inbox in service.inboxes
+    )
+    model = f"model {printable(spec.name)} {prepared.weights_sha256[:8]}"
+    return [folders, model, f"{prepared.kind} {prepared.precision} on {prepared.device}"]
+
+
+def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, stopped: bool) -> None:
+    counts = service.ledger.counts()
+    done = service.counters.judged + service.counters.failed
+    parts = [f"{service.counters.judged} images judged", f"{service.counters.failed} errors"]
+    if done and seconds > 0:
+        parts.append(f"{done / seconds:,.0f} images/s")
+    if counts.pending:
+        parts.append(f"{counts.pending} left for the next start")
+    logger.info("%s: %s", "stopped" if stopped else "done", ", ".join(parts))

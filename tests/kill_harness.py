@@ -1,0 +1,64 @@
+"""Kill the daemon at random moments, restart it, and count: nothing lost, nothing doubled.
+
+    python -m tests.kill_harness --kills 200 --images 2000
+
+A shorter form runs with the tests (tests/test_watch_command.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from daemon.phantom import phantom
+from tests.daemon_support import bt_daemon, count, running
+
+
+def main() -> int:
+    """Run the harness and return 0 if the database holds exactly one row per image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        return _harness(Path(name), options.kills, options.images, random.Random(options.seed))
+
+
+def _harness(folder: Path, kills: int, images: int, draw_from: random.Random) -> int:
+    inbox, database = folder / "inbox", folder / "results.db"
+    inbox.mkdir()
+    picture = phantom(1, lesion=True, size=64, label=False)
+    written = 0
+    for number in range(kills):
+        # Images keep arriving while the daemon is up, down or starting.
+        for _ in range(-(-images // kills)):
+            if written < images:
+                picture.putpixel((written % 64, written // 64 % 64), 200)
+                picture.save(inbox / f"{written:06}.png")
+                written += 1
+        with running(inbox, database=database, watching=False) as daemon:
+            time.sleep(draw_from.uniform(0.05, 1.6))
+            daemon.kill()
+        print(f"\rkill {number + 1} of {kills}, rows {count(database)}", end="", file=sys.stderr, flush=True)
+    done = bt_daemon("watch", inbox, "--once", "--db", database, timeout=600)
+    connection = sqlite3.connect(database)
+    rows, files, twice = connection.execute(
+        "SELECT count(*), count(DISTINCT file_id), count(*) - count(DISTINCT file_id) FROM result"
+    ).fetchone()
+    integrity = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    connection.close()
+    print(
+        f"\nimages {images}, kills {kills}: rows {rows}, lost {images - files}, doubled {twice}, "
+        f"integrity {integrity}, exit code of the last run {done.returncode}"
+    )
+    return 0 if (rows, files, integrity, done.returncode) == (images, images, "ok", 0) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
