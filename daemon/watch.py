@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -129,6 +130,8 @@ class Watch:
             def dispatch(self, event: FileSystemEvent) -> None:
                 hints.dispatch(event)
 
+        # watchdog 7.1 warns of a harmless race in freshly nested folders, naming every folder it watches.
+        warnings.filterwarnings("ignore", message="Callback with id ", category=RuntimeWarning)
         self._listener = _Listener(hints)
         before = set(threading.enumerate())
         # "Full" events tell a rename from outside (complete) from a creation (perhaps not).
