@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from trainer.spec import Preprocessing
 
 Ints = npt.NDArray[np.int64]
 # Changed when the reader or the cache's layout changes, so that no stale pictures are trained on.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _CHUNK = 32
 
 
@@ -161,6 +162,8 @@ def read_picture(path: Path, how: Preprocessing) -> tuple[Grey, str]:
     return preprocess(slices[len(slices) // 2].image, how), content.sha256.hex()
 
 
+Job = tuple[int, list[Path], Preprocessing]  # place of the first file, files
+JobResult = tuple[int, list[tuple[Grey | None, str, str]]]  # picture, sha256, reason it is missing
 Decoded = tuple[npt.NDArray[np.uint8], list[str], list[str]]
 
 
@@ -175,21 +178,41 @@ def _decode_all(
         for start in range(0, len(files), _CHUNK)
     ]
     done = 0
-    # Spawned, not forked: torch's threads may be running in this process.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for start, results in pool.map(_decode_some, jobs):
-            for offset, (picture, digest, reason) in enumerate(results):
-                hashes[start + offset], reasons[start + offset] = digest, reason
-                if picture is not None:
-                    pictures[start + offset] = picture
-            done += len(results)
-            progress(done, len(files))
+    for start, results in _run_jobs(jobs, min(workers, len(jobs))):
+        for offset, (picture, digest, reason) in enumerate(results):
+            hashes[start + offset], reasons[start + offset] = digest, reason
+            if picture is not None:
+                pictures[start + offset] = picture
+        done += len(results)
+        progress(done, len(files))
     return pictures, hashes, reasons
 
 
-def _decode_some(
-    job: tuple[int, list[Path], Preprocessing],
-) -> tuple[int, list[tuple[Grey | None, str, str]]]:
+def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
+    """Yield the result of every job; a decoder that kills its process costs its own file only."""
+    left = list(jobs)
+    try:
+        # Spawned, not forked: torch's threads may be running in this process.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for result in pool.map(_decode_some, jobs):
+                left.pop(0)
+                yield result
+    except BrokenProcessPool:
+        for start, paths, how in left:
+            for offset, path in enumerate(paths):
+                yield _decode_alone((start + offset, [path], how))
+
+
+def _decode_alone(job: Job) -> JobResult:
+    """Decode in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_decode_some, job).result()
+        except BrokenProcessPool:
+            return job[0], [(None, "", "the decoder crashed")]
+
+
+def _decode_some(job: Job) -> JobResult:
     start, paths, how = job
     results: list[tuple[Grey | None, str, str]] = []
     for path in paths:
