@@ -17,6 +17,7 @@ from daemon.output.cells import size_text
 
 
 @click.group()
+@program_options
 def command() -> None:
     r"""Show the settings: command line, else BT_* variable, else bt.toml, else default.
 
