@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from storage.records import Status
 from storage.schema import (
     STATUS_CODES,
     STATUS_OF_CODE,
+    TALLY_SECONDS,
     FileState,
     file,
     folder,
@@ -35,6 +36,8 @@ from storage.schema import (
 from storage.spans import Span, split
 
 _BATCH = 1_000  # rows fetched at a time while streaming
+_DAY_SECONDS = max(TALLY_SECONDS)
+_DAY_US = _DAY_SECONDS * 1_000_000
 
 
 class Sort(StrEnum):
@@ -143,10 +146,16 @@ def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultR
 
     The iterator holds one consistent view of the database until it is used up or closed.
     """
+    left = query.limit
     with reading(connection):
-        statement = _select(connection, query).execution_options(yield_per=_BATCH)
-        for row in connection.execute(statement):
-            yield _result_row(row)
+        for since_us, until_us in _stretches(connection, query):
+            part = replace(query, since_us=since_us, until_us=until_us, limit=left)
+            statement = _select(connection, part).execution_options(yield_per=_BATCH)
+            for row in connection.execute(statement):
+                left = None if left is None else left - 1
+                yield _result_row(row)
+            if left == 0:
+                return
 
 
 def count(connection: sa.Connection, query: Query = Query()) -> int:
@@ -223,6 +232,30 @@ def last_result_id(connection: sa.Connection) -> int:
         return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(result.c.id), 0))).scalar_one())
 
 
+def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | None, int | None]]:
+    """Yield the time ranges to look into, in the order of the rows.
+
+    For a rare class or status the tallies name the days that have any: without them, the last of few
+    results would be searched for through all the others.
+    """
+    chosen = query.labels or query.statuses or query.model is not None or query.inbox is not None
+    if not chosen or query.sort is not Sort.TIME:
+        yield query.since_us, query.until_us
+        return
+    since_us = None if query.since_us is None else query.since_us - query.since_us % _DAY_US
+    terms = _tally_terms(connection, query, Span(_DAY_SECONDS, since_us, query.until_us))
+    days = sa.select(tally.c.start_us).where(*terms, tally.c.count > 0).distinct().order_by(tally.c.start_us)
+    ranges: list[tuple[int, int]] = []
+    for start_us in connection.execute(days).scalars():
+        first = ranges.pop()[0] if ranges and ranges[-1][1] == start_us else start_us
+        ranges.append((first, start_us + _DAY_US))
+    for start_us, end_us in ranges if query.reverse else reversed(ranges):
+        yield (
+            start_us if query.since_us is None else max(start_us, query.since_us),
+            end_us if query.until_us is None else min(end_us, query.until_us),
+        )
+
+
 def _grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int, int]]:
     """Yield (label_id or 0, status code, number), several for the same pair."""
     if _needs_rows(query):
@@ -236,14 +269,8 @@ def _grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int
 
 
 def _needs_rows(query: Query) -> bool:
-    return bool(
-        query.text
-        or query.min_confidence is not None
-        or query.max_confidence is not None
-        or query.after is not None
-        or query.file_id is not None
-        or query.after_result_id is not None
-    )
+    filters = (query.min_confidence, query.max_confidence, query.after, query.file_id, query.after_result_id)
+    return bool(query.text) or any(value is not None for value in filters)
 
 
 def _grouped_tallies(connection: sa.Connection, query: Query, span: Span) -> Iterator[tuple[int, int, int]]:
@@ -400,15 +427,10 @@ _COLUMNS = (
     result.c.duration_us,
     model.c.name.label("model_name"),
     model.c.version.label("model_version"),
-    model.c.weights_sha256,
-    model.c.engine,
-    model.c.precision,
-    model.c.device,
+    *(model.c[name] for name in ("weights_sha256", "engine", "precision", "device")),
     file.c.size,
     result.c.sha256,
-    result.c.slice_index,
-    result.c.slice_count,
-    result.c.tags,
+    *(result.c[name] for name in ("slice_index", "slice_count", "tags")),
     file.c.state,
     file.c.moved_to,
 )

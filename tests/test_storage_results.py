@@ -169,6 +169,28 @@ def test_pages_by_key_are_the_whole_in_order_without_a_gap_or_repeat(
     assert len({row.result_id for row in whole}) == len(whole) >= IMAGES
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("limit", [0, 1, 9, None])
+def test_rare_results_are_found_on_their_days_alone(tmp_path: Path, limit: int | None, reverse: bool) -> None:
+    """Days without any are left out of the search; what is found and its order stay the same."""
+    store = open_store(tmp_path / "results.db")
+    rare = []
+    for day in range(12):
+        entries = store.add(*(b"%d-%d.png" % (day, number) for number in range(3)))
+        store.judge(entries)
+        if day in (1, 4, 5, 11):
+            rare += [store.version(b"rare %d.png" % day)]
+            store.judge(store.ledger.add(rare[-1:]), Judged(Status.UNCERTAIN, "rare", 0.5))
+        store.clock.advance(86_400)
+
+    query = Query(labels=("rare",), limit=limit, reverse=reverse)
+    found = [row.path for row in rows(store.connection, query)]
+
+    expected = [version.name for version in (rare if reverse else rare[::-1])]
+    assert found == expected[:limit]
+    store.close()
+
+
 def test_newest_come_first_and_highest_confidence_first(filled: Store) -> None:
     with open_reader(filled.path) as reader:
         by_time = [(row.completed_us, row.result_id) for row in rows(reader)]
