@@ -181,8 +181,6 @@ class Inbox:
         self._disarm()
         self._forget()
 
-    # Hints: what events named ------------------------------------------------------------------
-
     def _from_hints(self, now: float) -> list[FileVersion]:
         if not self._hints.waiting():
             return []
@@ -329,7 +327,8 @@ class Inbox:
 
     def _begin_scan(self, now: float) -> None:
         scan = self._scan
-        quiet = self._hints.events - scan.events_at_start < self._queue_size
+        # watchdog 6.0 hides an overflow; so many events at once mean there may have been one.
+        quiet = self._hints.events - scan.events_at_start < self._queue_size // 2
         if scan.walk is not None or (now < scan.due and not scan.wanted_again and quiet):
             return
         if scan.finished is not None and now < scan.finished + min(GUARD_SECONDS, self.rules.rescan_seconds):
@@ -432,8 +431,6 @@ class Inbox:
         self._settling.clear()
         self._folders.clear()
         self._scan.walk = None
-
-    # Odds and ends ----------------------------------------------------------------------------------
 
     @property
     def _shown(self) -> str:
