@@ -177,6 +177,7 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("speed", f"{status.images_per_second:.1f} images/s over the last minute" if status.lives else ""),
         ("waiting", _waiting_text(status)),
         ("given up", _given_up_text(status)),
+        ("lanes", _lanes_text(status) if status.lives else ""),
         ("trouble", printable(str(status.told.get("trouble") or "")) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
     ]
@@ -185,7 +186,8 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
 def _model_text(value: object) -> str:
     if not isinstance(value, dict):
         return printable(str(value or ""))
-    return printable(f"{value.get('name', '')} {str(value.get('weights_sha256', ''))[:SHORT_HASH]}".strip())
+    parts = (value.get("name"), value.get("version"), str(value.get("weights_sha256", ""))[:SHORT_HASH])
+    return printable(" ".join(str(part) for part in parts if part))
 
 
 def _engine_text(value: object) -> str:
@@ -215,6 +217,11 @@ def _given_up_text(status: DaemonStatus) -> str:
     assert status.stored is not None
     number = status.stored.counts.quarantined
     return f"{number} (see bt-daemon errors)" if number else ""
+
+
+def _lanes_text(status: DaemonStatus) -> str:
+    restarts = status.told.get("lane_restarts")
+    return f"{restarts} replaced after a crash or a decoder that hung" if restarts else ""
 
 
 def _age(status: DaemonStatus, time_us: int | None) -> str:

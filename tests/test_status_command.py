@@ -6,42 +6,49 @@ import json
 import os
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.cli import main
-from daemon.inbox import InboxHealth
 from daemon.lock import DatabaseLock
-from daemon.self_report import self_report
 from storage.database import open_writer, writing
 from storage.heartbeat import Heartbeat, store_heartbeat
 from storage.records import Failed, FailureKind
 from tests.stored_results import MODEL, Clock, Program, Store, judged, run_in_terminal
 
-WATCHING = InboxHealth(
-    root=b"/data/in\xff",
-    state="watching",
-    why="",
-    last_scan_age_seconds=7.0,
-    last_scan_seconds=0.01,
-    waiting=0,
-    found_by_scan_only=3,
-    events=1000,
-    overflows=0,
-    odd_entries=0,
-    watcher_alive=True,
-)
-POLLING = replace(
-    WATCHING,
-    root=b"/mnt/pacs",
-    state="polling",
-    why="nfs4 raises no events",
-    found_by_scan_only=39,
-    waiting=2,
-)
+WATCHING = {
+    "path": "/data/in\\xff",
+    "state": "watching",
+    "why": "",
+    "waiting": 0,
+    "found_by_scan_only": 3,
+    "overflows": 0,
+    "odd_entries": 0,
+}
+POLLING = {
+    "path": "/mnt/pacs",
+    "state": "polling",
+    "why": "nfs4 raises no events",
+    "waiting": 2,
+    "found_by_scan_only": 39,
+    "overflows": 0,
+    "odd_entries": 0,
+}
+SNAPSHOT: dict[str, Any] = {
+    "engine": {
+        "name": "openvino",
+        "precision": "bf16",
+        "device": "cpu",
+        "why": "bf16 is native to this CPU",
+    },
+    "model": {"name": "brain-mri", "version": "1.0", "weights_sha256": MODEL.weights_sha256},
+    "inboxes": [WATCHING, POLLING],
+    "lane_restarts": 2,
+    "trouble": "",
+    "last_error": "busy.png: Permission denied",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +77,8 @@ def _beat(
     """Write what a daemon said `age` seconds ago, an hour after it started."""
     at_us = _now_us() - int(age * 1e6)
     if snapshot is None:
-        error = "busy.png: Permission denied"
-        snapshot = self_report(MODEL, [WATCHING, POLLING], at_us, last_error=error, judged=6)
+        inboxes = [inbox | {"last_scan_us": at_us - 7_000_000} for inbox in SNAPSHOT["inboxes"]]
+        snapshot = SNAPSHOT | {"inboxes": inboxes}
     started_us, stopped_us = at_us - 3_600_000_000, at_us if stopped else None
     beat = Heartbeat("host", pid or os.getpid(), started_us, at_us, stopped_us, snapshot)
     with closing(open_writer(store.path)) as connection, writing(connection):
@@ -97,13 +104,8 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
             "host": "host",
             "stopped": None,
             "database": str(store.path),
-            "engine": {
-                "name": "openvino",
-                "precision": "bf16",
-                "device": "cpu",
-                "why": "bf16 is native to this CPU",
-            },
-            "model": {"name": "brain-mri 1.0", "weights_sha256": MODEL.weights_sha256},
+            "engine": SNAPSHOT["engine"],
+            "model": SNAPSHOT["model"],
             "results": 7,
             "by_status": {"ok": 6, "error": 1},
             "images_per_second": round(7 / 60, 2),
@@ -128,6 +130,7 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
         "inbox /data/in\\xff",
         "inbox /mnt/pacs",
         "2 files that are not known to be complete",
+        "2 replaced after a crash",
         "polling: nfs4 raises no events",
         "39 images that no event had announced",
     ):

@@ -62,4 +62,5 @@ LOOK = Look(
     note=lambda row: row.reason,
     style=lambda row: _STYLES[row.status.value],
     brief=_brief,
+    spare=("model",),
 )

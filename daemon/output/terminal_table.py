@@ -1,7 +1,8 @@
 """Results as a table for a person at a terminal: it fits the width, and says less rather than more.
 
-When the width is short, first times lose the year and models their name, then file names lose their
-beginning. Names are shown relative to the folder they share, which is named above the table.
+When the width is short, first times lose the year and models their name, then the model goes, then
+file names lose their beginning. Names are shown relative to the folder they share, which is named
+above the table.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Below this many characters a file name says nothing; then the table is as wide as it must be.
 NAME_CHARACTERS = 16
 TEXT_CHARACTERS = 12
+# A text up to this length is worth a shorter form of the others before it is wrapped.
+UNWRAPPED_CHARACTERS = 40
 GAP_CHARACTERS = 2
 ELLIPSIS = "…"
 
@@ -37,6 +40,7 @@ class Look:
     note: Callable[[Any], str | None]  # a line below the file name: why it is an error
     style: Callable[[Any], str]  # a rich style for the status
     brief: Callable[[str, str], str]  # (column, text) -> a shorter text for narrow terminals
+    spare: tuple[str, ...] = ()  # columns that very narrow terminals do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,9 @@ def print_terminal_table(
     page = _page(rows, columns, zone, look, brief=False)
     if _needed(page, columns) > width:
         page = _page(rows, columns, zone, look, brief=True)
+        if _needed(page, columns) > width:
+            columns = [column for column in columns if column.name not in look.spare]
+            page = _page(rows, columns, zone, look, brief=True)
     console = Console(
         file=stream,
         width=width,
@@ -145,7 +152,12 @@ def _wanted(page: _Page) -> list[int]:
 
 
 def _needed(page: _Page, columns: Sequence[Column]) -> int:
-    return sum(_least(page, columns)) + GAP_CHARACTERS * (len(columns) - 1)
+    """Return the width at which nothing but names, and the longest texts, is cut or wrapped."""
+    widths = (
+        min(width, NAME_CHARACTERS if column.kind is Kind.NAME else UNWRAPPED_CHARACTERS)
+        for width, column in zip(_wanted(page), columns, strict=True)
+    )
+    return sum(widths) + GAP_CHARACTERS * (len(columns) - 1)
 
 
 def _table(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, width: int) -> Table:
