@@ -74,7 +74,7 @@ class Settings:
         60.0, "time between two scans of an inbox", parse.duration, key="rescan", metavar="TIME"
     )
     deadline_seconds: float = _setting(
-        300.0,
+        30.0,
         "when a file that stays empty, truncated or unstable is quarantined",
         parse.duration,
         key="deadline",

@@ -34,6 +34,8 @@ HELD_LIMIT = 20_000
 # How long the lanes may finish what they have after a stop; the promise is to exit within 10 s.
 FINISH_SECONDS = 6.0
 STORE_RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
+# How soon a file that `bt-daemon retry` put back is taken up.
+NOTICE_SECONDS = 1.0
 # With --once, how long to wait for a file that failed for a reason that may pass.
 ONCE_PATIENCE_SECONDS = 10.0
 
@@ -88,6 +90,7 @@ class Service:
     _more_in_ledger: bool = True
     _pending: int = 0  # entries found in this run or left by an earlier one, without outcome yet
     _next_due: float = float("inf")  # monotonic time at which a retry in the ledger falls due
+    _notice_due: float = 0.0
     _store_failures: int = 0
     _store_not_before: float = 0.0
 
@@ -103,6 +106,7 @@ class Service:
         self.waker.wait(self.lanes.waitables(), timeout)
         self._outcomes += self.lanes.collect()
         self._look()
+        self._notice_others()
         if self._found or self._outcomes:
             self._store()
         self._dispatch()
@@ -143,6 +147,18 @@ class Service:
         if not self._store_failures:
             due = min(due, self._next_due)
         return max(0.0, due - now)
+
+    def _notice_others(self) -> None:
+        """Once a second, see whether `retry` has put files back."""
+        now = self.clock.monotonic()
+        if now < self._notice_due or self._store_failures:
+            return
+        self._notice_due = now + NOTICE_SECONDS
+        try:
+            if self.ledger.changed_elsewhere():
+                self._more_in_ledger = True
+        except DatabaseError as error:
+            self._store_failed(error)
 
     def _look(self) -> None:
         if len(self._found) >= HELD_LIMIT:
@@ -245,7 +261,12 @@ class Service:
         if not self._more_in_ledger and now < self._next_due:
             return False
         try:
-            entries = self.ledger.due(QUEUE_LIMIT, self.clock.now_us(), exclude=self._in_flight.keys())
+            entries = self.ledger.due(
+                QUEUE_LIMIT,
+                self.clock.now_us(),
+                exclude=self._in_flight.keys(),
+                inbox_ids=[inbox.inbox_id for inbox in self.inboxes],
+            )
             self._more_in_ledger = len(entries) == QUEUE_LIMIT
             self._schedule_retries()
         except DatabaseError as error:

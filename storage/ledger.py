@@ -33,6 +33,7 @@ from storage.schema import (
     MoveState,
     due_at_us,
     file,
+    folder,
     result,
 )
 from storage.tallies import TallyChanges
@@ -148,18 +149,33 @@ class Ledger:
                     entries += self._insert(self._names.folder_id(*key), new, held)
             return entries
 
-    def due(self, limit: int, now_us: int, exclude: Collection[int] = ()) -> list[Entry]:
-        """Return at most `limit` pending entries whose time has come, oldest first, without `exclude`."""
+    def due(
+        self,
+        limit: int,
+        now_us: int,
+        exclude: Collection[int] = (),
+        inbox_ids: Collection[int] | None = None,
+    ) -> list[Entry]:
+        """Return at most `limit` pending entries whose time has come, oldest first, without `exclude`.
+
+        With `inbox_ids` only those of these inboxes: others may wait for a daemon that watches them.
+        """
         if limit <= 0:
             return []
         with reading(self._connection):
             # Ids being judged are among the oldest, so they are read and passed over.
             wanted = limit + len(exclude)
-            rows = list(self._connection.execute(_DUE, {"until_us": now_us, "wanted": wanted}).all())
+            due, due_far = _DUE, _DUE_FAR
+            if inbox_ids is not None:
+                watched = file.c.folder_id.in_(
+                    sa.select(folder.c.id).where(folder.c.inbox_id.in_(sorted(inbox_ids)))
+                )
+                due, due_far = due.where(watched), due_far.where(watched)
+            rows = list(self._connection.execute(due, {"until_us": now_us, "wanted": wanted}).all())
             if len(rows) < wanted:
                 # No entry is put off that far: it was put off before the clock was set back.
                 far = {"after_us": now_us + self._retry.longest_wait_us, "wanted": wanted - len(rows)}
-                rows += self._connection.execute(_DUE_FAR, far).all()
+                rows += self._connection.execute(due_far, far).all()
             return [self._entry(row) for row in rows if row.id not in exclude][:limit]
 
     def next_due_us(self, now_us: int | None = None) -> int | None:

@@ -59,6 +59,7 @@ def _until_deadline(reason: str, first_seen_us: int, now_us: int, policy: RetryP
     """Wait for a change, which would come as a new version; look a last time at the deadline."""
     deadline_us = first_seen_us + int(policy.deadline_seconds * _SECOND_US)
     if now_us >= deadline_us:
-        return Step(FileState.QUARANTINED, f"still incomplete after {policy.deadline_seconds:g} s: {reason}")
+        waited = f"still incomplete after {policy.deadline_seconds:g} s: " if policy.deadline_seconds else ""
+        return Step(FileState.QUARANTINED, waited + reason)
     # Bounded, should the clock have been set back since the version was first seen.
     return Step(FileState.PENDING, reason, min(deadline_us, now_us + policy.longest_wait_us))

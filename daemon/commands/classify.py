@@ -1,0 +1,91 @@
+"""`bt-daemon classify`: judge single files on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options, setting_options
+
+if TYPE_CHECKING:
+    from daemon.classify import Classified
+
+FORMATS = ("table", "json", "jsonl", "csv", "tsv")
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
+)
+@click.option("--save", "keep", is_flag=True, help="Store the results too.")
+@setting_options(
+    "weights", "device", "precision", "lanes", "max_bytes", "max_pixels", "max_slices", "decode_timeout",
+    "decode_memory", "any_modality", "tags", "cache",
+)  # fmt: skip
+@program_options
+@pass_invocation
+def command(invocation: Invocation, files: tuple[Path, ...], form: str, keep: bool) -> int:
+    r"""Judge FILEs and print the answers; nothing is stored unless --save is given.
+
+    Exit code 1 when a file could not be judged.
+
+    \b
+    Examples:
+      bt-daemon classify slice.png
+      bt-daemon classify scans/*.dcm --format json
+    """
+    from daemon.classify import classify, quiet_logger, save
+    from daemon.session import ready_engine
+
+    settings = invocation.settings
+    prepared, spec = ready_engine(settings, quiet_logger())
+    found = classify(files, settings, prepared, spec)
+    _print(found, form, invocation)
+    if keep:
+        stored = save(found, settings, prepared, spec)
+        click.echo(f"{stored} new rows stored", err=True)
+    return int(any(one.judged.status == "error" for one in found))
+
+
+def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
+    from daemon.cli import NOT_A_MEDICAL_DEVICE
+    from daemon.listing import text_writer
+    from daemon.output.columns import Column, Kind
+    from daemon.output.sink import text_sink
+    from daemon.output.table import print_table
+    from daemon.output.terminal_table import Look
+    from storage.when import local_zone
+
+    columns = [
+        Column("file", Kind.NAME, lambda one: one.path),
+        Column("class", Kind.TEXT, lambda one: one.judged.label),
+        Column("confidence", Kind.CONFIDENCE, lambda one: one.judged.confidence),
+        Column("status", Kind.TEXT, lambda one: one.judged.status.value),
+        Column("reason", Kind.TEXT, lambda one: one.judged.reason),
+        Column("model", Kind.TEXT, lambda one: one.model),
+        Column("slice_index", Kind.INTEGER, lambda one: one.judged.slice_index),
+        Column("slice_count", Kind.INTEGER, lambda one: one.judged.slice_count),
+        Column("tags", Kind.MAPPING, lambda one: one.judged.tags),
+    ]
+    if form != "table":
+        with text_sink(None) as stream:
+            text_writer(form)(found, columns, local_zone(), stream)
+        return
+    look = Look(
+        note=_reason, style=_style, brief=lambda column, text: text[-8:] if column == "model" else text
+    )
+    shown = [column for column in columns[:6] if column.name != "reason"]
+    print_table(found, columns[:6], local_zone(), invocation, look=look, page_columns=shown)
+    click.echo(NOT_A_MEDICAL_DEVICE, err=True)
+
+
+def _reason(one: Any) -> str | None:
+    reason: str | None = one.judged.reason
+    return reason
+
+
+def _style(one: Any) -> str:
+    return {"ok": "green", "uncertain": "yellow", "rejected": "magenta"}.get(one.judged.status.value, "red")
