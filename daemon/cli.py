@@ -25,8 +25,6 @@ COMMANDS = (
     "status",
     "errors",
     "retry",
-    "report",
-    "web",
     "doctor",
     "db",
     "config",

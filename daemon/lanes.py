@@ -105,6 +105,11 @@ class Lanes:
             self._send(lane, rest[:size])
             rest = rest[size:]
 
+    @property
+    def ready(self) -> bool:
+        """Whether at least one lane has opened its engine."""
+        return any(lane.ready for lane in self._lanes)
+
     def in_flight(self) -> int:
         """Return how many tasks have no outcome yet."""
         return sum(lane.held for lane in self._lanes) + sum(map(len, self._retry)) + len(self._outcomes)

@@ -126,7 +126,7 @@ def open_service(
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
         ]
         beat = Beat(connection, prepared, spec, clock.now_us())
-        service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger, watchers=[beat])
+        service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
             service.after_commit = Mover(
@@ -134,8 +134,7 @@ def open_service(
             ).move_due
         for inbox in inboxes:
             inbox.start()
-        beat.store(service)
-        logger.info("watching %s", "; ".join(_watched(service, prepared, spec)))
+        service.watchers = [beat, _Announcement(logger, prepared, spec)]
         try:
             yield service
         finally:
@@ -257,14 +256,28 @@ def _check_moves(settings: Settings) -> None:
         raise UsageError("--on-done move needs a place to move to", hint="give --done-dir DIR")
 
 
-def _watched(service: Service, prepared: PreparedEngine, spec: ModelSpec) -> list[str]:
-    folders = ", ".join(
-        printable_name(inbox.root)
-        + ("" if inbox.health().state == "watching" else f" ({inbox.health().state})")
-        for inbox in service.inboxes
-    )
-    model = f"model {printable(spec.name)} {prepared.weights_sha256[:8]}"
-    return [folders, model, f"{prepared.kind} {prepared.precision} on {prepared.device}"]
+class _Announcement:
+    """Says once what is watched with what, as soon as images can be judged."""
+
+    def __init__(self, logger: logging.Logger, prepared: PreparedEngine, spec: ModelSpec) -> None:
+        self._logger = logger
+        self._with = (
+            f"model {printable(spec.name)} {prepared.weights_sha256[:8]}; "
+            f"{prepared.kind} {prepared.precision} on {prepared.device}"
+        )
+        self._said = False
+
+    def turned(self, service: Service) -> None:
+        """Say it when the first lane is ready."""
+        if self._said or not service.lanes.ready:
+            return
+        self._said = True
+        health = [inbox.health() for inbox in service.inboxes]
+        folders = ", ".join(
+            printable_name(one.root) + ("" if one.state == "watching" else f" ({one.state}: {one.why})")
+            for one in health
+        )
+        self._logger.info("watching %s; %s", folders, self._with)
 
 
 def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, stopped: bool) -> None:

@@ -83,14 +83,12 @@ def test_the_classes_agree_with_classify_on_the_same_files(inbox: Path, database
     assert watched == classified
 
 
-def test_an_image_copied_into_the_inbox_has_its_row_within_a_second(inbox: Path, database: Path) -> None:
-    with running(inbox, database=database):
+def test_an_image_copied_into_the_inbox_gets_its_row_at_once(inbox: Path, database: Path) -> None:
+    """Long before the next scan; how long exactly is the benchmark's to measure."""
+    with running(inbox, "--rescan", "1h", database=database):
         phantom(1, lesion=True).save(inbox / "new.png")
-        copied = time.monotonic()
-        until(lambda: count(database) == 1)
-        waited = time.monotonic() - copied
+        until(lambda: count(database) == 1, 10)
 
-    assert waited < 1.0
     assert [Path(row["file"]).name for row in rows(database)] == ["new.png"]
 
 
@@ -189,7 +187,7 @@ def test_judged_images_are_moved_after_their_row_is_there(
     ("arguments", "code", "words"),
     [
         (["watch", "missing-folder"], 2, "no folder at missing-folder"),
-        (["watch", ".", "--device", "cuda:7", "--once"], 5, "cuda"),
+        (["watch", ".", "--device", "cuda:7", "--once"], 5, "no CUDA device 7"),
         (["watch", ".", "--device", "tpu", "--once"], 2, "tpu"),
         (["watch", ".", "--weights", "README.md", "--once"], 4, "README.md"),
         (["watch", ".", "--settle", "soon"], 2, "--settle"),
