@@ -238,7 +238,7 @@ def _inbox_as_text(inbox: dict[str, Any], status: DaemonStatus, style: Style) ->
         ("odd", "odd_entries", "entries that are no regular files: never read"),
     )
     facts = [
-        ("state", f"{state}: {why}" if why else state),
+        ("state" if status.lives else "was", f"{state}: {why}" if why else state),
         ("last scan", f"{_age(status, last)} ago" if last else ""),
         *((name, f"{inbox[key]} {words}" if inbox.get(key) else "") for name, key, words in numbers),
     ]

@@ -110,7 +110,9 @@ def test_what_cannot_be_meant_is_one_line(program: Program, arguments: list[str]
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["backup", "x.db"], ["prune", "--before", "1d"]])
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["migrate"], ["backup", "x.db"], ["prune", "--before", "1d"]]
+)
 def test_a_database_that_is_not_there_is_not_made(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:

@@ -138,6 +138,8 @@ def test_an_empty_answer_is_valid_in_every_format(filled: Store, program: Progra
         (["-q", "SUB/"], ["sub/unsure.png", "sub/yes.png"]),
         (["-q", "near the"], ["sub/unsure.png"]),
         (["-q", "%"], []),
+        (["-q", "\udcff"], []),
+        (["--since", "-20000d", "-n", "1"], ["letter.jpg"]),
         (["-n", "2"], ["letter.jpg", "holiday.jpg"]),
         (["-n", "0"], []),
         (["--reverse", "-n", "2"], ["no 5.jpeg", "sub/yes.png"]),
@@ -223,6 +225,8 @@ def test_parquet_goes_to_a_file(filled: Store, program: Program, tmp_path: Path)
         (["--min-confidence", "nan"], "--min-confidence nan is not"),
         (["--status", "fine"], "Invalid value for '--status'"),
         (["-n", "-1"], "Invalid value for '-n'"),
+        (["-n", "9" * 30], "Invalid value for '-n'"),
+        (["--columns", "tags."], "there is no column 'tags.'"),
         (["--count", "--summary"], "--count and --summary exclude each other"),
         (["--follow", "--format", "json"], "--follow never ends"),
         (["--follow", "-o", "x.csv"], "--follow never ends"),
@@ -455,7 +459,7 @@ def test_a_model_that_judged_the_same_file_again_has_a_row_of_its_own(
 
 @pytest.mark.slow
 def test_exporting_needs_constant_memory(store: Store, tmp_path: Path) -> None:
-    """The peak grows by less than 20 MB from ten thousand to a hundred thousand rows."""
+    """From ten thousand to a hundred thousand rows only SQLite's page cache (32 MB) may grow."""
     many = [(b"%d.png" % number, judged()) for number in range(1000)]
     peaks = []
     code = (
@@ -471,7 +475,7 @@ def test_exporting_needs_constant_memory(store: Store, tmp_path: Path) -> None:
         )  # fmt: skip
         peaks.append(int(ran.stderr.split()[-1]))
 
-    assert peaks[1] - peaks[0] < 20_000  # KiB
+    assert peaks[1] - peaks[0] < 40_000  # KiB; the rows themselves would be 200 MB
 
 
 def _multiply(database: Path, copies: int) -> None:

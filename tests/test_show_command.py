@@ -212,7 +212,7 @@ def test_retry_says_when_an_id_was_not_in_trouble(store: Store, program: Program
     assert ran.err == "2 of the IDs are not in trouble (see bt-daemon errors)\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--all", "3"], ["zero"], ["0"]])
+@pytest.mark.parametrize("arguments", [[], ["--all", "3"], ["zero"], ["0"], ["9" * 30]])
 def test_retry_refuses_what_cannot_be_meant(store: Store, program: Program, arguments: list[str]) -> None:
     store.put([(b"a.jpg", NOT_AN_IMAGE)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from contextlib import closing
 from pathlib import Path
@@ -171,6 +172,7 @@ def test_of_a_daemon_that_is_gone_the_heartbeat_says_how_it_ended(
     text = program("status").out
 
     assert (told["state"], told["running"], told["pid"]) == (state, False, None)
+    assert re.search(r"\n    was +watching\n", text)
     assert words in text.splitlines()[0]
 
 

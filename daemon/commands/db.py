@@ -104,9 +104,14 @@ def migrate(invocation: Invocation) -> None:
     Example:
       bt-daemon db migrate
     """
+    from storage.errors import DatabaseMissingError
+    from storage.maintenance import facts
     from storage.maintenance import migrate as bring_up_to_date
 
-    before, after = bring_up_to_date(invocation.settings.db)
+    database = invocation.settings.db
+    if not facts(database).exists:
+        raise DatabaseMissingError(f"there is no database at {printable(database)} yet")
+    before, after = bring_up_to_date(database)
     click.echo(
         f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}"
     )

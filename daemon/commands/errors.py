@@ -24,7 +24,9 @@ PAGE_ROWS = 50
 
 @click.command()
 @click.option("--by-cause", is_flag=True, help="How many of each cause instead of each image.")
-@click.option("-n", "limit", type=click.IntRange(1), metavar="N", help="At most N, the latest first.")
+@click.option(
+    "-n", "limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="At most N, the latest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options

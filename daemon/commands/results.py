@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # storage.records.Status, which are not imported for `--help` (a test compares).
 SORTS = ("time", "confidence", "file", "class", "status", "id")
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
+MOST = 2**63 - 1  # what the database can count to
 STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 
 
@@ -39,7 +40,11 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 @click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
 @click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
 @click.option(
-    "-n", "limit", type=click.IntRange(0), metavar="N", help="At most N (default: a page at a terminal)."
+    "-n",
+    "limit",
+    type=click.IntRange(0, MOST),
+    metavar="N",
+    help="At most N (default: a page at a terminal).",
 )
 @click.option(
     "--sort", type=click.Choice(SORTS), default="time", show_default=True, help="Newest or surest first."
@@ -58,6 +63,9 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 @pass_invocation
 def command(invocation: Invocation, **options: Any) -> None:
     r"""Show results, newest first: file, class, confidence, time, model, status.
+
+    A terminal gets a page, a pipe or a file all of them. In JSON a name that is not UTF-8 has its
+    bytes in file_bytes_hex, too; what a spreadsheet would compute gets a quote in CSV and TSV.
 
     \b
     Examples:

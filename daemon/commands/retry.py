@@ -9,7 +9,7 @@ from config.options import Invocation, pass_invocation, program_options
 
 
 @click.command()
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 @click.option("--all", "everything", is_flag=True, help="All that were given up or wait for another try.")
 @program_options
 @pass_invocation
