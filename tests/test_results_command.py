@@ -488,7 +488,10 @@ def _multiply(database: Path, copies: int) -> None:
         for table in ("file", "result"):
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
             (highest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
-            new = {"name": "CAST(name || '-' || n.i AS BLOB)", "file_id": f"file_id + n.i * {highest}"}
+            new = {
+                "name": f"CAST(name || '-{highest}-' || n.i AS BLOB)",
+                "file_id": f"file_id + n.i * {highest}",
+            }
             values = [new.get(name, name) for name in columns]
             connection.execute(
                 f"{numbers} INSERT INTO {table} (id, {', '.join(columns)}) "
