@@ -16,8 +16,9 @@ def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"))
     for place, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for number in range(count):
-            head = phantom(number + 1000 * place, lesion=place == 1)
-            head.save(root / name / f"{name} {number}.png")
+            head = phantom(number + 1000 * place, lesion=place == 1, label=False)
+            # Turned, or the drawings are taken for near-duplicates of each other.
+            head.rotate(number * 25 + place * 11).save(root / name / f"{name} {number}.png")
     return root
 
 
@@ -36,5 +37,8 @@ def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
 def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `bt-train` to its end."""
     process = start_training(*arguments)
-    output, errors = process.communicate(timeout=150)
+    try:
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

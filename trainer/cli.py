@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from config.errors import UsageError
 from config.paths import cache_folder
 from config.program import run
 from config.text import printable
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
+_RUNS = Path("runs")
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -88,7 +90,7 @@ _FOLDER = click.Path(path_type=Path)
     help="How classes and sources are weighed.",
 )
 @click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Stop before this; 0: no limit.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the output folder.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in -o DIR, or of the newest run.")
 @click.option(
     "--deterministic", is_flag=True, help="Same weights for the same seed on the same machine; slower."
 )
@@ -126,7 +128,7 @@ def _train(options: dict[str, Any]) -> int:
     from trainer.run import Request, run_training
     from trainer.train import Plan
 
-    output = options["output"] or Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    output = options["output"] or (_newest_run() if options["resume"] else _new_run())
     request = Request(
         data=options["data"],
         output=output,
@@ -160,6 +162,20 @@ def _train(options: dict[str, Any]) -> int:
             raise
     click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
     return 0
+
+
+def _new_run() -> Path:
+    return _RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def _newest_run() -> Path:
+    """Return the run that was worked on last; raise UsageError if there is none."""
+    from trainer.run import CHECKPOINT_NAME
+
+    found = sorted(_RUNS.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise UsageError("there is no run to resume in runs/", hint="say which with -o DIR")
+    return found[-1].parent
 
 
 def _pair(text: str) -> tuple[str, str]:

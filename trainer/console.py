@@ -49,9 +49,10 @@ class Console(Reporter):
         """Print the epoch's line."""
         self._close()
         self.say(
-            f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.3f}, "
-            f"validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.3f} AUC {epoch.val_auc:.4f}, "
-            f"{epoch.seconds:.0f} s{', best so far' if best else ''}"
+            f"epoch {epoch.epoch}/{self._epochs}: "
+            f"loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.3f}, "
+            f"validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.3f} "
+            f"AUC {epoch.val_auc:.4f}, {epoch.seconds:.0f} s{', best so far' if best else ''}"
         )
 
     def _show(self, title: str, done: int, total: int, detail: str) -> None:
@@ -83,9 +84,8 @@ def summary(report: dict[str, Any], output: Path) -> str:
                 f"  ({figure['low']:.3f} to {figure['high']:.3f})" if figure.get("low") is not None else ""
             )
             lines.append(f"{name:<16} {figure['value']:.3f}{interval}")
-    lines.append(
-        f"{'nearest neighbour':<16} {metrics['nearest_neighbour']['accuracy']:.3f}  accuracy on the same split"
-    )
+    nearest = metrics["nearest_neighbour"]["accuracy"]
+    lines.append(f"{'nearest neighbour':<16} {nearest:.3f}  accuracy on the same split")
     if metrics["split"] != "by group":
         lines.append(f"The split is {metrics['split']}; these figures are too good.")
     lines.append(f"Weights, metrics, pictures and card are in {output}")

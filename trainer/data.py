@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ Ints = npt.NDArray[np.int64]
 # Changed when the reader or the cache's layout changes, so that no stale pictures are trained on.
 _CACHE_FORMAT = 2
 _CHUNK = 32
+_CRASHED = "the decoder crashed"
+# So many files in a row that kill their process: then it is not the files.
+_MOST_CRASHES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def load_dataset(
     cache: Path,
     *,
     workers: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Decode the files in parallel, or take them from the cache; unreadable ones are left out and named.
 
@@ -168,7 +172,10 @@ Decoded = tuple[npt.NDArray[np.uint8], list[str], list[str]]
 
 
 def _decode_all(
-    files: Sequence[ImageFile], how: Preprocessing, workers: int, progress: Callable[[int, int], None]
+    files: Sequence[ImageFile],
+    how: Preprocessing,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
 ) -> Decoded:
     size = how.image_size
     pictures = np.zeros((len(files), size, size), dtype=np.uint8)
@@ -184,7 +191,8 @@ def _decode_all(
             if picture is not None:
                 pictures[start + offset] = picture
         done += len(results)
-        progress(done, len(files))
+        if progress is not None:
+            progress(done, len(files))
     return pictures, hashes, reasons
 
 
@@ -198,9 +206,21 @@ def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
                 left.pop(0)
                 yield result
     except BrokenProcessPool:
-        for start, paths, how in left:
-            for offset, path in enumerate(paths):
-                yield _decode_alone((start + offset, [path], how))
+        yield from _run_jobs_one_by_one(left)
+
+
+def _run_jobs_one_by_one(jobs: Sequence[Job]) -> Iterator[JobResult]:
+    crashed = 0  # in a row
+    for start, paths, how in jobs:
+        for offset, path in enumerate(paths):
+            result = _decode_alone((start + offset, [path], how))
+            crashed = crashed + 1 if result[1][0][2] == _CRASHED else 0
+            if crashed >= _MOST_CRASHES:
+                raise DataError(
+                    f"{crashed} images in a row crashed the decoder, the last one {printable(str(path))}",
+                    hint="bt-train audit --data DIR looks at each; free memory if it runs out",
+                )
+            yield result
 
 
 def _decode_alone(job: Job) -> JobResult:
@@ -209,7 +229,7 @@ def _decode_alone(job: Job) -> JobResult:
         try:
             return pool.submit(_decode_some, job).result()
         except BrokenProcessPool:
-            return job[0], [(None, "", "the decoder crashed")]
+            return job[0], [(None, "", _CRASHED)]
 
 
 def _decode_some(job: Job) -> JobResult:
@@ -246,10 +266,10 @@ def _key(files: Sequence[ImageFile], how: Preprocessing) -> str:
 
 def _from_cache(place: Path, count: int) -> Decoded | None:
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             hashes, reasons = stored["hashes"].tolist(), stored["reasons"].tolist()
         pictures = np.load(place.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     return (pictures, hashes, reasons) if len(pictures) == len(hashes) == count else None
 

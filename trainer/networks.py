@@ -110,7 +110,7 @@ def tensors_of(network: nn.Module) -> Tensors:
 
 
 def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
-    """Start a network from another's tensors; those of another shape (a head of other classes) stay random."""
+    """Start a network from another's tensors; those of another shape (another head's) stay random."""
     own = network.state_dict()
     for name, value in tensors.items():
         if name in own and tuple(own[name].shape) == value.shape:

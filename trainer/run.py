@@ -199,7 +199,8 @@ def _network(request: Request, classes: tuple[str, ...], how: Preprocessing) -> 
         start = read_weights(request.init)
         if start.spec.architecture != request.architecture:
             raise UsageError(
-                f"{printable(str(request.init))} holds a {start.spec.architecture}, not a {request.architecture}",
+                f"{printable(str(request.init))} holds a {start.spec.architecture}, "
+                f"not a {request.architecture}",
                 hint=f"give --arch {start.spec.architecture}",
             )
         networks.copy_fitting(start.tensors, network)
@@ -360,10 +361,8 @@ def _described(
     train: npt.NDArray[np.int64],
     validation: npt.NDArray[np.int64],
 ) -> str:
-    parts = [
-        f"{label} {int((dataset.labels[train] == place).sum())}+{int((dataset.labels[validation] == place).sum())}"
-        for place, label in enumerate(dataset.classes)
-    ]
+    learnt, judged = (np.bincount(dataset.labels[part]) for part in (train, validation))
+    parts = [f"{label} {learnt[place]}+{judged[place]}" for place, label in enumerate(dataset.classes)]
     return (
         f"{len(dataset)} images in {len(np.unique(groups))} groups; "
         f"training+validation per class: {', '.join(map(printable, parts))}"

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from config.errors import BtError
 from trainer.augment import augment
 from trainer.checkpoint import Checkpoint
 from trainer.metrics import roc_auc
@@ -126,7 +127,12 @@ def fit(
             break
         row = _epoch(network, averaged, optimiser, data, chances, plan, device, listener, number)
         history.append(row)
-        is_best = row.val_loss <= min(before.val_loss for before in history)
+        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+            raise BtError(
+                f"the training diverged in epoch {row.epoch}: the loss is no longer a number",
+                hint="train again with a smaller --lr",
+            )
+        is_best = _best_epoch(history) == row.epoch
         if is_best:
             best = {name: value.clone() for name, value in averaged.items()}
         if checkpoint is not None:
@@ -280,7 +286,8 @@ def _should_stop(history: list[Epoch], plan: Plan, seconds: float) -> str:
 
 
 def _best_epoch(history: list[Epoch]) -> int:
-    return min(history, key=lambda row: (row.val_loss, -row.epoch)).epoch if history else 0
+    """Return the epoch of the smallest validation loss, the earliest among equals; 0 without any."""
+    return min(history, key=lambda row: row.val_loss).epoch if history else 0
 
 
 def _autocast(device: torch.device) -> torch.autocast:

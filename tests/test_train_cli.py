@@ -1,0 +1,217 @@
+"""`bt-train` as people type it: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.training_support import draw_heads, start_training, train
+from trainer.weights import read_weights
+
+# What makes a training take seconds.
+SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--arch", "seed-cnn")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("data") / "heads", 14)
+
+
+@pytest.mark.slow
+def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--meaning", "yes=tumour", "--json")
+
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written == {
+        "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
+        "metrics.json", "model.safetensors", "scores.png",
+    }  # fmt: skip
+    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+    assert spec.classes == ("no", "yes")
+    assert spec.decision.positive == "yes"
+    assert spec.meanings == {"yes": "tumour"}
+    assert spec.out_of_distribution is not None
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert report["metrics"]["split"] == "by group"
+    with (tmp_path / "run" / "history.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_an_unreadable_image_is_named_and_left_out(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 14)
+    (root / "no" / "broken.jpg").write_bytes(b"this is text")
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL)
+
+    assert done.returncode == 0, done.stderr
+    assert "left out" in done.stderr
+    assert "broken.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_any_number_of_classes_can_be_trained(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 14, ("first", "second"))
+    for number in range(14):
+        (root / "third").mkdir(exist_ok=True)
+        Image.effect_noise((64, 64), 20 + 5 * number).save(root / "third" / f"{number}.png")
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL, "--groups", "none")
+
+    assert done.returncode == 0, done.stderr
+    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+    assert spec.classes == ("first", "second", "third")
+    assert spec.decision.positive is None
+
+
+def test_a_missing_folder_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = train("--data", tmp_path / "nowhere")
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no folder at" in done.stderr
+
+
+def test_an_empty_folder_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "holds no class folders" in done.stderr
+
+
+def test_empty_class_folders_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "no").mkdir()
+    (tmp_path / "yes").mkdir()
+
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "empty" in done.stderr
+
+
+def test_a_single_class_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "no").mkdir()
+    Image.new("L", (64, 64)).save(tmp_path / "no" / "a.png")
+
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "only one class, 'no'" in done.stderr
+
+
+def test_too_few_images_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 1)
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "too few images of" in done.stderr
+
+
+def test_nothing_to_train_on_is_a_usage_error() -> None:
+    done = train()
+
+    assert done.returncode == 2
+    assert "give --data DIR" in done.stderr
+
+
+def test_a_device_that_is_absent_exits_5(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path, "--device", "cuda:99")
+
+    assert done.returncode == 5
+    assert "no cuda:99 here" in done.stderr
+
+
+def test_an_unknown_architecture_exits_2(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL[:-1], "vgg")
+
+    assert done.returncode == 2
+    assert "bt-train models" in done.stderr
+
+
+def test_resume_without_any_run_exits_2(heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["--data", str(heads), "--resume"]) == 2
+
+
+@pytest.mark.slow
+def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) -> None:
+    process = start_training("--data", heads, "-o", tmp_path / "run", *SMALL, "--epochs", "500")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2/"):
+            break
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
+    heads: Path, tmp_path: Path
+) -> None:
+    """Killed with SIGKILL in the middle of an epoch, three times over."""
+    options = ("--data", heads, *SMALL, "--epochs", "8", "--patience", "0", "--deterministic")
+    whole = train(*options, "-o", tmp_path / "whole")
+
+    for kill_after in ("epoch 2/", "epoch 4/", "epoch 5/"):
+        process = start_training(*options, "-o", tmp_path / "cut", "--resume")
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(kill_after):
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    resumed = train(*options, "-o", tmp_path / "cut", "--resume")
+
+    assert whole.returncode == resumed.returncode == 0, whole.stderr + resumed.stderr
+    assert "epoch 5/" not in resumed.stderr
+    one = read_weights(tmp_path / "whole" / "model.safetensors").tensors
+    other = read_weights(tmp_path / "cut" / "model.safetensors").tensors
+    assert one.keys() == other.keys()
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.mark.slow
+def test_resume_refuses_other_options(heads: Path, tmp_path: Path) -> None:
+    options = ("--data", heads, "-o", tmp_path / "run", *SMALL)
+    first = train(*options)
+
+    second = train(*options, "--resume", "--seed", "9")
+    third = train(*options, "--resume", "--arch", "cnn")
+
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == third.returncode == 2
+    assert "another seed" in second.stderr
+    assert "another architecture" in third.stderr
+
+
+def test_models_lists_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:
+    from trainer.cli import main
+    from trainer.networks import ARCHITECTURES
+
+    code = main(["models", "--no-measure", "--image-size", "64"])
+
+    assert code == 0
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert listed == set(ARCHITECTURES)
