@@ -61,8 +61,11 @@ class DaemonStatus:
 
     @property
     def images_per_second(self) -> float:
-        """The mean over the last minute, 0 when none lives."""
-        return 0.0 if self.stored is None or not self.lives else self.stored.results_last_minute / 60
+        """The mean over the last minute, or since the start if that is later; 0 when none lives."""
+        if self.stored is None or not self.lives:
+            return 0.0
+        alive = self.seconds_since(self.beat.started_us if self.beat else None)
+        return self.stored.results_last_minute / min(60.0, max(1.0, 60.0 if alive is None else alive))
 
     def seconds_since(self, time_us: int | None) -> float | None:
         """Return how long ago a stored time was; never negative, whatever the clock did."""

@@ -176,6 +176,18 @@ def test_of_a_daemon_that_is_gone_the_heartbeat_says_how_it_ended(
     assert words in text.splitlines()[0]
 
 
+def test_the_speed_of_a_young_daemon_is_its_mean_since_it_started(store: Store, program: Program) -> None:
+    store.put([(b"%d.png" % number, judged()) for number in range(5)])
+    with closing(open_writer(store.path)) as connection, writing(connection):
+        now_us = _now_us()
+        store_heartbeat(connection, Heartbeat("host", os.getpid(), now_us - 5_000_000, now_us, None, {}))
+
+    with DatabaseLock(store.path):
+        told = json.loads(program("status", "--json").out)
+
+    assert 0.2 < told["images_per_second"] <= 1
+
+
 def test_a_daemon_that_has_not_reported_yet_is_starting(store: Store, program: Program) -> None:
     _beat(store, age=5, pid=1, stopped=True)
 
