@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from config.errors import UsageError
+from config.text import printable
 from daemon.output.columns import Column, chosen_columns
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
     from config.options import Invocation
     from daemon.results_request import Request
-    from storage.results import ResultRow
+    from storage.results import Query, ResultRow
 
 # A page has as many rows as the terminal has lines for, but no fewer and no more than these.
 PAGE_ROWS = (10, 50)
 # Lines of a page that are not rows: folder, header, rule, footer, prompt.
 PAGE_EXTRAS = 7
+# More than this nobody wants to scroll through.
+SCROLLED_ROWS = 1000
 
 
 def list_results(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
@@ -40,7 +43,7 @@ def list_results(connection: sa.Connection | None, request: Request, invocation:
     with streamed(rows(connection, request.query) if connection is not None else ()) as found:
         count = _write(found, request)
     if request.output is not None:
-        say(invocation, f"{count} rows written to {click.format_filename(request.output)}")
+        say(invocation, f"{count} rows written to {printable(str(request.output))}")
     elif request.form == "table" or sys.stderr.isatty():
         if not count:
             say(invocation, _nothing(connection, request))
@@ -111,15 +114,26 @@ def _page(connection: sa.Connection | None, request: Request, invocation: Invoca
         say(invocation, _nothing(connection, request))
         return
     print_table(shown, columns, request.zone, invocation, look=LOOK)
-    total = count(connection, request.query) if connection and len(shown) == limit else len(shown)
+    if connection is None or len(shown) < limit:
+        total: int | None = len(shown)
+    else:
+        total = count(connection, request.query) if _is_counted_ahead(request.query) else None
     say(invocation, _how_many(len(shown), total))
     footer(invocation)
 
 
-def _how_many(shown: int, total: int) -> str:
+def _is_counted_ahead(query: Query) -> bool:
+    """Whether the total is known without a look at every row, which may take seconds."""
+    return not query.text and query.min_confidence is None
+
+
+def _how_many(shown: int, total: int | None) -> str:
+    if total is None:
+        return f"The first {shown} results; --count counts all, -o results.csv saves all."
     if shown >= total:
         return f"{total} result{'' if total == 1 else 's'}."
-    return f"{shown} of {total} results; -n {total} shows all, -o results.csv saves all."
+    all_of_them = f"-n {total} shows all, " if total <= SCROLLED_ROWS else ""
+    return f"{shown} of {total} results; {all_of_them}-o results.csv saves all."
 
 
 def _nothing(connection: sa.Connection | None, request: Request) -> str:

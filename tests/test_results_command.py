@@ -311,6 +311,14 @@ def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(store: Store, c
     assert lines[-1] + "\n" == DISCLAIMER
 
 
+def test_a_page_whose_total_would_need_every_row_does_not_wait_for_it(store: Store) -> None:
+    store.put([(b"%d.png" % number, judged()) for number in range(40)])
+
+    shown = run_in_terminal("results", "-q", "png", "--db", str(store.path))
+
+    assert "\nThe first 17 results; --count counts all, -o results.csv saves all.\n" in shown
+
+
 def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
     database = str(filled.path)
 
