@@ -16,7 +16,7 @@ from config.text import printable
 from daemon.output.cells import size_text
 
 
-@click.group()
+@click.group(short_help="Each setting, its value, where it came from.")
 @program_options
 def command() -> None:
     r"""Show the settings: command line, else BT_* variable, else bt.toml, else default.

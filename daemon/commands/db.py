@@ -11,7 +11,7 @@ from config.options import Invocation, pass_invocation, program_options
 from config.text import printable
 
 
-@click.group()
+@click.group(short_help="Database: path, check, backup, migrate, prune.")
 @program_options
 def command() -> None:
     r"""Keep the database: where it is, check, backup, migrate, prune.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command()
+@click.command(short_help="Check this machine.")
 @click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @setting_options("weights", "device", "on_done", "cache")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAGE_ROWS = 50
 
 
-@click.command()
+@click.command(short_help="Which images could not be judged, and why.")
 @click.option("--by-cause", is_flag=True, help="How many of each cause instead of each image.")
 @click.option(
     "-n", "limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="At most N, the latest first."

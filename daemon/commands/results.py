@@ -23,7 +23,7 @@ MOST = 2**63 - 1  # what the database can count to
 STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 
 
-@click.command()
+@click.command(short_help="What came in, what was found, and how sure it is.")
 @click.option(
     "--since", metavar="WHEN", help="Not before: today, yesterday, 2h ago, 7d, 14:30, 2026-11-01 14:30."
 )

@@ -8,7 +8,7 @@ from config.errors import UsageError
 from config.options import Invocation, pass_invocation, program_options
 
 
-@click.command()
+@click.command(short_help="Put images that failed back into the queue.")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 @click.option("--all", "everything", is_flag=True, help="All that were given up or wait for another try.")
 @program_options

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from storage.stories import Story
 
 
-@click.command()
+@click.command(short_help="One image's whole story.")
 @click.argument("target", metavar="ID|FILE", type=click.Path(path_type=bytes))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")

@@ -7,7 +7,7 @@ import click
 from config.options import Invocation, pass_invocation, program_options
 
 
-@click.command()
+@click.command(short_help="Whether a daemon runs, and how it is.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
