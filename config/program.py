@@ -18,6 +18,7 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 def run(program: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a click program and return its exit code; no exception of ours leaves as a traceback."""
+    _open_closed_streams()
     stdout = sys.stdout
     try:
         result = program.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -38,6 +39,14 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
     except (click.Abort, KeyboardInterrupt):
         return _fail(name, "interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started with a stream closed (`>&-`) one that goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _output_ended(name: str, error: OSError) -> int:

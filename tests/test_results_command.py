@@ -349,6 +349,16 @@ def test_a_reader_that_goes_away_is_no_error(store: Store) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(filled: Store, closed: str) -> None:
+    line = f"{sys.executable} -m daemon.cli results --db {filled.path} {closed}"
+
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+    assert ran.returncode == 0
+    assert "Traceback" not in ran.stderr
+
+
 def test_a_full_disk_is_one_line(store: Store) -> None:
     store.put([(b"%d.png" % number, judged()) for number in range(100)])
 
