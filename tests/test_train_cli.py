@@ -15,7 +15,7 @@ from tests.training_support import draw_heads, start_training, train
 from trainer.weights import read_weights
 
 # What makes a training take seconds.
-SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--arch", "seed-cnn")
+SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--samples", "24", "--arch", "seed-cnn")
 
 
 @pytest.fixture(scope="module")

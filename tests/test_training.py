@@ -19,7 +19,7 @@ from trainer.spec import Preprocessing
 from trainer.train import Epoch, Pictures, Plan, _chances, _learning_rate, _parameter_groups, fit, predict
 
 HOW = Preprocessing(image_size=32)
-PLAN = Plan(epochs=3, batch=8, patience=0)
+PLAN = Plan(epochs=3, batch=8, patience=0, samples_per_epoch=24)
 CPU = torch.device("cpu")
 
 
@@ -178,11 +178,12 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
 def test_norms_and_biases_are_not_decayed() -> None:
     network = build("cnn", 2)
 
-    decayed, free = _parameter_groups(network, 0.1)
+    groups = _parameter_groups(network, replace(PLAN, weight_decay=0.1, body_rate=0.3))
 
-    assert all(parameter.ndim > 1 for parameter in decayed["params"])
-    assert free["weight_decay"] == 0
-    assert len(decayed["params"]) + len(free["params"]) == len(list(network.parameters()))
+    for group in groups:
+        assert all((parameter.ndim > 1) == (group["weight_decay"] > 0) for parameter in group["params"])
+    assert [group["share"] for group in groups] == [1.0, 1.0, 0.3, 0.3]
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
 def test_training_learns_what_there_is_to_learn(tmp_path: Path) -> None:
@@ -195,7 +196,13 @@ def test_training_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("cnn", 2, {"channels": (8, 8, 8, 8)}, HOW)
 
-    fit(network, data, replace(PLAN, epochs=15, batch=16, learning_rate=5e-3), CPU, Quiet())
+    fit(
+        network,
+        data,
+        replace(PLAN, epochs=15, batch=16, learning_rate=5e-3, samples_per_epoch=48),
+        CPU,
+        Quiet(),
+    )
 
     logits, _ = predict(network, data.pictures[data.validation], CPU)
     assert (logits.argmax(1) == labels[48:]).mean() >= 0.9

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from config.errors import UsageError
 from config.text import printable
 
-_KEY = "bt_daemon.training"
+_KEY = "bt_daemon.training.2"  # the number changes with what is stored
 # What may differ on resume: when to stop, not what is trained.
 _MAY_CHANGE = frozenset({"epochs", "max_minutes", "patience"})
 
@@ -49,7 +49,7 @@ class Checkpoint:
             tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        save_file(tensors, temporary, {_KEY: json.dumps({"plan": setting, "history": history})})
+        save_file(tensors, temporary, {_KEY: json.dumps({"setting": setting, "history": history})})
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(self.path)
@@ -70,7 +70,7 @@ class Checkpoint:
                 differing = [
                     name
                     for name, value in setting.items()
-                    if name not in _MAY_CHANGE and stored["plan"].get(name, value) != value
+                    if name not in _MAY_CHANGE and stored["setting"].get(name) != value
                 ]
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -16,6 +16,8 @@ from config.text import printable
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
 _RUNS = Path("runs")
+# A body that comes from ImageNet is changed this much more slowly than the new head.
+_TRAINED_BODY_RATE = 0.1
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -45,7 +47,13 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--image-size", default=256, show_default=True, type=click.IntRange(32, 1024), help="Input side, pixels."
 )
-@click.option("--samples", default=0, metavar="N", type=click.IntRange(0), help="Images per epoch; 0: all.")
+@click.option(
+    "--samples",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0),
+    help="Images drawn per epoch (default: all, 1024 at least).",
+)
 @click.option("--seed", default=0, show_default=True, help="Same seed, same split and same chances.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
 @click.option(
@@ -96,7 +104,9 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--init", type=_FOLDER, metavar="WEIGHTS", help="Start from another model's weights.")
 @click.option(
-    "--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (downloads them)."
+    "--pretrained",
+    is_flag=True,
+    help="Start from ImageNet weights (torchvision's are downloaded, efficientnet_lite0's come by pip).",
 )
 @click.option("--name", default="model", show_default=True, help="The model's name, as rows show it.")
 @click.option(
@@ -104,7 +114,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.pass_context
-def cli(context: click.Context, **options: Any) -> int:
+def cli(context: click.Context, /, **options: Any) -> int:
     r"""Train a network on folders of images, one folder per class.
 
     \b
@@ -136,6 +146,7 @@ def _train(options: dict[str, Any]) -> int:
         plan=Plan(
             epochs=options["epochs"], batch=options["batch"], learning_rate=options["lr"],
             patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
+            body_rate=_TRAINED_BODY_RATE if options["pretrained"] else 1.0,
             balance=options["balance"], max_minutes=options["max_minutes"],
         ),
         merge=parse_merge(options["merge"]),

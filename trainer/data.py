@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -278,13 +279,16 @@ def _to_cache(place: Path, pictures: npt.NDArray[np.uint8], hashes: list[str], r
     """Keep the pictures for the next run; a cache that cannot be written costs time, nothing else."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for target, save in (
-            (place.with_suffix(".npy"), lambda stream: np.save(stream, pictures)),
-            (place, lambda stream: np.savez(stream, hashes=np.array(hashes), reasons=np.array(reasons))),
-        ):
-            temporary = target.with_name(f".{target.name}.{os.getpid()}")
-            with temporary.open("wb") as stream:
-                save(stream)
-            temporary.replace(target)
+        _write_whole(place.with_suffix(".npy"), lambda stream: np.save(stream, pictures))
+        _write_whole(
+            place, lambda stream: np.savez(stream, hashes=np.array(hashes), reasons=np.array(reasons))
+        )
     except OSError:
         return
+
+
+def _write_whole(place: Path, write: Callable[[BinaryIO], None]) -> None:
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    with temporary.open("wb") as stream:
+        write(stream)
+    temporary.replace(place)

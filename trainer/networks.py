@@ -118,12 +118,17 @@ def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
 
 
 def load_pretrained(architecture: str, network: Classifier) -> None:
-    """Put torchvision's ImageNet weights into the body; downloads them unless torch's cache has them."""
+    """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
+    if architecture == "efficientnet_lite0":
+        from trainer.lite0 import imagenet_tensors
+
+        network.body.load_state_dict(imagenet_tensors())
+        return
     from torchvision import models
 
     if architecture in {"cnn", "seed-cnn"}:
         raise UsageError(
-            f"{architecture} has no pretrained weights", hint="give --arch resnet18, or --init FILE"
+            f"{architecture} has no pretrained weights", hint="give --arch efficientnet_lite0, or --init FILE"
         )
     try:
         whole = getattr(models, architecture)(weights="DEFAULT")
@@ -205,6 +210,12 @@ def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]
     return make
 
 
+def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
+    from trainer.lite0 import CHANNELS, Lite0
+
+    return Lite0(), CHANNELS
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
         "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True
@@ -218,6 +229,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "efficientnet_b0": Architecture(
         "torchvision's EfficientNet-B0 (Tan and Le 2019)", _torchvision("efficientnet_b0"), grey=False
+    ),
+    "efficientnet_lite0": Architecture(
+        "EfficientNet-Lite0, --pretrained needs the extra [transfer]", _lite0, grey=False
     ),
     "mobilenet_v3_small": Architecture(
         "torchvision's MobileNetV3 small (Howard et al. 2019)", _torchvision("mobilenet_v3_small"), grey=False

@@ -32,6 +32,9 @@ _WARM_UP_STEPS = 100
 _MAX_NORM = 1.0
 # The averaged weights follow the trained ones with a time constant of about this many steps.
 _AVERAGE_STEPS = 200
+# An epoch draws at least so many images: a set of two hundred is gone through several times, changed
+# anew each time, or thirty epochs of it would be a hundred steps.
+_FEWEST_SAMPLES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,12 @@ class Plan:
     epochs: int = 30
     batch: int = 64
     learning_rate: float = 2e-3
+    body_rate: float = 1.0  # the body's learning rate as a share of the head's; small for a trained body
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     patience: int = 8  # epochs without a better validation loss
     seed: int = 0
-    samples_per_epoch: int = 0  # 0: as many as there are training images
+    samples_per_epoch: int = 0  # 0: as many as there are training images, 1,024 at least
     balance: str = "source-label"  # "none", "label" or "source-label"
     max_minutes: float = 0.0  # 0: no limit
 
@@ -114,7 +118,7 @@ def fit(
     network.to(device).to(memory_format=torch.channels_last)
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     best = {name: value.clone() for name, value in averaged.items()}
-    optimiser = torch.optim.AdamW(_parameter_groups(network, plan.weight_decay), lr=plan.learning_rate)
+    optimiser = torch.optim.AdamW(_parameter_groups(network, plan), lr=plan.learning_rate)
     history: list[Epoch] = []
     if resume and checkpoint is not None and checkpoint.exists():
         history = [Epoch(**row) for row in checkpoint.load(setting, network, averaged, best, optimiser)]
@@ -175,7 +179,7 @@ def _epoch(
     torch.manual_seed(plan.seed * 100_003 + number)
     draw_from = torch.Generator().manual_seed(plan.seed * 100_003 + number)
     order = np.random.default_rng((plan.seed, number))
-    samples = plan.samples_per_epoch or len(data.train)
+    samples = plan.samples_per_epoch or max(_FEWEST_SAMPLES, len(data.train))
     steps = max(1, samples // plan.batch)
     loss_sum = hits = 0.0
     network.train()
@@ -183,7 +187,7 @@ def _epoch(
     for step in range(steps):
         rate = _learning_rate(plan, number * steps + step, plan.epochs * steps)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         places = np.sort(order.choice(data.train, min(plan.batch, len(data.train)), p=chances))
         labels = torch.from_numpy(data.labels[places]).to(device)
         loss, right = _step(
@@ -268,10 +272,16 @@ def _average(averaged: dict[str, Tensor], network: nn.Module, step: int) -> None
             averaged[name].copy_(value)
 
 
-def _parameter_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _parameter_groups(network: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Divide the parameters into those that decay and those that do not, of the head and of the body."""
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": decay, "share": share}
+        for share in (1.0, plan.body_rate)
+        for decay in (plan.weight_decay, 0.0)
+    ]
+    for name, parameter in network.named_parameters():
+        groups[2 * name.startswith("body.") + (parameter.ndim <= 1)]["params"].append(parameter)
+    return groups
 
 
 def _should_stop(history: list[Epoch], plan: Plan, seconds: float) -> str:

