@@ -51,6 +51,7 @@ class _Lane:
     connection: Connection
     progress: mmap.mmap
     started: float
+    fed: float = 0.0  # when its first batch became the one to work on
     ready: bool = False
     batches: deque[list[Task]] = field(default_factory=deque)
 
@@ -164,6 +165,8 @@ class Lanes:
         return _Lane(process, connection, progress, self._monotonic())
 
     def _send(self, lane: _Lane, batch: list[Task]) -> None:
+        if not lane.batches:
+            lane.fed = self._monotonic()
         lane.batches.append(batch)
         with contextlib.suppress(OSError):  # noticed by `collect`, which has the batch from `batches`
             lane.connection.send(batch)
@@ -177,6 +180,7 @@ class Lanes:
                     lane.ready, self._stillborn = True, 0
                     continue
                 batch = lane.batches.popleft()
+                lane.fed = self._monotonic()
                 for task in batch:
                     self._deaths.pop(task.file_id, None)
                 self._outcomes += message
@@ -188,7 +192,8 @@ class Lanes:
         place, since = self._place(lane)
         if not lane.ready:
             return lane.started + _START_SECONDS
-        return since + (self._decode_seconds if place != _NO_TASK else _ENGINE_SECONDS)
+        # `since` of a lane that was idle may be hours old: its time counts from when it got work.
+        return max(since, lane.fed) + (self._decode_seconds if place != _NO_TASK else _ENGINE_SECONDS)
 
     def _place(self, lane: _Lane) -> tuple[int, float]:
         place = int.from_bytes(lane.progress[:8], sys.byteorder, signed=True)

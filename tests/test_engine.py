@@ -1,0 +1,189 @@
+"""Engines: the same answers as the reference network, cached, rebuilt when in doubt."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import daemon.engine
+from config.errors import DeviceError, UsageError
+from daemon.compile_engine import TOLERANCE, disagreement, probe_batch
+from daemon.engine import EngineOutput, PreparedEngine, open_engine, pick_device, prepare_engine
+from tests.conftest import REPOSITORY
+from trainer.judgement import probabilities
+from trainer.networks import load
+from trainer.spec import ModelSpec
+from trainer.weights import default_weights, read_weights
+
+LOGGER = logging.getLogger("test")
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    return read_weights(default_weights()).spec
+
+
+@pytest.fixture(scope="module")
+def probes(spec: ModelSpec) -> np.ndarray:
+    return probe_batch(spec)
+
+
+@pytest.fixture(scope="module")
+def reference(probes: np.ndarray) -> EngineOutput:
+    """What the network says in torch, float32, one image at a time."""
+    network = load(read_weights(default_weights()))
+    with torch.inference_mode():
+        single = [network(torch.from_numpy(probe[None, None])) for probe in probes]
+    return EngineOutput(*(torch.cat(values).numpy() for values in zip(*single, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def prepared(engine_cache: Path) -> PreparedEngine:
+    return prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)[0]
+
+
+@pytest.fixture
+def torch_engine(prepared: PreparedEngine) -> PreparedEngine:
+    return replace(prepared, kind="torch", folder="")
+
+
+def test_the_compiled_engine_computes_what_the_network_computes(
+    prepared: PreparedEngine, probes: np.ndarray, reference: EngineOutput
+) -> None:
+    said = open_engine(prepared).run(probes)
+
+    np.testing.assert_allclose(said.logits, reference.logits, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(said.features, reference.features, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(said.maps, reference.maps, rtol=1e-3, atol=2e-3)
+
+
+def test_torch_with_folded_batch_norms_computes_what_the_network_computes(
+    torch_engine: PreparedEngine, probes: np.ndarray, reference: EngineOutput
+) -> None:
+    threads = torch.get_num_threads()
+    try:
+        said = open_engine(torch_engine).run(probes)
+    finally:
+        torch.set_num_threads(threads)
+
+    np.testing.assert_allclose(said.logits, reference.logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_automatic_precision_agrees_with_the_reference(
+    engine_cache: Path, probes: np.ndarray, reference: EngineOutput, spec: ModelSpec
+) -> None:
+    picked, _ = prepare_engine(default_weights(), "auto", "auto", engine_cache, LOGGER)
+
+    said = open_engine(picked).run(probes)
+
+    assert disagreement(said, reference, spec) == ""
+    assert "images/s" in picked.why
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("auto", marks=pytest.mark.slow)])
+def test_confidence_does_not_depend_on_batch_mates(
+    engine_cache: Path, probes: np.ndarray, spec: ModelSpec, precision: str
+) -> None:
+    picked, _ = prepare_engine(default_weights(), "cpu", precision, engine_cache, LOGGER)
+    engine = open_engine(picked)
+    temperature = spec.decision.temperature
+    alone = np.concatenate([engine.run(probe[None]).logits for probe in probes])
+
+    worst = max(
+        float(
+            np.abs(
+                probabilities(
+                    np.concatenate(
+                        [engine.run(probes[at : at + size]).logits for at in range(0, len(probes), size)]
+                    ),
+                    temperature,
+                )
+                - probabilities(alone, temperature)
+            ).max()
+        )
+        for size in (2, 3, 7, 16, 32)
+    )
+
+    assert worst <= 1e-3
+
+
+@pytest.mark.slow
+def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
+    engine_cache: Path, prepared: PreparedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    make = daemon.engine._compile
+    monkeypatch.setattr(
+        daemon.engine, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
+    )
+    model = Path(prepared.folder) / "model.bin"
+
+    again, _ = prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)
+    cached = list(made)
+    model.write_bytes(model.read_bytes()[:-1])
+    prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)
+
+    assert again == prepared
+    assert cached == []
+    assert made == [Path(prepared.folder)]
+
+
+def test_the_process_that_prepares_imports_neither_torch_nor_openvino(
+    engine_cache: Path, prepared: PreparedEngine
+) -> None:
+    script = (
+        "import logging, sys; from pathlib import Path; from daemon.engine import prepare_engine\n"
+        f"prepare_engine(Path({str(default_weights())!r}), 'auto', 'fp32', Path({str(engine_cache)!r}), "
+        "logging.getLogger())\nprint(sorted({'torch', 'openvino'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_openvino_torch_is_used_and_the_log_says_so(
+    engine_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    picked, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, LOGGER)
+
+    assert (picked.kind, picked.precision) == ("torch", "fp32")
+    assert "OpenVINO is not installed" in caplog.text
+
+
+def test_an_absent_cuda_device_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon.engine, "_cuda_devices", lambda: 0)
+
+    with pytest.raises(DeviceError, match="no CUDA device 0") as caught:
+        pick_device("cuda")
+
+    assert caught.value.exit_code == 5
+    assert pick_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:1", "auto:0", ""])
+def test_a_device_that_cannot_be_meant_is_a_usage_error(device: str) -> None:
+    with pytest.raises(UsageError):
+        pick_device(device)
+
+
+def test_a_precision_that_changes_the_answer_is_refused(reference: EngineOutput, spec: ModelSpec) -> None:
+    shifted = replace(reference, logits=reference.logits + np.array([[0.5, -0.5]], dtype=np.float32))
+    broken = replace(reference, logits=np.full_like(reference.logits, np.nan))
+
+    assert disagreement(reference, reference, spec) == ""
+    assert "confidence differs" in disagreement(shifted, reference, spec)
+    assert disagreement(broken, reference, spec)
+    assert TOLERANCE == 0.02

@@ -1,0 +1,215 @@
+"""Lanes: every task gets its outcome, whatever a decoder does to the process it runs in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import psutil
+import pytest
+
+import daemon.lanes
+from daemon.engine import PreparedEngine, child_environment, prepare_engine
+from daemon.lane import LaneSetup, Task
+from daemon.lanes import Lanes
+from daemon.phantom import phantom
+from storage.records import Failed, Judged, Outcome
+from tests.conftest import REPOSITORY
+from trainer.decoded import Limits
+from trainer.weights import default_weights
+
+PATIENCE_SECONDS = 60.0
+# Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
+HOSTILE_DECODER = """
+import os, signal, time
+import trainer.picture
+decode = trainer.picture.decode
+def hostile(data, limits, size):
+    if data.startswith(b"HANG"):
+        time.sleep(3600)
+    if data.startswith(b"CRASH"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if data.startswith(b"EAT"):
+        bytearray(20 << 30)
+    return decode(data, limits, size)
+trainer.picture.decode = hostile
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(engine_cache: Path) -> PreparedEngine:
+    return prepare_engine(default_weights(), "cpu", "fp32", engine_cache, logging.getLogger("test"))[0]
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the lanes a decoder that hangs, crashes or eats memory when a file says so."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HOSTILE_DECODER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(REPOSITORY), str(folder))))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Task]:
+    """Eight drawn heads, as tasks."""
+    (tmp_path / "inbox").mkdir()
+    paths = [tmp_path / "inbox" / f"{number}.png" for number in range(8)]
+    for number, path in enumerate(paths):
+        phantom(number, lesion=number % 2 == 0, label=False).save(path)
+    return [_task(number, path) for number, path in enumerate(paths)]
+
+
+def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: list[Task]) -> None:
+    with _lanes(prepared, count=2) as lanes:
+        outcomes = _judge(lanes, images)
+
+    assert sorted(outcome.file_id for outcome in outcomes) == list(range(8))
+    assert all(isinstance(outcome.result, Judged) and outcome.sha256 for outcome in outcomes)
+    assert lanes.restarts == 0
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize(
+    ("content", "reason", "restarts"),
+    [
+        (b"HANG", "took longer than 1 s", 1),
+        (b"CRASH", "crashed the decoder (SIGSEGV)", 1),
+        (b"EAT", "needs more memory than decode_memory allows", 0),
+    ],
+)
+def test_a_decoder_that_misbehaves_costs_its_own_file_only(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, content: bytes, reason: str, restarts: int
+) -> None:
+    guilty = tmp_path / "inbox" / "guilty.png"
+    guilty.write_bytes(content)
+
+    with _lanes(prepared, decode_seconds=1.0) as lanes:
+        outcomes = {
+            one.file_id: one.result for one in _judge(lanes, [*images[:4], _task(99, guilty), *images[4:]])
+        }
+
+    failed = outcomes.pop(99)
+    assert isinstance(failed, Failed)
+    assert failed.reason == reason
+    assert sorted(outcomes) == list(range(8))
+    assert all(isinstance(result, Judged) for result in outcomes.values())
+    assert lanes.restarts == restarts
+
+
+def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
+    prepared: PreparedEngine, images: list[Task]
+) -> None:
+    with _lanes(prepared) as lanes:
+        _wait_until_ready(lanes)
+        (lane,) = psutil.Process().children()
+        lane.suspend()
+        lanes.submit(images)
+        lane.send_signal(signal.SIGKILL)
+        outcomes = _collect(lanes, len(images))
+
+    assert sorted(one.file_id for one in outcomes) == list(range(8))
+    assert all(isinstance(one.result, Judged) for one in outcomes)
+    assert lanes.restarts == 1
+
+
+def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
+    prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the time since it got work, not since it last had some."""
+    monkeypatch.setattr(daemon.lanes, "_ENGINE_SECONDS", 0.5)
+    with _lanes(prepared) as lanes:
+        _wait_until_ready(lanes)
+        time.sleep(0.6)
+
+        lanes.submit(images[:1])
+        outcomes = lanes.collect()
+        outcomes += _collect(lanes, 1 - len(outcomes))
+
+    assert len(outcomes) == 1
+    assert lanes.restarts == 0
+
+
+def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
+    with _lanes(prepared, batch=2) as lanes:
+        rooms = [lanes.room()]
+        lanes.submit(images[:2])
+        rooms.append(lanes.room())
+        lanes.submit(images[2:4])
+        rooms.append(lanes.room())
+        _collect(lanes, 4)
+
+        assert rooms == [2, 2, 0]
+        assert lanes.in_flight() == 0
+
+
+def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
+    script = (
+        "import sys, time; from daemon.engine import PreparedEngine; from daemon.lane import LaneSetup\n"
+        "from daemon.lanes import Lanes; from trainer.decoded import Limits\n"
+        f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31, None, 1), decode_seconds=10)\n"
+        "print('started', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=child_environment(), stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        lanes = psutil.Process(parent.pid).children()
+
+        parent.kill()
+        gone, alive = psutil.wait_procs(lanes, timeout=PATIENCE_SECONDS)
+
+    assert (len(gone), alive) == (2, [])
+
+
+def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, images: list[Task]) -> None:
+    ours = psutil.Process()
+    descriptors = ours.num_fds()
+
+    with _lanes(prepared, count=2) as lanes:
+        _judge(lanes, images)
+
+    assert ours.children() == []
+    assert ours.num_fds() == descriptors
+
+
+def _lanes(
+    prepared: PreparedEngine, *, count: int = 1, batch: int = 16, decode_seconds: float = 10.0
+) -> Lanes:
+    setup = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1)
+    return Lanes(count, setup, decode_seconds=decode_seconds)
+
+
+def _task(number: int, path: Path) -> Task:
+    found = path.stat()
+    return Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _judge(lanes: Lanes, tasks: list[Task]) -> list[Outcome]:
+    lanes.submit(tasks)
+    return _collect(lanes, len(tasks))
+
+
+def _collect(lanes: Lanes, count: int) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(outcomes) < count:
+        assert time.monotonic() < deadline, f"{len(outcomes)} of {count} outcomes"
+        wait(lanes.waitables(), min(0.2, max(0.0, lanes.next_deadline() - time.monotonic())))
+        outcomes += lanes.collect()
+    return outcomes
+
+
+def _wait_until_ready(lanes: Lanes) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not lanes.ready:
+        assert time.monotonic() < deadline
+        wait(lanes.waitables(), 0.2)
+        lanes.collect()
