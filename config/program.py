@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 def run(program: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a click program and return its exit code; no exception of ours leaves as a traceback."""
-    _open_closed_streams()
+    _prepare_streams()
     stdout = sys.stdout
     try:
         result = program.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -41,12 +42,18 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
     return result if isinstance(result, int) else 0
 
 
-def _open_closed_streams() -> None:
-    """Give a program that was started with a stream closed (`>&-`) one that goes nowhere."""
+def _prepare_streams() -> None:
+    """Give a closed stream (`>&-`) one that goes nowhere, and speak UTF-8 whatever the locale is.
+
+    JSON must be UTF-8 (RFC 8259, 8.1), and a file name must not be a traceback in an ASCII locale.
+    """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _output_ended(name: str, error: OSError) -> int:

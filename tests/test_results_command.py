@@ -359,6 +359,17 @@ def test_a_closed_stream_is_no_error(filled: Store, closed: str) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("command", ["results", "results --format json", "show 1", "errors"])
+def test_output_is_utf_8_whatever_the_locale(store: Store, command: str) -> None:
+    store.put([("Größe 脳.png".encode(), NOT_AN_IMAGE)])
+    line = f"PYTHONIOENCODING=ascii {sys.executable} -m daemon.cli {command} --db {store.path}"
+
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, cwd=REPOSITORY, check=False)
+
+    assert ran.returncode == 0
+    assert "Größe 脳.png" in ran.stdout.decode()
+
+
 def test_a_full_disk_is_one_line(store: Store) -> None:
     store.put([(b"%d.png" % number, judged()) for number in range(100)])
 

@@ -45,9 +45,6 @@ def binary_sink(path: Path | None) -> Iterator[BinaryIO]:
 def text_sink(path: Path | None) -> Iterator[TextIO]:
     """Open stdout or a new file for UTF-8 text; see `binary_sink`."""
     if path is None or str(path) == "-":
-        # A locale that lacks a letter gets an escape, not a traceback.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
         yield sys.stdout
         sys.stdout.flush()
         return
