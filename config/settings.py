@@ -54,9 +54,12 @@ class Settings:
         lambda: str(default_database()), "database file or URL", parse.text, metavar="URL|FILE"
     )
     weights: str = _setting("", "weights file (default: the shipped model)", parse.text, metavar="FILE")
-    device: str = _setting("auto", "auto, cpu or cuda[:N]", parse.text, metavar="DEVICE")
+    device: str = _setting("auto", "where to compute: auto, cpu or cuda[:N]", parse.text, metavar="DEVICE")
     precision: str = _setting(
-        "auto", "auto, fp32, bf16 or int8", _choice("auto", "fp32", "bf16", "int8"), metavar="NAME"
+        "auto",
+        "numbers of the engine: auto, fp32, bf16 or int8",
+        _choice("auto", "fp32", "bf16", "int8"),
+        metavar="NAME",
     )
     lanes: int = _setting(0, "worker processes; 0: one per core", parse.whole, metavar="N")
     batch: int = _setting(32, "largest batch", parse.whole, metavar="N")
@@ -90,7 +93,7 @@ class Settings:
 
     max_bytes: int = _setting(512 << 20, "largest file that is read", parse.byte_size, metavar="SIZE")
     max_pixels: int = _setting(64 << 20, "largest picture that is decoded, pixels", parse.whole, metavar="N")
-    max_slices: int = _setting(512, "most slices judged of one volume", parse.whole, metavar="N")
+    max_slices: int = _setting(64, "most slices judged of one volume", parse.whole, metavar="N")
     decode_seconds: float = _setting(
         10.0, "longest time for one file", parse.duration, key="decode_timeout", metavar="TIME"
     )

@@ -13,7 +13,7 @@ from daemon.after import MoveError, move_away
 from daemon.log import CauseLog
 
 if TYPE_CHECKING:
-    from storage.ledger import Ledger
+    from storage.ledger import Ledger, MoveDue
 
 _AT_A_TIME = 200
 
@@ -39,10 +39,15 @@ class Mover:
         }
         self._log = CauseLog(logger, monotonic)
 
-    def move_due(self, _: Sequence[object] = ()) -> None:
+    def move_due(self) -> None:
         """Move what is due, and say in the ledger where it went."""
+        while len(batch := self._ledger.moves_due(_AT_A_TIME)) and self._move(batch) == _AT_A_TIME:
+            pass
+
+    def _move(self, batch: Sequence[MoveDue]) -> int:
+        """Move a batch and return how many of it are settled; the others are tried again later."""
         moved: list[tuple[int, bytes | None]] = []
-        for due in self._ledger.moves_due(_AT_A_TIME):
+        for due in batch:
             root, target = self._roots.get(due.version.inbox_id), self._targets[due.quarantined]
             if root is None or not target:
                 continue
@@ -55,3 +60,4 @@ class Mover:
                     f"({error.reason}); it stays in the inbox, its result is stored",
                 )
         self._ledger.mark_moved(moved)
+        return len(moved)

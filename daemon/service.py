@@ -80,7 +80,7 @@ class Service:
     clock: Clock
     logger: logging.Logger
     watchers: Sequence[Watcher] = ()
-    after_commit: Callable[[Sequence[Outcome]], None] | None = None
+    after_commit: Callable[[], None] | None = None
     counters: Counters = field(default_factory=Counters)
 
     _queue: deque[Entry] = field(default_factory=deque)
@@ -198,7 +198,7 @@ class Service:
         self._enqueue(entries)
         self._schedule_retries()
         if self.after_commit is not None and outcomes:
-            self.after_commit(outcomes)
+            self.after_commit()
 
     def _store_failed(self, error: DatabaseError) -> None:
         self.counters.last_error = str(error)

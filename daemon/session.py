@@ -132,13 +132,12 @@ def open_service(
             service.after_commit = Mover(
                 ledger, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
             ).move_due
+            service.after_commit()  # what a crash left undone
         for inbox in inboxes:
             inbox.start()
-        service.watchers = [beat, _Announcement(logger, prepared, spec)]
-        try:
-            yield service
-        finally:
-            beat.store(service, stopped=True)
+        service.watchers = [beat, _Announcement(logger, prepared, spec, once=once)]
+        yield service
+        beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
 
 
 def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
@@ -259,12 +258,15 @@ def _check_moves(settings: Settings) -> None:
 class _Announcement:
     """Says once what is watched with what, as soon as images can be judged."""
 
-    def __init__(self, logger: logging.Logger, prepared: PreparedEngine, spec: ModelSpec) -> None:
+    def __init__(
+        self, logger: logging.Logger, prepared: PreparedEngine, spec: ModelSpec, *, once: bool
+    ) -> None:
         self._logger = logger
         self._with = (
             f"model {printable(spec.name)} {prepared.weights_sha256[:8]}; "
             f"{prepared.kind} {prepared.precision} on {prepared.device}"
         )
+        self._once = once
         self._said = False
 
     def turned(self, service: Service) -> None:
@@ -274,10 +276,13 @@ class _Announcement:
         self._said = True
         health = [inbox.health() for inbox in service.inboxes]
         folders = ", ".join(
-            printable_name(one.root) + ("" if one.state == "watching" else f" ({one.state}: {one.why})")
+            printable_name(one.root)
+            + ("" if self._once or one.state == "watching" else f" ({one.state}: {one.why})")
             for one in health
         )
-        self._logger.info("watching %s; %s", folders, self._with)
+        self._logger.info(
+            "%s %s; %s", "judging what is in" if self._once else "watching", folders, self._with
+        )
 
 
 def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, stopped: bool) -> None:
