@@ -155,7 +155,8 @@ def predict(
     network.eval()
     logits, features = [], []
     for start in range(0, len(pictures), batch):
-        x = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch]))[:, None].to(device)
+        # copied: a memory map is read-only, which torch warns of
+        x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
         with _autocast(device):
             said, found, _ = network(x.contiguous(memory_format=torch.channels_last))
         logits.append(said.float().cpu().numpy())
