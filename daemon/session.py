@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from daemon.wakeup import Waker
     from storage.ledger import Ledger
     from storage.records import ModelRecord
+    from trainer.decoded import Limits
     from trainer.spec import ModelSpec
 
 # The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
@@ -154,16 +155,22 @@ def lane_setup(
 ) -> LaneSetup:
     """Return what a lane is told at its start."""
     from daemon.lane import LaneSetup
+
+    limits = limits_of(settings)
+    return LaneSetup(prepared, limits, max(1, settings.batch), settings.decode_memory, database, model_id)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return how much one file may cost the reader."""
     from trainer.decoded import Limits
 
-    limits = Limits(
+    return Limits(
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,
         max_slices=settings.max_slices,
         any_modality=settings.any_modality,
         tags=settings.tags,
     )
-    return LaneSetup(prepared, limits, max(1, settings.batch), settings.decode_memory, database, model_id)
 
 
 def lane_count(settings: Settings) -> int:

@@ -21,13 +21,21 @@ FORMATS = ("table", "json", "jsonl", "csv", "tsv")
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
 )
 @click.option("--save", "keep", is_flag=True, help="Store the results too.")
+@click.option(
+    "--heatmap",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw where the network looked into DIR.",
+)
 @setting_options(
     "weights", "device", "precision", "lanes", "max_bytes", "max_pixels", "max_slices", "decode_timeout",
     "decode_memory", "any_modality", "tags", "cache",
 )  # fmt: skip
 @program_options
 @pass_invocation
-def command(invocation: Invocation, files: tuple[Path, ...], form: str, keep: bool) -> int:
+def command(
+    invocation: Invocation, files: tuple[Path, ...], form: str, keep: bool, heatmap: Path | None
+) -> int:
     r"""Judge FILEs and print the answers; nothing is stored unless --save is given.
 
     Exit code 1 when a file could not be judged.
@@ -36,6 +44,7 @@ def command(invocation: Invocation, files: tuple[Path, ...], form: str, keep: bo
     Examples:
       bt-daemon classify slice.png
       bt-daemon classify scans/*.dcm --format json
+      bt-daemon classify slice.png --heatmap maps
     """
     from daemon.classify import classify, quiet_logger, save
     from daemon.session import ready_engine
@@ -47,6 +56,13 @@ def command(invocation: Invocation, files: tuple[Path, ...], form: str, keep: bo
     if keep:
         stored = save(found, settings, prepared, spec)
         click.echo(f"{stored} new rows stored", err=True)
+    if heatmap is not None:
+        from daemon.heatmaps import write_heatmaps
+        from daemon.session import limits_of
+
+        good = [one.path for one in found if one.judged.status != "error"]
+        written = write_heatmaps(good, prepared, limits_of(settings), heatmap)
+        click.echo(f"{len(written)} heatmaps written to {click.format_filename(heatmap)}", err=True)
     return int(any(one.judged.status == "error" for one in found))
 
 

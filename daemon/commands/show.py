@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 @click.command(short_help="One image's whole story.")
 @click.argument("target", metavar="ID|FILE", type=click.Path(path_type=bytes))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--heatmap", type=click.Path(path_type=Path), metavar="PNG", help="Draw where the network looked."
+)
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
 @pass_invocation
-def command(invocation: Invocation, target: bytes, as_json: bool, utc: bool) -> None:
+def command(invocation: Invocation, target: bytes, as_json: bool, heatmap: Path | None, utc: bool) -> None:
     r"""Show an image's versions, what each model concluded, failed attempts, and times.
 
     FILE is a path as you would open it, or relative to its inbox.
@@ -32,6 +36,7 @@ def command(invocation: Invocation, target: bytes, as_json: bool, utc: bool) -> 
     Examples:
       bt-daemon show 17
       bt-daemon show ./inbox/slice.png --json
+      bt-daemon show ./inbox/slice.png --heatmap slice-map.png
     """
     from contextlib import closing
     from datetime import UTC
@@ -46,6 +51,8 @@ def command(invocation: Invocation, target: bytes, as_json: bool, utc: bool) -> 
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
+    if heatmap is not None:
+        _draw(invocation, stories[0], heatmap)
     if as_json:
         told = [story_as_dict(story, zone) for story in stories]
         click.echo(json_text(told[0] if len(told) == 1 else told, indent=2))
@@ -53,6 +60,22 @@ def command(invocation: Invocation, target: bytes, as_json: bool, utc: bool) -> 
     style = style_of(invocation)
     click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
     footer(invocation)
+
+
+def _draw(invocation: Invocation, story: Story, place: Path) -> None:
+    """Draw the heatmap of the file as it is now, with the model of the settings."""
+    from daemon.classify import quiet_logger
+    from daemon.heatmaps import heatmaps
+    from daemon.output.sink import binary_sink
+    from daemon.session import limits_of, ready_engine
+
+    settings = invocation.settings
+    prepared, _ = ready_engine(settings, quiet_logger())
+    path = story.versions[0].moved_to or os.path.join(story.inbox, story.path)
+    for _, image in heatmaps([path], prepared, limits_of(settings)):
+        with binary_sink(place) as stream:
+            image.save(stream, "PNG")
+    click.echo(f"heatmap written to {click.format_filename(place)}", err=True)
 
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:

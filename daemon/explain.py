@@ -1,0 +1,78 @@
+"""Where a network looked: its class-activation map laid over the picture it was given.
+
+The map explains the network; it does not outline a tumour (Zhou et al. 2016, "Learning Deep
+Features for Discriminative Localization").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from trainer.judgement import Prediction
+from trainer.spec import ModelSpec
+
+_CAPTION_LINES = 4
+_LINE_HEIGHT = 13  # pixels, of Pillow's built-in font
+_SIDE = 512
+_STRONGEST = 0.6  # opacity of the map at its largest value
+
+
+def heatmap(
+    picture: npt.NDArray[np.uint8],
+    activation: npt.NDArray[np.float32],
+    prediction: Prediction,
+    spec: ModelSpec,
+    weights_sha256: str,
+) -> Image.Image:
+    """Return a captioned RGB image: the network's input with what spoke for the class in warm colours.
+
+    `picture` is the network's input (S, S), `activation` the class's map (h, w). Only what spoke for
+    the class is shown; the colours are relative to the largest value of this image.
+    """
+    grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    positive = np.maximum(activation, 0)
+    strength = Image.fromarray((positive / max(1e-6, float(positive.max()))).astype(np.float32))
+    shares = np.asarray(strength.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
+    base = np.repeat(np.asarray(grey, dtype=np.float32)[..., None], 3, axis=2)
+    warm = np.concatenate((np.full_like(shares, 255), 220 * (1 - shares) + 30, np.zeros_like(shares)), axis=2)
+    mixed = base * (1 - _STRONGEST * shares) + warm * _STRONGEST * shares
+    return _captioned(
+        Image.fromarray(mixed.round().astype(np.uint8)), _caption(prediction, spec, weights_sha256)
+    )
+
+
+def class_shown(prediction: Prediction, spec: ModelSpec) -> int:
+    """Return whose map is shown: the positive class's (it is what is looked for), else the likeliest's."""
+    if spec.decision.positive is not None:
+        return spec.classes.index(spec.decision.positive)
+    return int(np.argmax(prediction.probabilities))
+
+
+def _caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> list[str]:
+    shown = spec.classes[class_shown(prediction, spec)]
+    label = prediction.label
+    if label is None:
+        said = "rejected: unlike the images the model was made for"
+    else:
+        said = (
+            f"{label} ({spec.meanings.get(label, label)}) {prediction.confidence:.3f}, {prediction.verdict}"
+        )
+    return [
+        said,
+        f"map for class {shown}; threshold {spec.decision.threshold:.3f}",
+        f"model {spec.name} {spec.version} {weights_sha256[:8]}",
+        "Explains the network, does not localise. Not a medical device.",
+    ]
+
+
+def _captioned(picture: Image.Image, lines: list[str]) -> Image.Image:
+    out = Image.new("RGB", (picture.width, picture.height + _LINE_HEIGHT * _CAPTION_LINES + 8))
+    out.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(out)
+    for number, line in enumerate(lines):
+        # The built-in font knows Latin letters only; others show as question marks instead of failing.
+        text = line.encode("latin-1", "replace").decode("latin-1")
+        pen.text((6, picture.height + 4 + number * _LINE_HEIGHT), text, fill=(230, 230, 230))
+    return out
