@@ -29,18 +29,18 @@ def card_text(report: dict[str, Any]) -> str:
     metrics = report["metrics"]
     parts = [
         f"# Model card: {report['name']} {report['version']}",
-        "**Not a medical device. For research only, never for diagnosis or treatment.** The images it was trained on "
-        "come from a few public collections; on images from other scanners and hospitals expect it to do worse than "
-        "the figures below.",
+        "**Not a medical device. For research only, never for diagnosis or treatment.** The images it was "
+        "trained on come from a few public collections; on images from other scanners and hospitals expect "
+        "it to do worse than the figures below.",
         _facts(report),
         "## Data",
         _data(report),
         "## How well it does on groups it has not seen",
-        f"Split {metrics['split']}. Threshold and temperature were fitted on the same validation images, so these "
-        "figures lean to the good side. Intervals are 95 %, by bootstrap over groups.",
+        f"Split {metrics['split']}. Threshold and temperature were fitted on the same validation images, "
+        "so these figures lean to the good side. Intervals are 95 %, by bootstrap over groups.",
         _scores_table(metrics["validation"]),
-        f"A nearest neighbour on 32x32 thumbnails reaches accuracy {metrics['nearest_neighbour']['accuracy']:.3f} on the "
-        "same split.",
+        "A nearest neighbour on 32x32 thumbnails reaches accuracy "
+        f"{metrics['nearest_neighbour']['accuracy']:.3f} on the same split.",
         "### By source",
         _source_table(metrics["validation_by_source"]),
     ]
@@ -63,9 +63,9 @@ def card_text(report: dict[str, Any]) -> str:
 
 
 _USE = (
-    "Sorting two-dimensional brain-MRI slices into those that look like the training collections' tumour slices and "
-    "those that do not, to try out software and methods. Not for patients, not for triage, not for any decision about "
-    "a person."
+    "Sorting two-dimensional brain-MRI slices into those that look like the training collections' tumour "
+    "slices and those that do not, to try out software and methods. Not for patients, not for triage, not "
+    "for any decision about a person."
 )
 _LIMITS = (
     "- One slice at a time: it knows nothing of the neighbouring slices, the sequence or the patient.\n"
@@ -77,9 +77,10 @@ _LIMITS = (
 
 def _facts(report: dict[str, Any]) -> str:
     decision = report["decision"]
+    size = report["preprocessing"]["image_size"]
     rows = [
         ("architecture", report["architecture"]),
-        ("input", f"{report['preprocessing']['image_size']} x {report['preprocessing']['image_size']} pixels, grey"),
+        ("input", f"{size} x {size} pixels, grey"),
         ("classes", ", ".join(report["classes"])),
         ("parameters", f"{report['parameters']:,}"),
         ("cost", f"{report['gflop_per_image']:.2f} GFLOP per image"),

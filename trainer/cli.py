@@ -214,6 +214,70 @@ def models(image_size: int, measure: bool) -> None:
         click.echo(line)
 
 
+@cli.command(short_help="Twins, label conflicts, unreadable files, balance.")
+@click.option(
+    "--data", multiple=True, required=True, type=_FOLDER, metavar="DIR", help="Folder of class folders."
+)
+@click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
+@click.option("--json", "as_json", is_flag=True, help="For programs, complete.")
+def audit(data: tuple[Path, ...], merge: tuple[str, ...], as_json: bool) -> None:
+    r"""Show what is wrong with a collection before anything is trained on it.
+
+    \b
+    Example:
+      bt-train audit --data data/
+    """
+    import json
+
+    from trainer.audit import audit as examine
+    from trainer.audit import audit_text
+    from trainer.console import Console
+    from trainer.data import parse_merge
+
+    with Console(0) as console:
+        report = examine(data, parse_merge(merge), cache_folder(), console.decoding)
+    click.echo(json.dumps(report, indent=1) if as_json else audit_text(report))
+
+
+@cli.command("eval", short_help="How a weights file does on labelled images.")
+@click.option("--weights", type=_FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
+@click.option(
+    "--data", multiple=True, required=True, type=_FOLDER, metavar="DIR", help="Folder of class folders."
+)
+@click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
+@click.option("--json", "as_json", is_flag=True, help="For programs, with intervals.")
+def evaluate(
+    weights: Path | None, data: tuple[Path, ...], merge: tuple[str, ...], device: str, as_json: bool
+) -> None:
+    r"""Judge labelled images with a weights file and print how good it is, by source.
+
+    \b
+    Example:
+      bt-train eval --data data/
+    """
+    import json
+
+    from trainer.console import Console
+    from trainer.data import parse_merge
+    from trainer.evaluate import evaluate as judge_all
+    from trainer.evaluate import evaluation_text
+    from trainer.run import pick_device
+    from trainer.weights import default_weights
+
+    with Console(0) as console:
+        report = judge_all(
+            weights or default_weights(),
+            data,
+            parse_merge(merge),
+            pick_device(device),
+            cache_folder(),
+            console.decoding,
+        )
+    click.echo(json.dumps(report, indent=1) if as_json else evaluation_text(report))
+    click.echo(DISCLAIMER, err=True)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run `bt-train` and return its exit code."""
     code = run(cli, "bt-train", arguments)

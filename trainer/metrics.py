@@ -42,7 +42,7 @@ def measure(
 
 
 def measure_classes(probabilities: Floats, truth: Ints, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return accuracy, log-loss, recall and precision per class, and the confusion matrix, for many classes."""
+    """Return accuracy, log-loss, and per class recall, precision and confusion, for many classes."""
     said = probabilities.argmax(axis=1)
     table = confusion(truth, said, len(classes))
     chosen = np.clip(probabilities[np.arange(len(truth)), truth], _TINY, 1)

@@ -1,0 +1,50 @@
+"""Probabilities that mean what they say, and a threshold for a stated sensitivity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.calibrate import fit_decision, fit_out_of_distribution, fit_temperature, positive_class
+from trainer.judgement import distances
+
+
+def _logits(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
+    draw_from = np.random.default_rng(0)
+    margin = draw_from.normal(0, 2, count)
+    labels = (draw_from.random(count) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+    return np.stack((np.zeros(count), margin * sharpness), axis=1).astype(np.float32), labels
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    logits, labels = _logits(20_000, sharpness=3.0)
+
+    assert fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.1)
+
+
+def test_the_threshold_reaches_the_stated_sensitivity_by_its_lower_bound() -> None:
+    logits, labels = _logits(4_000, sharpness=1.0)
+
+    decision = fit_decision(logits, labels, ("no", "yes"), 0.95)
+
+    scores = 1 / (1 + np.exp(-(logits[:, 1] - logits[:, 0]) / decision.temperature))
+    assert (scores[labels == 1] >= decision.threshold).mean() > 0.95
+    assert decision.uncertain_low < decision.threshold < decision.uncertain_high
+
+
+def test_the_class_that_means_found_is_known_by_its_name() -> None:
+    assert positive_class(("no", "yes")) == "yes"
+    assert positive_class(("tumour", "zebra")) == "tumour"
+    assert positive_class(("a", "b")) == "b"
+    assert positive_class(("a", "b", "c")) is None
+
+
+def test_the_distance_limit_lets_the_stated_share_pass_and_stops_what_is_far() -> None:
+    draw_from = np.random.default_rng(0)
+    train, held_out = (draw_from.normal(0, 1, (600, 24)).astype(np.float32) for _ in range(2))
+    labels = np.arange(600) % 2
+
+    limit, tensors = fit_out_of_distribution(train, labels, held_out, 0.99)
+
+    assert (distances(held_out, tensors) <= limit.max_distance).mean() == pytest.approx(0.99, abs=0.005)
+    assert (distances(held_out + 8, tensors) > limit.max_distance).all()

@@ -1,0 +1,81 @@
+"""Images that belong together, and splits that keep them together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.errors import UsageError
+from daemon.phantom import phantom
+from trainer.groups import group_ids, near_duplicates, read_patients
+from trainer.preprocess import preprocess
+from trainer.spec import Preprocessing
+from trainer.split import folds, split
+
+HOW = Preprocessing(image_size=128)
+
+
+def test_a_picture_saved_again_is_a_near_duplicate_and_another_head_is_not(tmp_path: Path) -> None:
+    heads = [phantom(number, lesion=number % 2 == 0, label=False) for number in range(6)]
+    heads[0].save(tmp_path / "again.jpg", quality=80)
+    again = Image.open(tmp_path / "again.jpg").convert("L").resize((224, 224))
+    pictures = np.stack([preprocess(one, HOW) for one in [*heads, again]])
+
+    pairs = near_duplicates(pictures)
+
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert (0, 6) in found
+    assert not {pair for pair in found if pair in {(0, 1), (2, 3), (1, 4)}}
+
+
+def test_equal_bytes_and_equal_patients_share_a_group() -> None:
+    groups = group_ids(["x", "y", "x", "z", "w"], None, ["", "p", "", "p", ""])
+
+    assert groups[0] == groups[2]
+    assert groups[1] == groups[3]
+    assert len(np.unique(groups)) == 3
+
+
+def test_patients_are_read_by_the_path_below_the_roots(tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("file,patient\na/yes/1.png,p1\n")
+
+    assert read_patients(file, ["a/yes/1.png", "a/no/2.png"]) == ["p1", ""]
+    file.write_text("name,who\n")
+    with pytest.raises(UsageError, match="lacks the columns"):
+        read_patients(file, [])
+
+
+def test_no_group_stands_on_both_sides_and_every_image_is_validated_once() -> None:
+    draw_from = np.random.default_rng(0)
+    groups, labels = draw_from.integers(0, 80, 400), draw_from.integers(0, 2, 400)
+    sources = groups % 3
+
+    parts = folds(labels, groups, sources, 5, seed=1)
+
+    for train, validation in parts:
+        assert not set(groups[train]) & set(groups[validation])
+    assert sorted(np.concatenate([validation for _, validation in parts])) == list(range(400))
+
+
+def test_each_class_of_each_source_has_its_share_in_the_validation_set() -> None:
+    labels, sources = np.tile([0, 0, 0, 1], 100), np.repeat([0, 1], 200)
+
+    _, validation = split(labels, np.arange(400), sources, 0.2, seed=0)
+
+    for source in (0, 1):
+        for label, count in ((0, 150), (1, 50)):
+            held = ((labels[validation] == label) & (sources[validation] == source)).sum()
+            assert held == pytest.approx(0.2 * count, abs=2)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    labels, groups, sources = np.tile([0, 1], 50), np.arange(100), np.zeros(100, dtype=int)
+
+    one, again, other = (split(labels, groups, sources, 0.2, seed)[1].tolist() for seed in (3, 3, 4))
+
+    assert one == again
+    assert one != other
