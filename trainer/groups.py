@@ -86,15 +86,15 @@ def read_patients(path: Path, names: Sequence[str]) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        known = {row["file"]: row["patient"] or "" for row in rows}
-    except (OSError, UnicodeDecodeError) as error:
+            reader = csv.DictReader(stream)
+            if not {"file", "patient"} <= set(reader.fieldnames or ()):
+                raise UsageError(
+                    f"the groups file {printable(str(path))} lacks the columns file and patient",
+                    hint="its first line must read file,patient",
+                )
+            known = {row["file"]: row["patient"] or "" for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the groups file {printable(str(path))}: {error}") from error
-    except KeyError:
-        raise UsageError(
-            f"the groups file {printable(str(path))} lacks the columns file and patient",
-            hint="its first line must read file,patient",
-        ) from None
     return [known.get(name, "") for name in names]
 
 
