@@ -21,6 +21,7 @@ COMMANDS = (
     "watch",
     "results",
     "show",
+    "report",
     "classify",
     "status",
     "errors",

@@ -31,16 +31,19 @@ def heatmap(
     `picture` is the network's input (S, S), `activation` the class's map (h, w). Only what spoke for
     the class is shown; the colours are relative to the largest value of this image.
     """
-    grey = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    return _captioned(overlay(picture, activation, _SIDE), _caption(prediction, spec, weights_sha256))
+
+
+def overlay(picture: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32], side: int) -> Image.Image:
+    """Return the RGB picture alone, `side` pixels a side, without a caption; see `heatmap`."""
+    grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
     positive = np.maximum(activation, 0)
     strength = Image.fromarray((positive / max(1e-6, float(positive.max()))).astype(np.float32))
-    shares = np.asarray(strength.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
+    shares = np.asarray(strength.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
     base = np.repeat(np.asarray(grey, dtype=np.float32)[..., None], 3, axis=2)
     warm = np.concatenate((np.full_like(shares, 255), 220 * (1 - shares) + 30, np.zeros_like(shares)), axis=2)
     mixed = base * (1 - _STRONGEST * shares) + warm * _STRONGEST * shares
-    return _captioned(
-        Image.fromarray(mixed.round().astype(np.uint8)), _caption(prediction, spec, weights_sha256)
-    )
+    return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def class_shown(prediction: Prediction, spec: ModelSpec) -> int:

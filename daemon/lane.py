@@ -10,11 +10,8 @@ becomes an outcome, and the batch goes on.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import mmap
-import os
-import resource
 import signal
 import struct
 import sys
@@ -27,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from daemon.confined import die_with_the_parent, limit_memory
 from daemon.engine import Engine, PreparedEngine, open_engine
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
@@ -42,7 +40,6 @@ from trainer.weights import Tensors, read_weights
 # when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
 PROGRESS = struct.Struct("qq")
 NO_TASK = -1
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     """Serve tasks until the parent closes its end."""
     connection = Connection(int(arguments[0]))
     progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
-    _die_with_the_parent()
+    die_with_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     setup: LaneSetup = connection.recv()
     silence_c_libraries()
@@ -103,7 +100,7 @@ class Lane:
         # What exists now lives as long as the lane: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        _limit_memory(setup.memory_bytes)
+        limit_memory(setup.memory_bytes)
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Return one outcome per task, in their order."""
@@ -184,24 +181,6 @@ class _Read:
     indices: list[int]
     slice_count: int
     tags: dict[str, str]
-
-
-def _limit_memory(allowed: int) -> None:
-    """Bound what may be allocated from now on; too much is then a MemoryError, not a swapping machine."""
-    try:
-        fields = Path("/proc/self/statm").read_text().split()
-        used = int(fields[5]) * resource.getpagesize()  # data and stack, what RLIMIT_DATA counts
-        resource.setrlimit(resource.RLIMIT_DATA, (used + allowed, resource.RLIM_INFINITY))
-    except (OSError, ValueError, IndexError):
-        return
-
-
-def _die_with_the_parent() -> None:
-    """Ask the kernel to end this process with the daemon, should that be killed."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ from storage.schema import (
 from storage.spans import Span, split
 
 _BATCH = 1_000  # rows fetched at a time while streaming
-_DAY_SECONDS = max(TALLY_SECONDS)
-_DAY_US = _DAY_SECONDS * 1_000_000
+DAY_SECONDS = max(TALLY_SECONDS)
+_DAY_US = DAY_SECONDS * 1_000_000
 
 
 class Sort(StrEnum):
@@ -131,16 +131,6 @@ class SummaryRow:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """How many results of this class and status were completed in the step that begins at `start_us`."""
-
-    start_us: int
-    label: str | None
-    status: Status
-    count: int
-
-
 def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultRow]:
     """Yield the results, one at a time, in constant memory where the sort is by time or id.
 
@@ -178,48 +168,6 @@ def summary(connection: sa.Connection, query: Query = Query()) -> list[SummaryRo
     return sorted(found, key=lambda row: (-row.count, row.status, row.label or ""))
 
 
-def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list[TimelineRow]:
-    """Return the counts per step, oldest first; steps are whole minutes, their starts multiples of them.
-
-    Only the filters that a summary needs no rows for apply (time, class, status, inbox, model); the
-    range is widened to whole steps.
-    """
-    step_us = max(60, step_seconds - step_seconds % 60) * 1_000_000
-    since_us = None if query.since_us is None else query.since_us - query.since_us % step_us
-    until_us = None if query.until_us is None else query.until_us + -query.until_us % step_us
-    seconds = 86_400 if step_us % 86_400_000_000 == 0 else 60
-    start = tally.c.start_us - tally.c.start_us % step_us
-    with reading(connection):
-        statement = (
-            sa.select(start, label.c.name, tally.c.status, sa.func.sum(tally.c.count))
-            .select_from(tally.outerjoin(label, label.c.id == tally.c.label_id))
-            .where(*_tally_terms(connection, query, Span(seconds, since_us, until_us)), tally.c.count > 0)
-            .group_by(start, label.c.name, tally.c.status)
-            .order_by(start, tally.c.status, label.c.name)
-        )
-        found = connection.execute(statement).all()
-    return [TimelineRow(begin, name, STATUS_OF_CODE[status], number) for begin, name, status, number in found]
-
-
-def confidence_histogram(connection: sa.Connection, query: Query, bins: int = 20) -> dict[str, list[int]]:
-    """Return per class how many results have a confidence in each of `bins` equal parts of 0..1."""
-    last = sa.literal(bins - 1)
-    place = sa.case((result.c.confidence >= 1.0, last), else_=sa.cast(result.c.confidence * bins, sa.Integer))
-    with reading(connection):
-        statement = (
-            sa.select(label.c.name, place, sa.func.count())
-            .select_from(_JOINED)
-            .where(*_terms(connection, query, query.since_us, query.until_us))
-            .where(result.c.confidence.is_not(None), label.c.name.is_not(None))
-            .group_by(label.c.name, place)
-        )
-        found = connection.execute(statement).all()
-    shares: dict[str, list[int]] = {}
-    for name, number, size in found:
-        shares.setdefault(name, [0] * bins)[number] = size
-    return shares
-
-
 def labels(connection: sa.Connection) -> list[str]:
     """Return every class name that was ever stored, sorted."""
     with reading(connection):
@@ -243,7 +191,7 @@ def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | 
         yield query.since_us, query.until_us
         return
     since_us = None if query.since_us is None else query.since_us - query.since_us % _DAY_US
-    terms = _tally_terms(connection, query, Span(_DAY_SECONDS, since_us, query.until_us))
+    terms = tally_terms(connection, query, Span(DAY_SECONDS, since_us, query.until_us))
     days = sa.select(tally.c.start_us).where(*terms, tally.c.count > 0).distinct().order_by(tally.c.start_us)
     ranges: list[tuple[int, int]] = []
     for start_us in connection.execute(days).scalars():
@@ -276,13 +224,14 @@ def _needs_rows(query: Query) -> bool:
 def _grouped_tallies(connection: sa.Connection, query: Query, span: Span) -> Iterator[tuple[int, int, int]]:
     statement = (
         sa.select(tally.c.label_id, tally.c.status, sa.func.sum(tally.c.count))
-        .where(*_tally_terms(connection, query, span))
+        .where(*tally_terms(connection, query, span))
         .group_by(tally.c.label_id, tally.c.status)
     )
     yield from connection.execute(statement)
 
 
-def _tally_terms(connection: sa.Connection, query: Query, span: Span) -> list[sa.ColumnElement[bool]]:
+def tally_terms(connection: sa.Connection, query: Query, span: Span) -> list[sa.ColumnElement[bool]]:
+    """Return what narrows the tallies down to a query's within a span of whole minutes or days."""
     terms = [tally.c.seconds == span.seconds, *_between(tally.c.start_us, span.since_us, span.until_us)]
     terms += _chosen(connection, query, tally.c.label_id, tally.c.status, tally.c.model_id)
     if query.inbox is not None:
@@ -298,8 +247,8 @@ def _grouped_rows(
     needs_file = bool(query.text) or query.inbox is not None or query.sort is Sort.FILE
     statement = (
         sa.select(label_id, result.c.status, sa.func.count())
-        .select_from(_JOINED if needs_file or query.after else result)
-        .where(*_terms(connection, query, since_us, until_us))
+        .select_from(JOINED if needs_file or query.after else result)
+        .where(*row_terms(connection, query, since_us, until_us))
         .group_by(label_id, result.c.status)
     )
     yield from connection.execute(statement)
@@ -311,16 +260,17 @@ def _select(connection: sa.Connection, query: Query) -> sa.Select[Any]:
     order = [column, result.c.id] if query.sort is not Sort.ID else [result.c.id]
     return (
         sa.select(*_COLUMNS)
-        .select_from(_JOINED)
-        .where(*_terms(connection, query, query.since_us, query.until_us))
+        .select_from(JOINED)
+        .where(*row_terms(connection, query, query.since_us, query.until_us))
         .order_by(*(term.desc() if down else term.asc() for term in order))
         .limit(query.limit)
     )
 
 
-def _terms(
+def row_terms(
     connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
 ) -> list[sa.ColumnElement[bool]]:
+    """Return what narrows the joined results down to a query's within a range of time."""
     terms = _between(result.c.completed_us, since_us, until_us)
     terms += _chosen(connection, query, result.c.label_id, result.c.status, result.c.model_id)
     if query.min_confidence is not None:
@@ -405,7 +355,7 @@ def _result_row(row: Any) -> ResultRow:
 
 # Outer joins, though every row has its file and model: SQLite then keeps the order as written and
 # walks the results by time, instead of starting at the smallest table and sorting at the end.
-_JOINED = (
+JOINED = (
     result.outerjoin(file, file.c.id == result.c.file_id)
     .outerjoin(folder, folder.c.id == file.c.folder_id)
     .outerjoin(inbox, inbox.c.id == folder.c.inbox_id)

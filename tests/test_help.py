@@ -11,7 +11,20 @@ import pytest
 
 from daemon.cli import COMMANDS, cli
 
-READING = ("results", "show", "errors", "retry", "status", "db", "config", "doctor")
+READING = (
+    "results",
+    "show",
+    "errors",
+    "retry",
+    "status",
+    "db",
+    "config",
+    "doctor",
+    "report",
+    "watch",
+    "classify",
+    "demo",
+)
 
 
 def _commands(names: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:

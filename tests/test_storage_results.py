@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.database import open_reader, reading
+from storage.figures import confidence_histogram, timeline
+from storage.figures import models as models_of
+from storage.figures import reasons as reasons_of
 from storage.heartbeat import Heartbeat, latest_heartbeat, status_snapshot
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
@@ -23,13 +26,11 @@ from storage.results import (
     Sort,
     SummaryRow,
     _select,
-    confidence_histogram,
     count,
     labels,
     last_result_id,
     rows,
     summary,
-    timeline,
 )
 from storage.schema import FileState
 from storage.spans import split
@@ -335,6 +336,20 @@ def test_timeline_and_histogram_add_up(filled: Store) -> None:
     for name, parts in shares.items():
         sure = [row.confidence for row in everything if row.label == name and row.confidence is not None]
         assert parts == [sum(min(int(value * 10), 9) == place for value in sure) for place in range(10)]
+
+
+def test_models_and_reasons_add_up(filled: Store) -> None:
+    with open_reader(filled.path) as reader:
+        found = models_of(reader, Query())
+        why = reasons_of(reader, Query(), limit=1_000)
+        everything = list(rows(reader))
+
+    assert {one.weights_sha256: one.count for one in found} == Counter(
+        row.weights_sha256 for row in everything
+    )
+    assert {one.reason: one.count for one in why} == Counter(
+        row.reason or "" for row in everything if row.status is Status.ERROR
+    )
 
 
 def test_story_tells_versions_attempts_and_results_newest_first(tmp_path: Path) -> None:

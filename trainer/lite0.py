@@ -75,7 +75,7 @@ class _Block(nn.Module):
 
 
 class ShortLite0(nn.Module):
-    """The first five stages of Lite0 and a new head: pictures (batch, 1, S, S) become (batch, 256, S/16, S/16).
+    """Five stages of Lite0 and a new head: pictures (batch, 1, S, S) become (batch, 256, S/16, S/16).
 
     A quarter of the parameters and two thirds of the cost of the whole, and maps of twice its
     resolution. Grey goes in as one channel: for three equal channels the stem's kernels only add up.

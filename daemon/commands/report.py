@@ -1,0 +1,117 @@
+"""`bt-daemon report`: one HTML file about what came in, to look at, keep, print or hand on."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options
+
+if TYPE_CHECKING:
+    from storage.results import Query
+
+STATUSES = ("ok", "uncertain", "rejected", "error", "all")
+
+
+@click.command(short_help="One HTML file about what came in, with pictures.")
+@click.option(
+    "-o", "output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to."
+)
+@click.option("--since", metavar="WHEN", help="Not before: today, yesterday, 7d, 2026-11-01 14:30.")
+@click.option("--until", metavar="WHEN", help="Before that time.")
+@click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
+@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only this status.")
+@click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
+@click.option(
+    "--pictures", type=click.IntRange(0, 2000), default=300, show_default=True, metavar="N",
+    help="Show at most N images; 0: none.",
+)  # fmt: skip
+@click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
+@partial(program_options, quiet_names=("--quiet",))
+@pass_invocation
+def command(
+    invocation: Invocation,
+    output: Path,
+    since: str | None,
+    until: str | None,
+    labels: tuple[str, ...],
+    min_confidence: float | None,
+    statuses: tuple[str, ...],
+    text: str,
+    pictures: int,
+    utc: bool,
+) -> None:
+    r"""Write a report: counts, charts, pictures with heatmaps, errors, the model.
+
+    The file holds everything it shows and opens offline. Pictures are drawn from the files as they
+    are now; one that has changed since, or is gone, is named without.
+
+    \b
+    Examples:
+      bt-daemon report -o report.html
+      bt-daemon report --since today --class yes -o findings.html
+    """
+    from contextlib import closing
+    from datetime import UTC, datetime
+
+    from daemon.classify import quiet_logger
+    from daemon.output.sink import text_sink
+    from daemon.pages.render import model_words
+    from daemon.pictures import Pictures, WorkerSetup
+    from daemon.report import Framing, write_report
+    from daemon.results_request import Options, understood
+    from daemon.session import limits_of, ready_engine
+    from storage.database import open_reader
+
+    asked = Options(
+        since=since, until=until, labels=labels, min_confidence=min_confidence, statuses=statuses, text=text,
+        model=None, limit=None, sort="time", reverse=False, columns=None, form="table", output=None,
+        count=False, summary=False, follow=False, utc=utc,
+    )  # fmt: skip
+    request = understood(asked, datetime.now(UTC))
+    settings = invocation.settings
+    with closing(open_reader(settings.db)) as connection:
+        prepared, spec = ready_engine(settings, quiet_logger())
+        words = model_words(spec, prepared.weights_sha256)
+        framing = Framing(words, request.zone, datetime.now(UTC), _filters(request.query))
+        setup = WorkerSetup(prepared, limits_of(settings), settings.decode_memory)
+        with Pictures(setup, seconds=settings.decode_seconds) as artist, _Progress() as progress:
+            page = write_report(
+                connection, request.query, framing, artist if pictures else None, pictures, progress.show
+            )
+    with text_sink(output) as stream:
+        stream.write(page)
+    click.echo(f"report written to {click.format_filename(output)} ({len(page) / 1e6:.1f} MB)", err=True)
+
+
+class _Progress:
+    """A bar on stderr while pictures are drawn, at a terminal only."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc="drawing", unit=" images", disable=None, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        """Say how many are done."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+
+def _filters(query: Query) -> str:
+    parts = [f"class {label}" for label in query.labels] + [f"status {one.value}" for one in query.statuses]
+    if query.min_confidence is not None:
+        parts.append(f"confidence from {query.min_confidence:g}")
+    if query.text:
+        parts.append(f"with {query.text!r} in the name or reason")
+    return ", ".join(parts)

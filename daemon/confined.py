@@ -1,0 +1,31 @@
+"""How a worker process is kept from harming the machine: bounded memory, and no life without its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def limit_memory(allowed: int) -> None:
+    """Bound what may be allocated from now on (bytes): too much is a MemoryError, not a swapping machine."""
+    try:
+        fields = Path("/proc/self/statm").read_text().split()
+        used = int(fields[5]) * resource.getpagesize()  # data and stack, what RLIMIT_DATA counts
+        resource.setrlimit(resource.RLIMIT_DATA, (used + allowed, resource.RLIM_INFINITY))
+    except (OSError, ValueError, IndexError):
+        return
+
+
+def die_with_the_parent() -> None:
+    """Ask the kernel to end this process with its parent, should that be killed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() == 1:
+        sys.exit(0)

@@ -1,0 +1,85 @@
+"""What came in, what was found, and how sure it is: the figures of a page, all of them queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from storage.figures import TimelineRow, confidence_histogram, models, reasons, timeline
+from storage.records import Status
+from storage.results import Query, SummaryRow, rows, summary
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from storage.figures import ModelRow, ReasonRow
+
+BINS = 20
+_STEPS = (60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 30 * 86_400)  # seconds a bar may stand for
+_MOST_BARS = 60
+_MOST_REASONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The figures of a query's results."""
+
+    counts: tuple[SummaryRow, ...]
+    first_us: int | None  # times of the first and the last result, None without any
+    last_us: int | None
+    step_seconds: int  # what one bar of the timeline stands for
+    bars: tuple[TimelineRow, ...]
+    histogram: dict[str, list[int]]  # per class, how many in each of 20 equal parts of 0..1
+    models: tuple[ModelRow, ...]
+    reasons: tuple[ReasonRow, ...]  # of errors, most frequent first
+
+    @property
+    def total(self) -> int:
+        """How many results there are."""
+        return sum(row.count for row in self.counts)
+
+    def with_status(self, status: Status) -> int:
+        """How many of them have this status."""
+        return sum(row.count for row in self.counts if row.status is status)
+
+    def with_label(self, label: str) -> int:
+        """How many of them were given this class."""
+        return sum(row.count for row in self.counts if row.label == label)
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes that were given, sorted."""
+        return sorted({row.label for row in self.counts if row.label is not None})
+
+
+def overview(connection: sa.Connection, query: Query) -> Overview:
+    """Return the figures of a query; its sort, limit and page do not matter."""
+    query = replace(query, limit=None, after=None)
+    first_us, last_us = _ends(connection, query)
+    step = _step(first_us, last_us)
+    return Overview(
+        counts=tuple(summary(connection, query)),
+        first_us=first_us,
+        last_us=last_us,
+        step_seconds=step,
+        bars=tuple(timeline(connection, query, step)),
+        histogram=confidence_histogram(connection, query, BINS),
+        models=tuple(models(connection, query)),
+        reasons=tuple(reasons(connection, query, _MOST_REASONS)),
+    )
+
+
+def _ends(connection: sa.Connection, query: Query) -> tuple[int | None, int | None]:
+    found = []
+    for reverse in (True, False):
+        row = next(iter(list(rows(connection, replace(query, reverse=reverse, limit=1)))), None)
+        found.append(None if row is None else row.completed_us)
+    return found[0], found[1]
+
+
+def _step(first_us: int | None, last_us: int | None) -> int:
+    """Return the shortest step with which the timeline has at most sixty bars."""
+    if first_us is None or last_us is None:
+        return _STEPS[0]
+    seconds = (last_us - first_us) / 1e6
+    return next((step for step in _STEPS if seconds / step < _MOST_BARS), _STEPS[-1])

@@ -1,0 +1,136 @@
+"""Small pictures of stored images, for pages: drawn in a process of their own that a bad file may kill."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from daemon.engine import child_environment
+
+if TYPE_CHECKING:
+    from daemon.engine import PreparedEngine
+    from storage.results import ResultRow
+    from trainer.picture import Limits
+
+_START_SECONDS = 60.0  # it needs less than a second; one that takes this long is stuck
+# A worker that dies this often in a row without having drawn anything will not do better.
+_MOST_STILLBIRTHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What the worker is told at its start."""
+
+    prepared: PreparedEngine
+    limits: Limits
+    memory_bytes: int  # what drawing may allocate on top of the idle worker
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which picture is asked for."""
+
+    path: bytes  # absolute
+    sha256: bytes | None  # of the content that was judged
+    slice_index: int | None
+    weights_sha256: str  # of the model that judged it: another model's heatmap would explain nothing
+    side: int  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was drawn, as WebP."""
+
+    plain: bytes
+    heatmap: bytes | None  # None: judged by another model than the one at hand
+
+
+@dataclass(frozen=True, slots=True)
+class NoPicture:
+    """Why there is none."""
+
+    reason: str
+
+
+class Pictures:
+    """Draws one picture at a time; a context manager, for one thread."""
+
+    def __init__(self, setup: WorkerSetup, *, seconds: float) -> None:
+        self._setup = setup
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._stillborn = 0
+
+    def __enter__(self) -> Pictures:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+        """Return the picture of a result, `side` pixels a side; a file that cannot be drawn says why."""
+        return self.draw(Wanted(row.full_path, row.sha256, row.slice_index, row.weights_sha256, side))
+
+    def draw(self, wanted: Wanted, seconds: float | None = None) -> Picture | NoPicture:
+        """Return one picture; `seconds` instead of the usual limit."""
+        seconds = self._seconds if seconds is None else seconds
+        connection = self._ready()
+        if connection is None:
+            return NoPicture("the drawing process does not start (bt-daemon doctor)")
+        try:
+            connection.send(wanted)
+            if not connection.poll(seconds):
+                self.close()
+                return NoPicture(f"took longer than {seconds:g} s to draw")
+            answer: Picture | NoPicture = connection.recv()
+        except (EOFError, OSError):
+            self.close()
+            return NoPicture("crashed the decoder")
+        return answer
+
+    @property
+    def process_id(self) -> int | None:
+        """The worker's, None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def close(self) -> None:
+        """End the worker; the next picture starts another."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._connection = None
+
+    def _ready(self) -> Connection | None:
+        if self._connection is not None:
+            return self._connection
+        if self._stillborn >= _MOST_STILLBIRTHS:
+            return None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "daemon.picture_worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=child_environment(),
+            )
+        self._connection = Connection(ours.detach())
+        with contextlib.suppress(EOFError, OSError):
+            self._connection.send(self._setup)
+            if self._connection.poll(_START_SECONDS):
+                self._connection.recv()
+                self._stillborn = 0
+                return self._connection
+        self.close()
+        self._stillborn += 1
+        return self._ready()

@@ -1,0 +1,122 @@
+"""`bt-daemon report`: whole, safe, honest about what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from daemon.cli import main
+from daemon.phantom import phantom
+from daemon.pictures import NoPicture, Picture, Pictures, Wanted, WorkerSetup
+from storage.records import Failed, FailureKind
+from tests.browser import file_address, needs_browser, rendered
+from tests.hostile_names import HOSTILE_NAMES
+from tests.stored_results import Store, judged
+
+
+@pytest.fixture
+def judged_folder(tmp_path: Path) -> Path:
+    """Three drawn heads and a text, judged into x.db."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number in range(3):
+        phantom(number, lesion=number == 1).save(inbox / f"head {number}.png")
+    (inbox / "letter.jpg").write_text("no image")
+    assert main(["watch", str(inbox), "--once", "--settle", "0s", "--db", str(tmp_path / "x.db"), "-q"]) == 0
+    return tmp_path
+
+
+def _report(folder: Path, *options: str) -> str:
+    assert main(["report", "-o", str(folder / "r.html"), "--db", str(folder / "x.db"), *options]) == 0
+    return (folder / "r.html").read_text()
+
+
+@pytest.mark.slow
+def test_report_shows_pictures_heatmaps_and_errors_in_one_file(judged_folder: Path) -> None:
+    page = _report(judged_folder)
+
+    assert page.count("data:image/webp;base64,") >= 3
+    assert "not an image of a known format" in page
+    assert "Not a medical device" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)  # nothing from outside
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+@pytest.mark.slow
+def test_a_changed_and_a_missing_file_are_named_without_a_picture(judged_folder: Path) -> None:
+    phantom(9, lesion=False).save(judged_folder / "inbox" / "head 0.png")
+    (judged_folder / "inbox" / "head 1.png").unlink()
+
+    page = _report(judged_folder)
+
+    assert "the file has changed since it was judged" in page
+    assert "head 1.png" in page
+    assert page.count('class="none"') == 2
+
+
+@pytest.mark.slow
+def test_what_is_left_out_is_said(judged_folder: Path) -> None:
+    page = _report(judged_folder, "--pictures", "1")
+
+    assert "2 images are left out" in page
+
+
+def test_report_without_a_database_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["report", "-o", str(tmp_path / "r.html"), "--db", str(tmp_path / "none.db")])
+
+    assert code == 3
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.slow
+@needs_browser
+def test_hostile_names_execute_nothing_and_sorting_works(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    store = Store(tmp_path / "x.db", tmp_path / "inbox")
+    store.put([(name, judged(confidence=0.6 + number / 2000)) for number, name in enumerate(HOSTILE_NAMES)])
+    store.put(
+        [
+            (b"bad" + name[:200], Failed(FailureKind.PERMANENT, os.fsdecode(name)[:100]))
+            for name in HOSTILE_NAMES[:40]
+        ]
+    )
+    page = tmp_path / "r.html"
+
+    assert main(["report", "-o", str(page), "--db", str(store.path), "--pictures", "2000"]) == 0
+    document, console = rendered(file_address(page))
+
+    assert "500 of 500 shown" in document  # the script of ours ran
+    assert console == ""  # and nothing else tried to
+    assert not re.search(r"<(script|img|b)[^>]*(alert|onerror)", document)
+    assert "\u202e" not in page.read_text()
+
+
+def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engine_cache: Path) -> None:
+    import logging
+
+    from daemon.engine import prepare_engine
+    from trainer.picture import Limits
+    from trainer.weights import default_weights
+
+    prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
+    path = os.fsencode(judged_folder / "inbox" / "head 1.png")
+    wanted = Wanted(path, None, None, prepared.weights_sha256, 64)
+    with Pictures(WorkerSetup(prepared, Limits(), 1 << 30), seconds=30) as pictures:
+        before = pictures.draw(wanted)
+        assert pictures.process_id is not None
+        os.kill(pictures.process_id, signal.SIGSTOP)
+        hung = pictures.draw(wanted, seconds=0.2)
+        after = pictures.draw(wanted)
+        os.kill(pictures.process_id, signal.SIGKILL)
+        dead = pictures.draw(wanted)
+
+    assert isinstance(before, Picture)
+    assert before.heatmap is not None
+    assert hung == NoPicture("took longer than 0.2 s to draw")
+    assert isinstance(after, Picture)
+    assert dead == NoPicture("crashed the decoder")
