@@ -35,6 +35,7 @@ from trainer.weights import Tensors, read_weights, write_weights
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint.safetensors"
+SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per line
 # The share of held-out training-like images that the distance limit lets pass.
 ACCEPTANCE = 0.99
 # A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
@@ -98,6 +99,7 @@ def run_training(request: Request, reporter: Reporter) -> dict[str, Any]:
     network = _network(request, dataset.classes, how)
     data = Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation)
     request.output.mkdir(parents=True, exist_ok=True)
+    (request.output / SPLIT_NAME).write_text("".join(f"{dataset.hashes[place]}\n" for place in validation))
     checkpoint = Checkpoint(request.output / CHECKPOINT_NAME)
     if request.resume and not checkpoint.exists():
         reporter.say(f"nothing to resume in {printable(str(request.output))}: training from the beginning")
@@ -156,7 +158,15 @@ def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
 def _split(
     dataset: Dataset, groups: npt.NDArray[np.int64], inside: npt.NDArray[np.int64], request: Request
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places trained on and judged on; `--init` keeps the split of the run it starts from.
+
+    Else images that the first run learnt would be judged on by the second.
+    """
     labels, sources = dataset.labels[inside], dataset.sources[inside]
+    if request.init is not None and (before := request.init.parent / SPLIT_NAME).exists():
+        held_out = set(before.read_text().split())
+        judged = np.array([dataset.hashes[place] in held_out for place in inside.tolist()], dtype=bool)
+        return inside[~judged], inside[judged]
     if request.groups == "none":
         train, validation = random_split(labels, request.validation_share, request.plan.seed)
     else:
