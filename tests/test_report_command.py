@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.text import printable_name
 from daemon.cli import main
 from daemon.phantom import phantom
 from daemon.pictures import NoPicture, Picture, Pictures, Wanted, WorkerSetup
@@ -79,12 +80,8 @@ def test_hostile_names_execute_nothing_and_sorting_works(tmp_path: Path) -> None
     (tmp_path / "inbox").mkdir()
     store = Store(tmp_path / "x.db", tmp_path / "inbox")
     store.put([(name, judged(confidence=0.6 + number / 2000)) for number, name in enumerate(HOSTILE_NAMES)])
-    store.put(
-        [
-            (b"bad" + name[:200], Failed(FailureKind.PERMANENT, os.fsdecode(name)[:100]))
-            for name in HOSTILE_NAMES[:40]
-        ]
-    )
+    reasons = [printable_name(name[:100]) for name in HOSTILE_NAMES[:40]]
+    store.put([(b"bad%d" % number, Failed(FailureKind.PERMANENT, one)) for number, one in enumerate(reasons)])
     page = tmp_path / "r.html"
 
     assert main(["report", "-o", str(page), "--db", str(store.path), "--pictures", "2000"]) == 0

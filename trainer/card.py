@@ -44,6 +44,14 @@ def card_text(report: dict[str, Any]) -> str:
         "### By source",
         _source_table(metrics["validation_by_source"]),
     ]
+    if "rejected" in metrics:
+        turned_down = metrics["rejected"]
+        parts += [
+            "## What it does not judge",
+            f"The distance limit rejects {turned_down['validation']:.1%} of the validation images and "
+            f"{turned_down['drawn_pictures_of_other_kinds']:.1%} of drawn pictures of other kinds (noise, "
+            "shapes, text, stripes, shuffled tiles) that it was not fitted on.",
+        ]
     if "left_out" in metrics:
         left = metrics["left_out"]
         parts += [

@@ -112,6 +112,9 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--meaning", multiple=True, metavar="CLASS=WORDS", help="What a class means, for people; repeatable."
 )
+@click.option(
+    "--licence", multiple=True, metavar="SOURCE=TEXT", help="A source's licence, for the card; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.pass_context
 def cli(context: click.Context, /, **options: Any) -> int:
@@ -163,6 +166,7 @@ def _train(options: dict[str, Any]) -> int:
         pretrained=options["pretrained"],
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),
+        licences=dict(_pair(text) for text in options["licence"]),
         command="bt-train " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with Console(request.plan.epochs) as console:

@@ -71,10 +71,13 @@ def _shapes(chance: np.random.Generator) -> Image.Image:
 def _text(chance: np.random.Generator) -> Image.Image:
     """A page of letters, dark on light or light on dark."""
     light = chance.random() < 0.75
-    image = Image.new("L", (int(chance.integers(180, 400)), int(chance.integers(180, 400))), 245 if light else 8)
+    image = Image.new(
+        "L", (int(chance.integers(180, 400)), int(chance.integers(180, 400))), 245 if light else 8
+    )
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=float(chance.uniform(7, 40)))
-    height = int(font.size * chance.uniform(1.1, 2.0))
+    size = float(chance.uniform(7, 40))
+    font = ImageFont.load_default(size=size)
+    height = int(size * chance.uniform(1.1, 2.0))
     left = int(chance.integers(2, 40))
     for top in range(int(chance.integers(2, 40)), image.height, height):
         words = "".join(chr(int(code)) for code in chance.choice([32, *range(65, 91), *range(97, 123)], 60))
