@@ -31,7 +31,7 @@ def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, 
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
         "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
-        "metrics.json", "model.safetensors", "scores.png",
+        "metrics.json", "model.safetensors", "scores.png", "validation.txt",
     }  # fmt: skip
     spec = read_weights(tmp_path / "run" / "model.safetensors").spec
     assert spec.classes == ("no", "yes")
@@ -43,6 +43,25 @@ def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, 
     assert report["metrics"]["split"] == "by group"
     with (tmp_path / "run" / "history.csv").open() as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_going_on_from_weights_keeps_what_their_run_held_out(heads: Path, tmp_path: Path) -> None:
+    """Another image size or seed would draw another split, and judge on what has been learnt."""
+    first = train("--data", heads, "-o", tmp_path / "first", *SMALL)
+    start = tmp_path / "first" / "model.safetensors"
+
+    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start, "--seed", "5")
+    fresh = train("--data", heads, "-o", tmp_path / "fresh", *SMALL, "--seed", "5")
+
+    assert (first.returncode, second.returncode, fresh.returncode) == (0, 0, 0), second.stderr
+    held_out = [
+        sorted((tmp_path / run / "validation.txt").read_text().split())
+        for run in ("first", "second", "fresh")
+    ]
+    assert held_out[0] == held_out[1] != held_out[2]
+    command = read_weights(tmp_path / "second" / "model.safetensors").spec.provenance.command
+    assert len(command.splitlines()) == 2
 
 
 @pytest.mark.slow
