@@ -196,7 +196,9 @@ def _newest_run() -> Path:
 def _pair(text: str) -> tuple[str, str]:
     label, separator, words = text.partition("=")
     if not separator:
-        raise click.UsageError(f"--meaning {printable(text)} is no pair; write --meaning 'yes=tumour'")
+        raise click.UsageError(
+            f"{printable(text)} is no pair; write --meaning 'yes=tumour', --licence 'data=CC0'"
+        )
     return label, words
 
 
