@@ -12,6 +12,8 @@ from daemon.engine import EngineOutput, PreparedEngine
 from daemon.openvino_import import openvino_without_telemetry
 
 MODEL = "model.xml"
+# The two parts of a network whose beginning stays in float32 (see `daemon.mixed_precision`).
+FRONT, BACK = "model.front.xml", "model.back.xml"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Batches are filled up to one of these sizes: every new shape costs some milliseconds the first time.
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -21,8 +23,13 @@ class OpenVinoEngine:
     """One compiled network on one thread."""
 
     def __init__(self, prepared: PreparedEngine) -> None:
-        self._compiled = compiled_model(Path(prepared.folder), prepared.precision)
-        self._request = self._compiled.create_infer_request()
+        folder = Path(prepared.folder)
+        parts = [(MODEL, prepared.precision)]
+        if prepared.precision != "fp32" and (folder / FRONT).exists():
+            parts = [(FRONT, "fp32"), (BACK, prepared.precision)]
+        self._parts = [
+            compiled_model(folder, precision, name).create_infer_request() for name, precision in parts
+        ]
 
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
@@ -30,21 +37,24 @@ class OpenVinoEngine:
         size = next((size for size in _SIZES if size >= count), count)
         if size > count:
             batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=np.uint8)))
-        self._request.infer([np.ascontiguousarray(batch[:, None])], share_inputs=True)
+        handed: Any = np.ascontiguousarray(batch[:, None])
+        for part in self._parts:
+            part.infer([handed], share_inputs=True)
+            handed = part.get_output_tensor(0)
         logits, features, maps = (
             # A copy: the request's own memory is overwritten by the next batch.
-            np.array(self._request.get_output_tensor(number).data[:count], dtype=np.float32)
+            np.array(self._parts[-1].get_output_tensor(number).data[:count], dtype=np.float32)
             for number in range(3)
         )
         return EngineOutput(logits, features, maps)
 
 
-def compiled_model(folder: Path, precision: str) -> Any:
-    """Return the compiled network of a folder; quick when its compiled form lies there already."""
+def compiled_model(folder: Path, precision: str, name: str = MODEL) -> Any:
+    """Return a compiled network of a folder; quick when its compiled form lies there already."""
     openvino = openvino_without_telemetry()
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(folder / "compiled")})
-    return core.compile_model(str(folder / MODEL), "CPU", settings(precision))
+    return core.compile_model(str(folder / name), "CPU", settings(precision))
 
 
 def settings(precision: str) -> dict[str, Any]:

