@@ -22,6 +22,7 @@ COMMANDS = (
     "results",
     "show",
     "report",
+    "web",
     "classify",
     "status",
     "errors",

@@ -64,9 +64,14 @@ def _version_as_dict(version: VersionStory, zone: tzinfo) -> dict[str, Any]:
 
 
 def _version_as_text(version: VersionStory, zone: tzinfo, style: Style) -> str:
+    return f"version {version.id}\n{pairs(version_facts(version, zone, style), style, indent='  ')}"
+
+
+def version_facts(version: VersionStory, zone: tzinfo, style: Style) -> list[tuple[str, str]]:
+    """Return what is told of a version, as names and values; a value may be empty."""
     state = version.state.name.lower()
     sha256 = next((result.sha256 for result in version.results if result.sha256), None)
-    facts = [
+    return [
         ("state", state),
         ("first seen", clock_time(version.first_seen_us, zone)),
         ("next try", "" if version.not_before_us is None else clock_time(version.not_before_us, zone)),
@@ -77,7 +82,6 @@ def _version_as_text(version: VersionStory, zone: tzinfo, style: Style) -> str:
         *(fact for result in version.results for fact in _result_facts(result, zone, style)),
         *(("failed", _attempt_text(attempt, zone)) for attempt in version.attempts),
     ]
-    return f"version {version.id}\n{pairs(facts, style, indent='  ')}"
 
 
 def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[str, str]]:

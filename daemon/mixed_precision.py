@@ -41,8 +41,10 @@ def _narrow_places(model: Any) -> list[Any]:
         users = [place[user.get_node().get_friendly_name()] for user in _users(op)]
         alone = needed_until <= number
         needed_until = max([needed_until, *users])
-        if alone and op.get_type_name() != "Parameter" and any(
-            order[user].get_type_name() in _COSTLY for user in users
+        if (
+            alone
+            and op.get_type_name() != "Parameter"
+            and any(order[user].get_type_name() in _COSTLY for user in users)
         ):
             found.append(op)
     return found

@@ -21,6 +21,7 @@ READING = (
     "config",
     "doctor",
     "report",
+    "web",
     "watch",
     "classify",
     "demo",

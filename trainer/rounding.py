@@ -34,9 +34,7 @@ def _scale(norm: nn.BatchNorm2d) -> Tensor:
     return norm.weight / (norm.running_var + norm.eps).sqrt()
 
 
-def _layers(
-    network: nn.Module, image_size: int
-) -> list[tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d | None]]:
+def _layers(network: nn.Module, image_size: int) -> list[tuple[nn.Conv2d | nn.Linear, nn.BatchNorm2d | None]]:
     """Return each layer with the norm that takes its output, found by watching one picture go through."""
     made_by: dict[int, nn.Conv2d] = {}
     alive: list[Tensor] = []  # so that no two outputs have the same id

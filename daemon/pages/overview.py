@@ -32,6 +32,7 @@ class Overview:
     histogram: dict[str, list[int]]  # per class, how many in each of 20 equal parts of 0..1
     models: tuple[ModelRow, ...]
     reasons: tuple[ReasonRow, ...]  # of errors, most frequent first
+    left_out: bool  # histogram and reasons: there were more results than should be looked at one by one
 
     @property
     def total(self) -> int:
@@ -52,20 +53,26 @@ class Overview:
         return sorted({row.label for row in self.counts if row.label is not None})
 
 
-def overview(connection: sa.Connection, query: Query) -> Overview:
-    """Return the figures of a query; its sort, limit and page do not matter."""
+def overview(connection: sa.Connection, query: Query, most_rows: int | None = None) -> Overview:
+    """Return the figures of a query; its sort, limit and page do not matter.
+
+    With more than `most_rows` results those figures are left out for which each has to be read.
+    """
     query = replace(query, limit=None, after=None)
     first_us, last_us = _ends(connection, query)
     step = _step(first_us, last_us)
+    counts = tuple(summary(connection, query))
+    left_out = most_rows is not None and sum(row.count for row in counts) > most_rows
     return Overview(
-        counts=tuple(summary(connection, query)),
+        counts=counts,
         first_us=first_us,
         last_us=last_us,
         step_seconds=step,
         bars=tuple(timeline(connection, query, step)),
-        histogram=confidence_histogram(connection, query, BINS),
+        histogram={} if left_out else confidence_histogram(connection, query, BINS),
         models=tuple(models(connection, query)),
-        reasons=tuple(reasons(connection, query, _MOST_REASONS)),
+        reasons=() if left_out else tuple(reasons(connection, query, _MOST_REASONS)),
+        left_out=left_out,
     )
 
 

@@ -80,6 +80,7 @@ def environment() -> Environment:
         count=lambda found, status: found.with_status(Status(status)),
         meaning=meaning,
         colour=lambda label, found, model: colour(label, Status.OK, found.labels, model.positive),
+        shade=lambda label, labels, model: colour(label, Status.OK, labels, model.positive),
         timeline=_timeline,
         confidences=lambda found, model: Markup(confidence_chart(found.histogram, model.positive)),  # noqa: S704
     )

@@ -1,0 +1,68 @@
+"""`bt-daemon web`: the results in a browser, live, for reading only."""
+
+from __future__ import annotations
+
+import click
+
+from config.options import Invocation, pass_invocation, program_options
+
+
+@click.command(short_help="The results in a browser, live.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option(
+    "--port", default=8321, show_default=True, type=click.IntRange(0, 65535), metavar="N",
+    help="0 takes a free one.",
+)  # fmt: skip
+@click.option(
+    "--name", "names", multiple=True, metavar="HOST",
+    help="Another name under which browsers reach it; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--token", envvar="BT_WEB_TOKEN", metavar="TEXT",
+    help="Ask for this token; beyond this machine one is always asked for (default: a new one).",
+)  # fmt: skip
+@click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
+@program_options
+@pass_invocation
+def command(
+    invocation: Invocation, host: str, port: int, names: tuple[str, ...], token: str | None, utc: bool
+) -> None:
+    r"""Serve pages about the database: what came in, pictures with heatmaps, errors, the model.
+
+    It reads and never writes, and shows what a daemon is doing as it does it. Stop it with Ctrl-C.
+
+    \b
+    Examples:
+      bt-daemon web
+      bt-daemon web --host 0.0.0.0 --port 8080 --name mri-box.local
+    """
+    import secrets
+    from datetime import UTC
+
+    from daemon.classify import quiet_logger
+    from daemon.pages.render import model_words
+    from daemon.pictures import Pictures, WorkerSetup
+    from daemon.session import limits_of, ready_engine
+    from daemon.web.app import make_app
+    from daemon.web.gallery import Gallery
+    from daemon.web.guard import Rules, is_loopback
+    from daemon.web.serve import address, listen, own_names, serve
+    from daemon.web.site import Site
+    from storage.when import local_zone
+
+    settings = invocation.settings
+    with listen(host, port) as door:
+        if token is None and not is_loopback(host):
+            token = secrets.token_urlsafe(24)
+        prepared, spec = ready_engine(settings, quiet_logger())
+        setup = WorkerSetup(prepared, limits_of(settings), settings.decode_memory)
+        with Pictures(setup, seconds=settings.decode_seconds) as artist:
+            site = Site(
+                settings.db,
+                UTC if utc else local_zone(),
+                model_words(spec, prepared.weights_sha256),
+                Gallery(artist),
+            )
+            rules = Rules(own_names(host) | {name.lower() for name in names}, token)
+            click.echo(f"open {address(host, door, token)} (Ctrl-C stops it)", err=True)
+            serve(make_app(site, rules), door)

@@ -1,0 +1,80 @@
+"""The application: which address leads where, and what errors look like."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from config.errors import BtError, DatabaseError, UsageError
+from daemon.pages.render import STATIC
+from daemon.web import api, pages
+from daemon.web.guard import Guard, Rules
+from daemon.web.site import Site
+from storage.errors import DatabaseMissingError
+
+_STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
+
+
+def make_app(site: Site, rules: Rules) -> Starlette:
+    """Return the application that shows a site to those whom the rules let in."""
+    app = Starlette(
+        routes=[
+            Route("/", pages.overview_page),
+            Route("/live", pages.live_part),
+            Route("/results", pages.results_page),
+            Route("/image/{id:int}", pages.image_page),
+            Route("/image/{id:int}/{kind}.webp", pages.picture),
+            Route("/errors", pages.errors_page),
+            Route("/model", pages.model_page),
+            Route("/api/status", api.status),
+            Route("/api/results", api.results),
+            Route("/api/counts", api.counts),
+            Route("/api/image/{id:int}", api.image),
+            Route("/static/{name}", _static),
+            Route("/favicon.ico", lambda _: Response(status_code=204)),
+        ],
+        middleware=[Middleware(Guard, rules=rules)],
+        exception_handlers={BtError: _told, HTTPException: _http, OverflowError: _too_large},
+    )
+    app.state.site = site
+    return app
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        raise HTTPException(404)
+    return FileResponse(STATIC / name, media_type=_STATIC[name])
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """Answer with an error of ours: in one line to a program, as a page to a person."""
+    assert isinstance(error, BtError)
+    status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, DatabaseError) else 500
+    if request.url.path.startswith("/api/"):
+        return api.json_answer({"error": error.what, "hint": error.hint}, status)
+    if isinstance(error, DatabaseMissingError):
+        return pages.message(
+            pages.site_of(request),
+            "no results yet",
+            status,
+            "start bt-daemon watch DIR; this page will show them",
+        )
+    return pages.failure(pages.site_of(request), error, status)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = "there is nothing at this address" if error.status_code == 404 else error.detail
+    if request.url.path.startswith("/api/"):
+        return api.json_answer({"error": text}, error.status_code)
+    return pages.message(pages.site_of(request), text, error.status_code)
+
+
+def _too_large(request: Request, _: Exception) -> Response:
+    """Answer for an id that no database can hold."""
+    return _http(request, HTTPException(404))

@@ -1,0 +1,46 @@
+"""Pictures for many browsers from one drawing process: one at a time, the latest kept in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from daemon.pictures import NoPicture, Picture, Pictures
+from storage.results import ResultRow
+
+# Some thousand thumbnails; what does not fit is drawn again.
+_MOST_BYTES = 64 << 20
+
+_Key = tuple[int, int]  # result, side
+
+
+class Gallery:
+    """Draws and remembers; may be asked from any thread."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[_Key, Picture] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+        """Return a result's picture, `side` pixels a side, or why there is none."""
+        key = (row.result_id, side)
+        with self._lock:
+            if (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return kept
+            drawn = self._pictures.of(row, side)
+            if isinstance(drawn, Picture):
+                self._keep(key, drawn)
+            return drawn
+
+    def _keep(self, key: _Key, picture: Picture) -> None:
+        self._kept[key] = picture
+        self._bytes += _size(picture)
+        while self._bytes > _MOST_BYTES:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(picture: Picture) -> int:
+    return len(picture.plain) + len(picture.heatmap or b"")

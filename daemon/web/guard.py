@@ -1,0 +1,116 @@
+"""Who may ask, and what a browser may do with the answer.
+
+A page on this machine can be reached by every web site that the user has open: by its address
+(cross-site requests) or by a name that a stranger lets point here (DNS rebinding). So the Host header
+must be one of ours, nothing but reading exists, and no answer may be framed or read by another site.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "bt_token"
+_HEADERS: Mapping[str, str] = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which requests are answered."""
+
+    hosts: frozenset[str]  # names and addresses without port that may stand in the Host header
+    token: str | None  # None: none is needed
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """ASGI middleware: refuses strangers, and sets the headers of every answer."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        answer = self._refusal(scope)
+        await (answer or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if _host(headers.get("host", "")) not in self._rules.hosts:
+            return PlainTextResponse("this server does not answer to that name\n", 421)
+        if scope["method"] not in {"GET", "HEAD"}:
+            return PlainTextResponse("there is nothing here but reading\n", 405, {"allow": "GET, HEAD"})
+        return None if self._rules.token is None else self._ask_for_token(scope, headers, self._rules.token)
+
+    def _ask_for_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+        given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        offered = dict(given).get("token")
+        if offered is not None and _same(offered, token):
+            # Out of the address bar, the history and the log of a proxy at once.
+            rest = urlencode([pair for pair in given if pair[0] != "token"])
+            answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=7 * 86_400)
+            return answer
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if _same(bearer, token) or _same(_cookie(headers), token):
+            return None
+        return PlainTextResponse("a token is needed: open the address that bt-daemon web printed\n", 401)
+
+
+def _host(header: str) -> str:
+    """Return a Host header's name without port, lower case; IPv6 addresses without brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+def _same(offered: str, token: str) -> bool:
+    """Compare in a time that tells nothing about the token."""
+    return hmac.compare_digest(offered.encode("utf-8", "replace"), token.encode())
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if found is None else found.value

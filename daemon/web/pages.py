@@ -1,0 +1,180 @@
+"""The HTML pages. Each reads what it shows in one view of the database, and renders a template."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from config.errors import BtError
+from daemon.daemon_status import Life
+from daemon.image_story import version_facts
+from daemon.output.facts import Style
+from daemon.pages.overview import overview
+from daemon.pages.render import render
+from daemon.pictures import NoPicture
+from daemon.version import program_version
+from daemon.web.asked import PAGE, asked
+from daemon.web.site import Site
+from storage.records import Status
+from storage.results import Query, ResultRow, Sort, count, labels, rows
+from storage.stories import VersionStory, story, troubled
+
+THUMBNAIL, LARGE = 96, 512  # pixels
+_LATEST = 12
+# With more rows than this the charts that need each of them are left out of a page that people wait for.
+_MOST_COUNTED = 300_000
+_PLAIN = Style(enabled=False)
+_LIVES = {
+    Life.RUNNING: "running",
+    Life.STARTING: "starting",
+    Life.SILENT: "silent: busy or stuck",
+    Life.STOPPED: "not running",
+    Life.DIED: "not running: it ended without saying goodbye",
+    Life.NEVER: "not running: none ever ran",
+}
+
+
+def site_of(request: Request) -> Site:
+    """Return the site that an application serves."""
+    site: Site = request.app.state.site
+    return site
+
+
+def overview_page(request: Request) -> Response:
+    """What came in, what was found, how sure it is; its live part renews itself."""
+    site = site_of(request)
+    return _page("overview.html", site, "overview", **_live(request, site))
+
+
+def live_part(request: Request) -> Response:
+    """The part of the overview that changes, alone."""
+    site = site_of(request)
+    return HTMLResponse(render("live.html", site=site, model=site.model, **_live(request, site)))
+
+
+def results_page(request: Request) -> Response:
+    """The results as a table: filters, order, pages."""
+    site = site_of(request)
+    wanted = asked(request.query_params, site.zone)
+    with site.reader() as connection:
+        found, more = _some(list(rows(connection, _one_more(wanted.query))), wanted.query)
+        known = labels(connection)
+        total = count(connection, replace(wanted.query, after=None)) if _quick(wanted.query) else None
+    return _page(
+        "results.html", site, "results",
+        asked=wanted, rows=found, labels=known, total=total, sorts=list(Sort), statuses=list(Status),
+        next=wanted.next_page("/results", found[-1].key(wanted.query.sort)) if more else None,
+        is_first="after" not in request.query_params,
+    )  # fmt: skip
+
+
+def image_page(request: Request) -> Response:
+    """One image's whole story, with its picture and what the network looked at."""
+    site = site_of(request)
+    file_id = int(request.path_params["id"])
+    with site.reader() as connection:
+        told = story(connection, file_id)
+    if not told:
+        return message(site, f"there is no image {file_id}", 404)
+    latest = next((one for version in told[0].versions for one in version.results), None)
+    shown = _judged(told[0].versions, file_id) or latest
+    return _page(
+        "image.html", site, "results", story=told[0], row=shown,
+        versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
+        side=LARGE,
+    )  # fmt: skip
+
+
+def errors_page(request: Request) -> Response:
+    """What could not be judged: causes first, then files."""
+    site = site_of(request)
+    before = request.query_params.get("before", "")
+    before_id = int(before) if before.isdecimal() and len(before) < 19 else None
+    with site.reader() as connection:
+        found = list(troubled(connection, PAGE + 1, before_id))
+        figures = overview(connection, Query(statuses=(Status.ERROR,)), most_rows=_MOST_COUNTED)
+    files, more = found[:PAGE], len(found) > PAGE
+    return _page(
+        "errors.html", site, "errors", files=files, found=figures, is_first=before_id is None,
+        next=f"/errors?before={files[-1].id}" if more else None,
+    )  # fmt: skip
+
+
+def model_page(request: Request) -> Response:
+    """The model at hand, and those behind the stored results."""
+    site = site_of(request)
+    with site.reader() as connection:
+        found = overview(connection, Query(), most_rows=0)
+    return _page("model.html", site, "model", found=found)
+
+
+def picture(request: Request) -> Response:
+    """A result's picture as WebP, plain or with the heatmap over it; 404 with the reason if there is none."""
+    site = site_of(request)
+    side = THUMBNAIL if request.query_params.get("size") == "small" else LARGE
+    with site.reader() as connection:
+        query = Query(file_id=int(request.path_params["id"]), limit=1)
+        row = next(iter(list(rows(connection, query))), None)
+    drawn = NoPicture("there is no such image") if row is None else site.gallery.of(row, side)
+    if isinstance(drawn, NoPicture):
+        return Response(drawn.reason, 404, media_type="text/plain")
+    data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
+    if data is None:
+        return Response("judged by another model than the one at hand", 404, media_type="text/plain")
+    return Response(data, media_type="image/webp")
+
+
+def message(site: Site, text: str, status: int, hint: str = "") -> Response:
+    """Return a page that says one thing."""
+    page = render(
+        "message.html", site=site, model=site.model, here="", text=text, hint=hint, version=program_version()
+    )
+    return HTMLResponse(page, status)
+
+
+def failure(site: Site, error: BtError, status: int) -> Response:
+    """Return the page for an error of ours."""
+    return message(site, error.what, status, error.hint or "")
+
+
+def _page(template: str, site: Site, here: str, **values: object) -> Response:
+    return HTMLResponse(
+        render(template, site=site, model=site.model, here=here, version=program_version(), **values)
+    )
+
+
+def _live(request: Request, site: Site) -> dict[str, object]:
+    wanted = asked(request.query_params, site.zone, since="today")
+    with site.reader() as connection:
+        status = site.status(connection)
+        query = replace(wanted.query, limit=_LATEST, after=None)
+        return {
+            "asked": wanted,
+            "status": status,
+            "life": _LIVES[status.life],
+            "found": overview(connection, query, most_rows=_MOST_COUNTED),
+            "latest": list(rows(connection, replace(query, sort=Sort.TIME, reverse=False))),
+        }
+
+
+def _one_more(query: Query) -> Query:
+    return replace(query, limit=(query.limit or PAGE) + 1)
+
+
+def _some(found: list[ResultRow], query: Query) -> tuple[list[ResultRow], bool]:
+    """Return the rows of a page, and whether more follow."""
+    most = query.limit or PAGE
+    return found[:most], len(found) > most
+
+
+def _quick(query: Query) -> bool:
+    """Whether the number of results is known without looking at each."""
+    return not query.text and query.min_confidence is None and query.max_confidence is None
+
+
+def _judged(versions: tuple[VersionStory, ...], file_id: int) -> ResultRow | None:
+    """Return the newest result of the version that was asked for."""
+    found = next((version.results for version in versions if version.id == file_id), ())
+    return found[0] if found else None

@@ -1,0 +1,46 @@
+"""What the pages are made from: the database, the model at hand, the pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from daemon.daemon_status import DaemonStatus, daemon_status
+from daemon.lock import lock_owner
+from storage.database import database_path, open_reader
+from storage.heartbeat import status_snapshot
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from daemon.pages.render import ModelWords
+    from daemon.web.gallery import Gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One database as its pages see it; every request opens it anew, for reading only."""
+
+    database: str  # file or URL
+    zone: tzinfo
+    model: ModelWords
+    gallery: Gallery
+
+    @contextmanager
+    def reader(self) -> Iterator[sa.Connection]:
+        """Open the database; raises StorageError."""
+        connection = open_reader(self.database)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def status(self, connection: sa.Connection) -> DaemonStatus:
+        """Return how the daemon on this database is."""
+        now_us = time.time_ns() // 1000
+        path = database_path(self.database).absolute()
+        return daemon_status(status_snapshot(connection, now_us), lock_owner(path), str(path), now_us)
