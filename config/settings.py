@@ -90,6 +90,7 @@ class Settings:
     )
     done_dir: str = _setting("", "where judged images are moved", parse.text, metavar="DIR")
     quarantine_dir: str = _setting("", "where images that failed are moved", parse.text, metavar="DIR")
+    heatmaps: str = _setting("", "folder for a heatmap of every judged image", parse.text, metavar="DIR")
 
     max_bytes: int = _setting(512 << 20, "largest file that is read", parse.byte_size, metavar="SIZE")
     max_pixels: int = _setting(64 << 20, "largest picture that is decoded, pixels", parse.whole, metavar="N")

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from daemon.confined import die_with_the_parent, limit_memory
 from daemon.engine import Engine, PreparedEngine, open_engine
+from daemon.heatmap_files import HeatmapFiles
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from trainer.judgement import Prediction, judge
@@ -63,6 +64,7 @@ class LaneSetup:
     memory_bytes: int  # what decoding may allocate on top of the idle lane
     database: str | None  # where identical bytes may have been judged before
     model_id: int
+    heatmaps: str = ""  # folder that gets one per judged image
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -96,7 +98,10 @@ class Lane:
         self._engine: Engine = open_engine(setup.prepared)
         size = self._spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
-        self._known = KnownJudgements(setup.database, setup.model_id) if setup.database else None
+        self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None
+        # An answer that is known already has no map; who asks for heatmaps gets one for every image.
+        looks = setup.database is not None and self._heatmaps is None
+        self._known = KnownJudgements(setup.database, setup.model_id) if looks and setup.database else None
         # What exists now lives as long as the lane: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -120,7 +125,7 @@ class Lane:
             else:
                 results[place] = read
         self._mark(NO_TASK)
-        results |= self._judge(inputs, whose, pictures)
+        results |= self._judge(inputs, whose, pictures, tasks)
         share = (time.monotonic_ns() - began) // 1000 // max(1, len(tasks))
         return [
             Outcome(task.file_id, results[place], contents.get(place), share)
@@ -145,19 +150,34 @@ class Lane:
         return _Read(inputs, [one.index for one in picture.slices], picture.slice_count, picture.tags)
 
     def _judge(
-        self, inputs: list[npt.NDArray[np.uint8]], whose: list[int], pictures: dict[int, _Read]
+        self,
+        inputs: list[npt.NDArray[np.uint8]],
+        whose: list[int],
+        pictures: dict[int, _Read],
+        tasks: Sequence[Task],
     ) -> dict[int, Judged | Failed]:
         """Run the engine over all inputs, and make one answer per picture."""
         said: dict[int, list[Prediction]] = {place: [] for place in pictures}
+        maps: dict[int, list[npt.NDArray[np.float32]]] = {place: [] for place in pictures}
         for start in range(0, len(inputs), self._batch):
             output = self._engine.run(np.stack(inputs[start : start + self._batch]))
             predictions = judge(output.logits, output.features, self._spec, self._tensors)
-            for place, prediction in zip(whose[start : start + self._batch], predictions, strict=True):
-                said[place].append(prediction)
-        return {place: self._answer(said[place], picture) for place, picture in pictures.items()}
+            for number, prediction in enumerate(predictions):
+                said[whose[start + number]].append(prediction)
+                if self._heatmaps is not None:
+                    maps[whose[start + number]].append(output.maps[number])
+        answers: dict[int, Judged | Failed] = {}
+        for place, picture in pictures.items():
+            whole, index = combine(said[place], picture.indices, self._spec)
+            answers[place] = self._answer(whole, index, picture)
+            if self._heatmaps is not None and whole.label is not None:
+                slice_place = picture.indices.index(index)
+                self._heatmaps.write(
+                    tasks[place].file_id, picture.inputs[slice_place], maps[place][slice_place], whole
+                )
+        return answers
 
-    def _answer(self, predictions: list[Prediction], picture: _Read) -> Judged:
-        whole, index = combine(predictions, picture.indices, self._spec)
+    def _answer(self, whole: Prediction, index: int, picture: _Read) -> Judged:
         volume = picture.slice_count > 1
         return Judged(
             status=Status(whole.verdict.value),

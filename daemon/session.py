@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,7 @@ def open_service(
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
     from daemon.beat import Beat
+    from daemon.heatmap_files import checked_heatmap_folder
     from daemon.lanes import Lanes
     from daemon.lock import DatabaseLock
     from daemon.mover import Mover
@@ -119,6 +121,8 @@ def open_service(
         ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
         model_id = ledger.model_id(model_record(prepared, spec))
         setup = lane_setup(settings, prepared, str(path), model_id)
+        if settings.heatmaps:
+            setup = replace(setup, heatmaps=checked_heatmap_folder(settings.heatmaps))
         lanes = stack.enter_context(
             Lanes(lane_count(settings), setup, decode_seconds=settings.decode_seconds)
         )
@@ -233,7 +237,11 @@ def _rules(
 ) -> dict[Path, InboxRules]:
     from daemon.inbox import InboxRules
 
-    aside = [Path(folder).resolve() for folder in (settings.done_dir, settings.quarantine_dir) if folder]
+    aside = [
+        Path(folder).resolve()
+        for folder in (settings.done_dir, settings.quarantine_dir, settings.heatmaps)
+        if folder
+    ]
     rules = {}
     for root in roots:
         own = database.resolve()

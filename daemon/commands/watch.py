@@ -15,9 +15,9 @@ from config.options import Invocation, pass_invocation, program_options, setting
 @click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
 @setting_options(
     "weights", "device", "precision", "recursive", "settle", "rescan", "deadline", "poll", "lanes", "batch",
-    "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "max_bytes", "max_pixels",
-    "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "retry_limit", "retry_base",
-    "cache",
+    "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "heatmaps", "max_bytes",
+    "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "retry_limit",
+    "retry_base", "cache",
 )  # fmt: skip
 @program_options
 @pass_invocation

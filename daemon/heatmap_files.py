@@ -1,0 +1,74 @@
+"""Heatmaps made during the run: one small JPEG per judged image, from the forward pass it had anyway.
+
+DIR/0000/12.jpg belongs to the image with the id 12, which `results` shows and `show` takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import UsageError
+from config.text import printable
+from daemon.explain import caption, class_shown, overlay
+from trainer.judgement import Prediction
+from trainer.spec import ModelSpec
+
+# In one folder; directories of millions are slow to list.
+_PER_FOLDER = 10_000
+_QUALITY = 85
+
+
+def checked_heatmap_folder(folder: str) -> str:
+    """Return the folder as an absolute path, made if need be; raise UsageError if it cannot be written."""
+    place = Path(folder).absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK | os.X_OK):
+            return str(place)
+        why = "not writable"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise UsageError(
+        f"heatmaps cannot go to {printable(folder)} ({why})", hint="give --heatmaps another folder"
+    )
+
+
+class HeatmapFiles:
+    """Writes them; a disk that takes none costs the heatmap, never the result."""
+
+    def __init__(self, folder: str, spec: ModelSpec, weights_sha256: str) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._weights = weights_sha256
+        self._failed = False
+
+    def write(
+        self,
+        file_id: int,
+        picture: npt.NDArray[np.uint8],
+        maps: npt.NDArray[np.float32],
+        prediction: Prediction,
+    ) -> None:
+        """Write the heatmap of a network input (S, S) with its maps (classes, h, w)."""
+        image = overlay(picture, maps[class_shown(prediction, self._spec)], picture.shape[0])
+        words = "; ".join(caption(prediction, self._spec, self._weights))
+        folder = os.path.join(self._folder, f"{file_id // _PER_FOLDER:04d}")
+        place = os.path.join(folder, f"{file_id}.jpg")
+        making = f"{place}.part"
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+            image.save(making, "JPEG", quality=_QUALITY, comment=words.encode("utf-8", "replace"))
+            os.replace(making, place)
+        except OSError as error:
+            if not self._failed:
+                sys.stderr.write(
+                    f"no heatmaps can be written to {printable(self._folder)}: {error.strerror}\n"
+                )
+            self._failed = True
