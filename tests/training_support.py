@@ -11,11 +11,11 @@ from daemon.phantom import phantom
 from tests.conftest import REPOSITORY
 
 
-def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes")) -> Path:
+def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"), *, first: int = 0) -> Path:
     """Fill `root` with class folders of `count` drawn heads each; the second class has a lesion."""
     for place, name in enumerate(classes):
         (root / name).mkdir(parents=True)
-        for number in range(count):
+        for number in range(first, first + count):
             head = phantom(number + 1000 * place, lesion=place == 1, label=False)
             # Turned, or the drawings are taken for near-duplicates of each other.
             head.rotate(number * 25 + place * 11).save(root / name / f"{name} {number}.png")

@@ -59,6 +59,30 @@ def card_text(report: dict[str, Any]) -> str:
             f"{left['accepted']:.1%} of them are within the distance limit.",
             _scores_table(left),
         ]
+    if "out_of_fold" in metrics:
+        folds = metrics["out_of_fold"]
+        parts += [
+            "## Out of fold",
+            "Every image judged by a network that was trained without its fold; temperature and threshold "
+            f"come from the other folds. A nearest neighbour reaches {folds['nearest_neighbour']:.3f}.",
+            _scores_table(folds),
+        ]
+    if "left_out_rounds" in metrics:
+        rounds = metrics["left_out_rounds"]
+        parts += [
+            "## On sources it never saw",
+            "For each line a network was trained in the same way without that source "
+            f"({rounds['plan']['epochs']} epochs) and judged on it, at its own threshold.",
+            _source_table(rounds["left_out"]),
+        ]
+    if "external" in metrics:
+        judged = {name: told for name, told in metrics["external"].items() if "count" in told}
+        twins = sum(told["twins_left_out"] for told in metrics["external"].values())
+        parts += [
+            "## External collections",
+            f"They took no part in training; {twins} images with a twin there are left out.",
+            _source_table(judged),
+        ]
     parts += [
         "## Intended use",
         _USE,
@@ -124,12 +148,18 @@ def _scores_table(scores: dict[str, Any]) -> str:
 
 
 def _source_table(by_source: dict[str, Any]) -> str:
-    names = ("accuracy", "sensitivity", "specificity", "roc_auc")
+    names = ("accuracy", "sensitivity", "specificity", "roc_auc", "ece")
+    told = any("rejected" in scores for scores in by_source.values())
     rows = [
-        (source, scores["count"], *(_value(scores.get(name)) for name in names))
+        (
+            source,
+            scores["count"],
+            *(_value(scores.get(name)) for name in names),
+            *([f"{scores['rejected']:.1%}"] if told else []),
+        )
         for source, scores in by_source.items()
     ]
-    return _table(("source", "images", *names), rows)
+    return _table(("source", "images", *names, *(["rejected"] if told else [])), rows)
 
 
 def _value(figure: Any) -> str:

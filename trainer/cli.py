@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,10 @@ from config.errors import UsageError
 from config.paths import cache_folder
 from config.program import run
 from config.text import printable
+
+if TYPE_CHECKING:
+    from trainer.console import Console
+    from trainer.request import Request
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
 _RUNS = Path("runs")
@@ -84,6 +89,26 @@ _FOLDER = click.Path(path_type=Path)
     help="Keep a source, or files whose names begin so, out of training and judge on them; repeatable.",
 )
 @click.option(
+    "--external",
+    multiple=True,
+    type=_FOLDER,
+    metavar="DIR",
+    help="Judge on this folder of class folders at the end; it takes no other part; repeatable.",
+)
+@click.option(
+    "--folds",
+    default=0,
+    type=click.IntRange(0, 20),
+    metavar="K",
+    help="Train K networks first, each judged on a part that it did not see; 0: none.",
+)
+@click.option(
+    "--leave-source-out",
+    multiple=True,
+    metavar="NAME|all",
+    help="Train a network without this source (or files whose names begin so) first, and judge it there.",
+)
+@click.option(
     "--patience",
     default=8,
     show_default=True,
@@ -138,7 +163,8 @@ def _train(options: dict[str, Any]) -> int:
 
     from trainer.console import Console, summary
     from trainer.data import parse_merge
-    from trainer.run import Request, run_training
+    from trainer.request import Request
+    from trainer.run import run_training
     from trainer.train import Plan
 
     output = options["output"] or (_newest_run() if options["resume"] else _new_run())
@@ -159,6 +185,7 @@ def _train(options: dict[str, Any]) -> int:
         validation_share=options["validation_share"],
         sensitivity=options["sensitivity"],
         leave_out=options["leave_out"],
+        external=options["external"],
         device=options["device"],
         resume=options["resume"],
         deterministic=options["deterministic"],
@@ -171,12 +198,32 @@ def _train(options: dict[str, Any]) -> int:
     )  # fmt: skip
     with Console(request.plan.epochs) as console:
         try:
-            report = run_training(request, console)
+            report = run_training(request, console, _measured(options, request, console))
         except KeyboardInterrupt:
             console.say(f"interrupted; go on with the same options and --resume -o {printable(str(output))}")
             raise
     click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
     return 0
+
+
+def _measured(options: dict[str, Any], request: Request, console: Console) -> dict[str, Any]:
+    """Train what --folds and --leave-source-out ask for; return what the card shall say of it."""
+    from trainer.rounds import rounds_text, run_folds, run_left_out
+
+    measured: dict[str, Any] = {}
+    if options["folds"]:
+        place = replace(request, output=request.output / "folds")
+        report = run_folds(place, options["folds"], console)
+        measured["out_of_fold"] = report["out_of_fold"] | {
+            "nearest_neighbour": report["nearest_neighbour"]["accuracy"]
+        }
+        console.say(rounds_text(report, place.output))
+    if names := options["leave_source_out"]:
+        place = replace(request, output=request.output / "left-out")
+        report = run_left_out(place, () if "all" in names else names, console)
+        measured["left_out_rounds"] = {key: report[key] for key in ("left_out", "plan")}
+        console.say(rounds_text(report, place.output))
+    return measured
 
 
 def _new_run() -> Path:
@@ -268,7 +315,7 @@ def evaluate(
     from trainer.data import parse_merge
     from trainer.evaluate import evaluate as judge_all
     from trainer.evaluate import evaluation_text
-    from trainer.run import pick_device
+    from trainer.request import pick_device
     from trainer.weights import default_weights
 
     with Console(0) as console:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.run import Reporter
+from trainer.request import Reporter
 from trainer.train import Epoch
 
 

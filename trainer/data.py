@@ -66,7 +66,9 @@ class Dataset:
         return len(self.files)
 
 
-def find_images(roots: Sequence[Path], merge: Mapping[str, str] | None = None) -> list[ImageFile]:
+def find_images(
+    roots: Sequence[Path], merge: Mapping[str, str] | None = None, *, least_classes: int = 2
+) -> list[ImageFile]:
     """Return the labelled files below the roots, sorted; raise DataError if they cannot be trained on."""
     merge = merge or {}
     found: list[ImageFile] = []
@@ -88,7 +90,7 @@ def find_images(roots: Sequence[Path], merge: Mapping[str, str] | None = None) -
     classes = sorted({image.label for image in found})
     if not found:
         raise DataError("the class folders are empty", hint="put images in them")
-    if len(classes) < 2:
+    if len(classes) < least_classes:
         raise DataError(
             f"there is only one class, {printable(repr(classes[0]))}",
             hint="a network needs at least two class folders with images, such as no/ and yes/",
@@ -126,6 +128,7 @@ def load_dataset(
     *,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    least_classes: int = 2,
 ) -> Dataset:
     """Decode the files in parallel, or take them from the cache; unreadable ones are left out and named.
 
@@ -144,7 +147,7 @@ def load_dataset(
     if not kept:
         raise DataError("none of the images could be read", hint="bt-train audit --data DIR says why")
     classes = tuple(sorted({image.label for image in kept}))
-    if len(classes) < 2:
+    if len(classes) < least_classes:
         raise DataError("only one class has readable images", hint="bt-train audit --data DIR says why")
     names = tuple(dict.fromkeys(image.source for image in kept))
     return Dataset(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,21 +17,31 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from config.errors import DataError, DeviceError, UsageError
+from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
 from trainer.calibrate import fit_decision, fit_out_of_distribution
 from trainer.checkpoint import Checkpoint
-from trainer.data import Dataset, find_images, load_dataset
-from trainer.groups import group_ids, near_duplicates, read_patients
+from trainer.data import Dataset
+from trainer.external import load_external
 from trainer.judgement import distances, probabilities
-from trainer.metrics import measure, measure_classes
 from trainer.others import other_pictures
+from trainer.request import (
+    Reporter,
+    Request,
+    groups_of,
+    load_images,
+    network_of,
+    pick_device,
+    refuse_too_few,
+    setting_of,
+)
 from trainer.rounding import round_to_bfloat16
-from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
+from trainer.scores import by_source, scores
+from trainer.spec import ModelSpec, Preprocessing, Provenance
 from trainer.split import random_split, split
-from trainer.train import Epoch, Listener, Pictures, Plan, Trained, fit, predict
+from trainer.train import Epoch, Pictures, Trained, fit, predict
 from trainer.weights import Tensors, read_weights, write_weights
 
 WEIGHTS_NAME = "model.safetensors"
@@ -42,105 +51,39 @@ SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per lin
 # images hardly anybody would call a head slice: letting 99 % pass lets half of all photographs pass too.
 ACCEPTANCE = 0.97
 _OTHERS = 900  # drawn pictures of other kinds that the limit is fitted against, as many to check it
-# A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
-# images than this its figures say little and are left out.
-_SMALLEST_SOURCE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line asks for."""
+def run_training(
+    request: Request, reporter: Reporter, measured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Train, judge and write everything into `request.output`; return what metrics.json holds.
 
-    data: tuple[Path, ...]
-    output: Path
-    cache: Path
-    plan: Plan
-    merge: Mapping[str, str]
-    architecture: str = "cnn"
-    image_size: int = 256
-    groups: str = "auto"  # "auto": near-duplicates; "none": a leaking random split; else a CSV file
-    validation_share: float = 0.15
-    sensitivity: float = 0.95
-    leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
-    device: str = "auto"
-    resume: bool = False
-    deterministic: bool = False
-    init: Path | None = None
-    pretrained: bool = False
-    name: str = "model"
-    meanings: Mapping[str, str] | None = None
-    licences: Mapping[str, str] | None = None  # source -> licence, for the card
-    command: str = ""
-
-
-class Reporter(Listener):
-    """Who shows how a run goes: decoding, then training."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Called as images are decoded."""
-
-    def say(self, message: str) -> None:
-        """Called with one line for people."""
-
-
-def run_training(request: Request, reporter: Reporter) -> dict[str, Any]:
-    """Train, judge and write everything into `request.output`; return what metrics.json holds."""
+    `measured` is what several trainings of the same kind have shown (`trainer.rounds`), for the card.
+    """
     device = pick_device(request.device)
-    if request.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.set_num_threads(1)
-    how = Preprocessing(image_size=request.image_size)
-    dataset = load_dataset(
-        find_images(request.data, request.merge), how, request.cache, progress=reporter.decoding
-    )
-    for image, reason in dataset.unreadable:
-        reporter.say(f"left out {printable(str(image.path))}: {reason}")
-    groups = _groups(dataset, request.groups)
+    dataset = load_images(request, reporter)
+    groups = groups_of(dataset, request.groups)
     outside = _left_out(dataset, request.leave_out)
     inside = np.flatnonzero(~outside)
     train, validation = _split(dataset, groups, inside, request)
-    _refuse_too_few(dataset, train, validation)
+    refuse_too_few(dataset, train, validation)
     reporter.say(_described(dataset, groups, train, validation))
-    network = _network(request, dataset.classes, how)
+    network = network_of(request, dataset.classes)
     data = Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation)
     request.output.mkdir(parents=True, exist_ok=True)
     (request.output / SPLIT_NAME).write_text("".join(f"{dataset.hashes[place]}\n" for place in validation))
     checkpoint = Checkpoint(request.output / CHECKPOINT_NAME)
     if request.resume and not checkpoint.exists():
         reporter.say(f"nothing to resume in {printable(str(request.output))}: training from the beginning")
-    setting = _setting(request, dataset, train)
+    setting = setting_of(request, dataset, train)
     trained = fit(
         network, data, request.plan, device, reporter,
         checkpoint=checkpoint, resume=request.resume, setting=setting,
     )  # fmt: skip
-    return _conclude(request, dataset, groups, data, outside, network, trained, device)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """Return the device for auto, cpu or cuda[:N]; raise DeviceError when it is not there."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise UsageError(
-            f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]"
-        ) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"there is no {printable(wanted)} here (torch finds {torch.cuda.device_count()} CUDA devices)",
-            hint="use --device cpu",
-        )
-    return device
-
-
-def _groups(dataset: Dataset, wanted: str) -> npt.NDArray[np.int64]:
-    if wanted == "none":
-        return np.arange(len(dataset), dtype=np.int64)
-    patients = None
-    if wanted != "auto":
-        patients = read_patients(Path(wanted), [image.name for image in dataset.files])
-    return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
+    beside = dict(measured or {})
+    if request.external:
+        beside["external"] = load_external(request, dataset, reporter)
+    return _conclude(request, dataset, groups, data, outside, network, trained, device, beside)
 
 
 def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -181,49 +124,6 @@ def _split(
     return inside[train], inside[validation]
 
 
-def _refuse_too_few(
-    dataset: Dataset, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]
-) -> None:
-    for place, label in enumerate(dataset.classes):
-        learnt, judged = (int((dataset.labels[part] == place).sum()) for part in (train, validation))
-        if learnt < 2 or judged < 1:
-            raise DataError(
-                f"too few images of {printable(repr(label))}: {learnt} to train on, {judged} to judge on",
-                hint="give more images, or a larger --validation-share; images of one group stay together",
-            )
-
-
-def _setting(request: Request, dataset: Dataset, train: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
-    digest = hashlib.sha256()
-    for place in train.tolist():
-        digest.update(f"{dataset.hashes[place]} {dataset.labels[place]} {dataset.sources[place]}\n".encode())
-    return {
-        "architecture": request.architecture,
-        "image_size": request.image_size,
-        "classes": list(dataset.classes),
-        "training_images": digest.hexdigest(),
-        "deterministic": request.deterministic,
-    }
-
-
-def _network(request: Request, classes: tuple[str, ...], how: Preprocessing) -> networks.Classifier:
-    torch.manual_seed(request.plan.seed)
-    network = networks.build(request.architecture, len(classes), None, how)
-    if request.init is not None:
-        start = read_weights(request.init)
-        if start.spec.architecture != request.architecture:
-            raise UsageError(
-                f"{printable(str(request.init))} holds a {start.spec.architecture}, "
-                f"not a {request.architecture}",
-                hint=f"give --arch {start.spec.architecture}",
-            )
-        networks.copy_fitting(start.tensors, network)
-    elif request.pretrained:
-        networks.load_pretrained(request.architecture, network)
-    return network
-
-
 def _conclude(
     request: Request,
     dataset: Dataset,
@@ -233,6 +133,7 @@ def _conclude(
     network: nn.Module,
     trained: Trained,
     device: torch.device,
+    beside: dict[str, Any],
 ) -> dict[str, Any]:
     """Calibrate, measure, and write weights, metrics, history, pictures and card."""
     how = Preprocessing(image_size=request.image_size)
@@ -252,8 +153,8 @@ def _conclude(
     )
     left_out = np.flatnonzero(outside)
     report: dict[str, Any] = {
-        "validation": _scores(logits, labels, groups[data.validation], decision, dataset.classes),
-        "validation_by_source": _by_source(logits, data.validation, dataset, groups, decision),
+        "validation": scores(logits, labels, groups[data.validation], decision, dataset.classes),
+        "validation_by_source": by_source(logits, data.validation, dataset, groups, decision),
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, data.validation),
         "rejected": {
             "validation": float((distances(features, tensors) > limit.max_distance).mean()),
@@ -270,8 +171,12 @@ def _conclude(
         report["left_out"] = {
             "names": list(request.leave_out),
             "accepted": float((distances(found, tensors) <= limit.max_distance).mean()),
-            **_scores(said, data.labels[left_out], groups[left_out], decision, dataset.classes),
+            **scores(said, data.labels[left_out], groups[left_out], decision, dataset.classes),
         }
+    external = beside.pop("external", None)
+    if external is not None:
+        report["external"] = external.figures(network, tensors, limit, decision, device)
+    report |= beside
     spec = ModelSpec(
         name=request.name,
         version=datetime.now(UTC).strftime("%Y.%m.%d"),
@@ -321,41 +226,6 @@ def _write(
         )
     write_card(whole, place / "CARD.md")
     return whole
-
-
-def _scores(
-    logits: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64],
-    decision: Decision,
-    classes: tuple[str, ...],
-) -> dict[str, Any]:
-    shares = probabilities(logits, decision.temperature).astype(np.float64)
-    if decision.positive is None:
-        return measure_classes(shares, labels, classes)
-    place = classes.index(decision.positive)
-    truth = (labels == place).astype(np.int64)
-    report = measure(shares[:, place], truth, groups, decision.threshold)
-    if place == 0:  # the matrix's order is the classes'
-        report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
-    return report
-
-
-def _by_source(
-    logits: npt.NDArray[np.float32],
-    places: npt.NDArray[np.int64],
-    dataset: Dataset,
-    groups: npt.NDArray[np.int64],
-    decision: Decision,
-) -> dict[str, Any]:
-    sources = dataset.sources[places]
-    return {
-        name: _scores(
-            logits[here], dataset.labels[places][here], groups[places][here], decision, dataset.classes
-        )
-        for number, name in enumerate(dataset.source_names)
-        if (here := sources == number).sum() >= _SMALLEST_SOURCE
-    }
 
 
 def _provenance(request: Request, dataset: Dataset, data: Pictures, report: dict[str, Any]) -> Provenance:
