@@ -22,14 +22,14 @@ from config.text import printable_name
 from daemon.inbox_health import Clock, InboxHealth
 from daemon.root import RootIdentity, identify, is_held, is_real_folder, is_unmounted
 from daemon.rules import DONE_SUFFIX, Choice, InboxRules
-from daemon.scan import Look, OddEntries, Walk, look_at
+from daemon.scan import Look, OddEntries, Scanning, Walk, look_at
 from daemon.settle import Ages, Settling
 from daemon.watch import Hints, Watch, kernel_queue_size, watches_exhausted
 from storage.records import FileVersion
 
 __all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
 
-# Entries looked at in one step: the reactor is back at its lanes within about 10 ms.
+# Entries looked at in one step: the reactor is back at its lanes within about 20 ms.
 STEP_ENTRIES = 2_000
 # Files waited for at a time (some 40 MB); the folder itself remembers the rest.
 WAITING_LIMIT = 100_000
@@ -40,19 +40,8 @@ POLL_SECONDS = 2.0
 POLL_SHARE = 20.0
 # More new folders than this at a time are left to one scan of the whole.
 FOLDERS_LIMIT = 1_000
-
-
-@dataclass(slots=True)
-class _Scanning:
-    """The scan of the whole inbox: the one that runs, the last one, the next one."""
-
-    walk: Walk | None = None
-    started: float = 0.0
-    finished: float | None = None
-    seconds: float | None = None
-    due: float = 0.0
-    wanted_again: bool = False  # asked for while one was running
-    events_at_start: int = 0
+# While the kernel grants no watch, it is asked again this often: other programs end, limits are raised.
+ASK_AGAIN_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -71,13 +60,14 @@ class Inbox:
     _hints: Hints = field(init=False)
     _settling: Settling = field(init=False)
     _ages: Ages = field(init=False)
-    _scan: _Scanning = field(init=False, default_factory=_Scanning)
+    _scan: Scanning = field(init=False, default_factory=Scanning)
     _folders: deque[Walk] = field(init=False, default_factory=deque)
     _watch: Watch | None = field(init=False, default=None)
     _held: RootIdentity | None = field(init=False, default=None)  # the root that is watched
     _away: bool = field(init=False, default=False)
     _trouble: str = field(init=False, default="")  # why degraded
     _polling: str = field(init=False, default="")  # why polling
+    _ask_again: float = field(init=False, default=float("inf"))  # when a watch is tried again
     _local: bool = field(init=False, default=True)
     _guard_due: float = field(init=False, default=0.0)
     _odd: OddEntries = field(init=False)
@@ -351,7 +341,7 @@ class Inbox:
             self._trouble = ""
         if self._watch is not None and watches_exhausted(self.root):
             self._disarm()
-            self._poll("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
+            self._poll_for_now("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
 
     def _scan_again(self) -> None:
         self._scan.wanted_again = True
@@ -373,6 +363,8 @@ class Inbox:
             self.log.warning("the file watcher of %s has ended; it is started again", self._shown)
             self._disarm()
             self._take_root(found)
+        elif self._watch is None and self.clock.monotonic() >= self._ask_again:
+            self._try_watch_again()
 
     def _take_root(self, found: RootIdentity) -> None:
         """Watch and scan the folder that is there now."""
@@ -409,11 +401,23 @@ class Inbox:
             self._poll("this platform has no inotify")
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EMFILE):
-                self._poll(
+                self._poll_for_now(
                     "the kernel has no more file watches (raise fs.inotify.max_user_watches/_instances)"
                 )
             else:
-                self._poll(f"the watch failed ({error.strerror})")
+                self._poll_for_now(f"the watch failed ({error.strerror})")
+
+    def _poll_for_now(self, why: str) -> None:
+        self._poll(why)
+        self._ask_again = self.clock.monotonic() + ASK_AGAIN_SECONDS
+
+    def _try_watch_again(self) -> None:
+        """Ask the kernel for the watch that it refused; what came meanwhile the next scan finds."""
+        self._ask_again = float("inf")
+        self._arm_watch()
+        if self._watch is not None:
+            self.log.info("%s is watched again instead of scanned", self._shown)
+            self._scan_again()
 
     def _poll(self, why: str) -> None:
         if self._polling != why:

@@ -60,10 +60,11 @@ class LaneSetup:
 
     prepared: PreparedEngine
     limits: Limits
-    batch: int
+    batch: int  # of the network: what its caches hold at once is fastest
     memory_bytes: int  # what decoding may allocate on top of the idle lane
     database: str | None  # where identical bytes may have been judged before
     model_id: int
+    tasks: int = 32  # files in one message: each message costs the daemon a wake-up
     heatmaps: str = ""  # folder that gets one per judged image
 
 

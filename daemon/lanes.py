@@ -93,7 +93,7 @@ class Lanes:
         """Return how many tasks `submit` takes now."""
         if self._retry:
             return 0
-        return sum(self._setup.batch for lane in self._lanes if len(lane.batches) < _DEPTH)
+        return sum(self._setup.tasks for lane in self._lanes if len(lane.batches) < _DEPTH)
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the least loaded lanes, at most `room()` of them."""
@@ -102,7 +102,7 @@ class Lanes:
             lane = min(self._lanes, key=lambda one: (len(one.batches), one.held))
             # Spread over the lanes that are equally idle, in batches as large as allowed.
             equals = sum(len(one.batches) == len(lane.batches) for one in self._lanes)
-            size = min(self._setup.batch, -(-len(rest) // equals))
+            size = min(self._setup.tasks, -(-len(rest) // equals))
             self._send(lane, rest[:size])
             rest = rest[size:]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -27,6 +29,25 @@ def set_up_log(verbosity: int, form: str, stream: TextIO | None = None) -> loggi
     handler.setFormatter(_JsonLine() if form == "json" else _TextLine())
     logger.addHandler(handler)
     return logger
+
+
+@contextmanager
+def thread_failures_told(logger: logging.Logger) -> Iterator[None]:
+    """Tell of a thread that ended with an exception in one line, instead of a traceback among the log's.
+
+    Only the file watcher's threads are not ours; the inbox notices that one is gone and starts it again.
+    """
+
+    def tell(failure: threading.ExceptHookArgs) -> None:
+        name = failure.thread.name if failure.thread is not None else "?"
+        why = f"{failure.exc_type.__name__}: {printable(str(failure.exc_value))}"
+        logger.warning("a thread of the file watcher (%s) ended: %s; it is started again", name, why)
+
+    before, threading.excepthook = threading.excepthook, tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class CauseLog:

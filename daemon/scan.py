@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -109,6 +110,19 @@ class Walk:
             self._odd(os.path.join(folder, name), kind_of(found.st_mode))
             return None
         return _look(self._inbox_id, folder, name, found)
+
+
+@dataclass(slots=True)
+class Scanning:
+    """The scan of the whole inbox: the one that runs, the last one, the next one."""
+
+    walk: Walk | None = None
+    started: float = 0.0
+    finished: float | None = None
+    seconds: float | None = None
+    due: float = 0.0
+    wanted_again: bool = False  # asked for while one was running
+    events_at_start: int = 0
 
 
 def look_at(root: bytes, inbox_id: int, folder: bytes, name: bytes) -> Look | str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from config.errors import UsageError
 from config.options import Invocation
 from config.text import printable, printable_name
-from daemon.log import set_up_log
+from daemon.log import set_up_log, thread_failures_told
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -58,6 +58,7 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
     logger = set_up_log(invocation.verbosity, settings.log_format)
     roots = checked_folders(folders)
     with ExitStack() as stack:
+        stack.enter_context(thread_failures_told(logger))
         waker = Waker()
         stack.callback(waker.close)
         stop = stack.enter_context(StopSignal(waker))

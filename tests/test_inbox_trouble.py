@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import subprocess
@@ -223,3 +224,22 @@ def test_a_burst_of_50000_files_while_the_interpreter_is_busy_loses_none(inbox: 
 
         assert len(bench.handed) == len({os.fsdecode(version.path) for version in bench.handed}) == 50_000
         print(bench.inbox.health())
+
+
+def test_a_refused_watch_is_asked_for_again(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(daemon.inbox, "Watch", refuse)
+        bench_context = opened(inbox, rescan_seconds=1e6)
+        bench = bench_context.__enter__()
+    try:
+        assert bench.inbox.health().state == "polling"
+        bench.pass_time(daemon.inbox.ASK_AGAIN_SECONDS + 1.1)
+        bench.turn()
+        assert bench.inbox.health().state == "watching"
+        (inbox / "now.png").write_bytes(b"whole")
+        bench.until(lambda: any(version.name == b"now.png" for version in bench.handed))
+    finally:
+        bench_context.__exit__(None, None, None)

@@ -186,7 +186,7 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
 def _lanes(
     prepared: PreparedEngine, *, count: int = 1, batch: int = 16, decode_seconds: float = 10.0
 ) -> Lanes:
-    setup = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1)
+    setup = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1, tasks=batch)
     return Lanes(count, setup, decode_seconds=decode_seconds)
 
 

@@ -331,6 +331,57 @@ def evaluate(
     click.echo(DISCLAIMER, err=True)
 
 
+@cli.command(short_help="Fit threshold and confidence to images of your own.")
+@click.option("--weights", type=_FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
+@click.option(
+    "--data", multiple=True, required=True, type=_FOLDER, metavar="DIR", help="Folder of class folders."
+)
+@click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
+@click.option("-o", "--output", type=_FOLDER, required=True, metavar="FILE", help="The new weights file.")
+@click.option(
+    "--sensitivity",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0.5, 0.999),
+    help="What the threshold must reach on these images (lower bound).",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs, with intervals.")
+def calibrate(
+    weights: Path | None,
+    data: tuple[Path, ...],
+    merge: tuple[str, ...],
+    output: Path,
+    sensitivity: float,
+    as_json: bool,
+) -> None:
+    r"""Write a copy of a model whose threshold and confidence fit labelled images; the network stays.
+
+    \b
+    Example:
+      bt-train calibrate --data our-scanner/ -o ours.safetensors
+    """
+    import json
+
+    from trainer.console import Console
+    from trainer.data import parse_merge
+    from trainer.recalibrate import recalibrate, recalibration_text
+    from trainer.weights import default_weights
+
+    with Console(0) as console:
+        report = recalibrate(
+            weights or default_weights(),
+            data,
+            parse_merge(merge),
+            output,
+            sensitivity,
+            "bt-train " + " ".join(sys.argv[1:]),
+            cache_folder(),
+            console.decoding,
+        )
+    click.echo(json.dumps(report, indent=1) if as_json else recalibration_text(report))
+    click.echo(DISCLAIMER, err=True)
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run `bt-train` and return its exit code."""
     code = run(cli, "bt-train", arguments)

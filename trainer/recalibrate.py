@@ -1,0 +1,90 @@
+"""Fits what a model says to images of one's own, without training it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from config.errors import DataError, UsageError
+from config.text import printable
+from trainer.calibrate import fit_decision
+from trainer.data import find_images, load_dataset
+from trainer.groups import group_ids, near_duplicates
+from trainer.networks import load
+from trainer.scores import scores
+from trainer.spec import Decision
+from trainer.train import predict
+from trainer.weights import read_weights, write_weights
+
+# With fewer images of a class a threshold is a guess.
+_FEWEST = 20
+
+
+def recalibrate(
+    weights_path: Path,
+    roots: Sequence[Path],
+    merge: Mapping[str, str],
+    output: Path,
+    sensitivity: float,
+    command: str,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Write a copy of a weights file whose temperature, threshold and band fit labelled images.
+
+    The network stays as it is; the distance limit too. Returns the decision before and after with the
+    figures of both on these images, which lean to the good side for the new one: it was fitted on them.
+    """
+    if output.exists():
+        raise UsageError(f"{printable(str(output))} is there already", hint="give another -o FILE")
+    weights = read_weights(weights_path)
+    spec = weights.spec
+    dataset = load_dataset(find_images(roots, merge), spec.preprocessing, cache, progress=progress)
+    if unknown := sorted(set(dataset.classes) - set(spec.classes)):
+        raise DataError(
+            f"the model knows no class {printable(', '.join(unknown))}",
+            hint=f"map folders to {', '.join(spec.classes)} with --merge",
+        )
+    labels = np.array([spec.classes.index(dataset.classes[one]) for one in dataset.labels], dtype=np.int64)
+    fewest = int(np.bincount(labels, minlength=len(spec.classes)).min())
+    if fewest < _FEWEST:
+        raise DataError(
+            f"a class has only {fewest} images", hint=f"give at least {_FEWEST} of each, better hundreds"
+        )
+    logits, _ = predict(load(weights), dataset.pictures, torch.device("cpu"))
+    decision = fit_decision(logits, labels, spec.classes, sensitivity)
+    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
+    made = replace(spec.provenance, command=f"{spec.provenance.command}\n{command}".strip())
+    digest = write_weights(output, replace(spec, decision=decision, provenance=made), weights.tensors)
+    return {
+        "weights": {"file": output.name, "sha256": digest},
+        "before": _told(spec.decision, scores(logits, labels, groups, spec.decision, spec.classes)),
+        "after": _told(decision, scores(logits, labels, groups, decision, spec.classes)),
+    }
+
+
+def recalibration_text(report: Mapping[str, Any]) -> str:
+    """Return the two decisions side by side."""
+    lines = []
+    for when in ("before", "after"):
+        told, figures = report[when]["decision"], report[when]["figures"]
+        shown = [
+            f"{name} {figures[name]['value']:.3f}"
+            for name in ("accuracy", "sensitivity", "specificity", "ece")
+            if isinstance(figures.get(name), dict) and figures[name]["value"] is not None
+        ]
+        lines.append(
+            f"{when:<7} temperature {told['temperature']:.3f}, threshold {told['threshold']:.3f}: "
+            + ", ".join(shown)
+        )
+    return "\n".join(lines)
+
+
+def _told(decision: Decision, figures: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: getattr(decision, name) for name in ("temperature", "positive", "threshold")}
+    return {"decision": fields, "figures": figures}
