@@ -8,12 +8,14 @@ A shorter form runs with the tests (tests/test_watch_command.py).
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sqlite3
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from daemon.phantom import phantom
 from tests.daemon_support import bt_daemon, count, running
@@ -25,12 +27,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        return _harness(Path(name), options.kills, options.images, random.Random(options.seed))
+        told = _harness(Path(name), options.kills, options.images, random.Random(options.seed))
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
+    wanted = (options.images, 0, 0, "ok", 0)
+    return int(tuple(told[key] for key in ("rows", "lost", "doubled", "integrity", "exit_code")) != wanted)
 
 
-def _harness(folder: Path, kills: int, images: int, draw_from: random.Random) -> int:
+def _harness(folder: Path, kills: int, images: int, draw_from: random.Random) -> dict[str, Any]:
     inbox, database = folder / "inbox", folder / "results.db"
     inbox.mkdir()
     picture = phantom(1, lesion=True, size=64, label=False)
@@ -53,11 +60,12 @@ def _harness(folder: Path, kills: int, images: int, draw_from: random.Random) ->
     ).fetchone()
     integrity = connection.execute("PRAGMA integrity_check").fetchone()[0]
     connection.close()
-    print(
-        f"\nimages {images}, kills {kills}: rows {rows}, lost {images - files}, doubled {twice}, "
-        f"integrity {integrity}, exit code of the last run {done.returncode}"
-    )
-    return 0 if (rows, files, integrity, done.returncode) == (images, images, "ok", 0) else 1
+    told = {
+        "images": images, "kills": kills, "rows": rows, "lost": images - files, "doubled": twice,
+        "integrity": integrity, "exit_code": done.returncode,
+    }  # fmt: skip
+    print(f"\n{json.dumps(told)}")
+    return told
 
 
 if __name__ == "__main__":
