@@ -31,7 +31,7 @@ def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, 
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
         "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
-        "metrics.json", "model.safetensors", "scores.png", "validation.txt",
+        "metrics.json", "model.safetensors", "scores.png", "validation.txt", "worst.png",
     }  # fmt: skip
     spec = read_weights(tmp_path / "run" / "model.safetensors").spec
     assert spec.classes == ("no", "yes")

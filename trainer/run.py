@@ -39,7 +39,7 @@ from trainer.request import (
 )
 from trainer.rounding import round_to_bfloat16
 from trainer.scores import by_source, scores
-from trainer.spec import ModelSpec, Preprocessing, Provenance
+from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.split import random_split, split
 from trainer.train import Epoch, Pictures, Trained, fit, predict
 from trainer.weights import Tensors, read_weights, write_weights
@@ -130,7 +130,7 @@ def _conclude(
     groups: npt.NDArray[np.int64],
     data: Pictures,
     outside: npt.NDArray[np.bool_],
-    network: nn.Module,
+    network: networks.Classifier,
     trained: Trained,
     device: torch.device,
     beside: dict[str, Any],
@@ -188,7 +188,36 @@ def _conclude(
         out_of_distribution=limit,
         provenance=_provenance(request, dataset, data, report),
     )
-    return _write(request, spec, network, tensors, report, trained, logits, labels)
+    whole = _write(request, spec, network, tensors, report, trained, logits, labels)
+    _draw_worst(request, dataset, data, network, decision, logits)
+    return whole
+
+
+def _draw_worst(
+    request: Request,
+    dataset: Dataset,
+    data: Pictures,
+    network: networks.Classifier,
+    decision: Decision,
+    logits: npt.NDArray[np.float32],
+) -> None:
+    from trainer.worst import draw_worst
+
+    shares = probabilities(logits, decision.temperature).astype(np.float64)
+    said = shares.argmax(axis=1)
+    if decision.positive is not None:
+        positive = dataset.classes.index(decision.positive)
+        said = np.where(shares[:, positive] >= decision.threshold, positive, 1 - positive)
+    draw_worst(
+        network,
+        data.pictures[data.validation],
+        data.labels[data.validation],
+        shares,
+        said,
+        [dataset.files[place].name for place in data.validation.tolist()],
+        dataset.classes,
+        request.output / "worst.png",
+    )
 
 
 def _write(
