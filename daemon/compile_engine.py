@@ -32,7 +32,7 @@ from trainer.weights import Weights, read_weights
 # What a lower precision may change: nothing about a label farther than this from the threshold, and
 # no confidence by more than this.
 TOLERANCE = 0.02
-# Measured: where drawn heads move by 0.011 and 0.007, the worst of 2,797 real slices moves by 0.031 and 0.015.
+# Measured: where drawn heads move by 0.011 and 0.007, the worst of 2,797 slices moves by 0.031 and 0.015.
 _ON_DRAWN = 0.35
 _PROBES = 256
 # So many places are tried at which float32 may end; later ones would leave too little to gain from.
