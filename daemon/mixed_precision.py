@@ -40,6 +40,8 @@ def _narrow_places(model: Any) -> list[Any]:
             continue
         users = [place[user.get_node().get_friendly_name()] for user in _users(op)]
         alone = needed_until <= number
+        if any(order[user].get_type_name() == "Result" for user in users):
+            users.append(len(order))  # an output of the whole: it must come from the back
         needed_until = max([needed_until, *users])
         if (
             alone

@@ -18,7 +18,12 @@ from daemon.openvino_import import openvino_without_telemetry
 from trainer.networks import build, load
 from trainer.weights import default_weights, read_weights
 
-pytestmark = pytest.mark.slow
+# OpenVINO's converter traces the network, which torch calls deprecated.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning"),
+]
 SIDE = 64
 
 

@@ -53,8 +53,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         store.clock.advance(chance.choice([0, 0.3, 61, 3_000, 40_000 / 40]))
         size = chance.randint(1, 12)
         versions = [
-            replace(
-                store.version(b"Slice %d.png" % place),
+            store.version(b"Slice %d.png" % place)._replace(
                 folder=b"a/b" * (place % 2),
                 inbox_id=inboxes[place % 3 > 1],
             )
