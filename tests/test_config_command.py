@@ -35,7 +35,7 @@ def test_show_tells_every_setting_with_its_source(
     assert lines["settle"] == ["0.5s", "environment", "BT_SETTLE"]
     assert lines["rescan"] == ["90s", "bt.toml"]
     assert lines["max_bytes"] == ["1.0", "GiB", "bt.toml"]
-    assert lines["batch"] == ["32", "default"]
+    assert lines["batch"] == ["8", "default"]
     assert set(declarations()) <= set(lines)
 
 
