@@ -47,7 +47,7 @@ def test_a_misspelt_key_is_refused_with_a_suggestion(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_environment_variable_is_refused_but_anothers_is_not() -> None:
-    assert resolve({}, {"BT_SOMETHING_ELSE_ENTIRELY": "1"}).settings.batch == 32
+    assert resolve({}, {"BT_SOMETHING_ELSE_ENTIRELY": "1"}).settings.batch == 8
 
     with pytest.raises(UsageError, match="did you mean BT_DEVICE"):
         resolve({}, {"BT_DEVICES": "cpu"})
