@@ -120,7 +120,11 @@ def _root(folder: Path) -> dict[str, Any]:
         _put(folder / "other", range(60, 70))  # no inbox any more: must not be judged
         took["renamed_and_replaced_seconds"] = _until_rows(daemon, 60)
         time.sleep(3.0)
-        return {"status_while_gone": gone.get("inboxes"), **took, **_told(daemon, 60)}
+        return {
+            "status_while_gone": [{"state": one["state"], "why": one["why"]} for one in gone["inboxes"]],
+            **took,
+            **_told(daemon, 60),
+        }
 
 
 _TROUBLES: dict[str, Callable[[Path], dict[str, Any]]] = {"lock": _lock, "full": _full, "root": _root}
@@ -152,7 +156,7 @@ def _told(daemon: Daemon, images: int) -> dict[str, Any]:
     log = daemon.log.read_text().splitlines()
     return {
         "images": images, "rows": rows, "files": files, "integrity": integrity, "exit_code": code,
-        "log_lines": len(log), "log": log[:12],
+        "log_lines": len(log),
     }  # fmt: skip
 
 

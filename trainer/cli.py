@@ -23,6 +23,7 @@ DISCLAIMER = "What it trains is not a medical device: research use only, never f
 _RUNS = Path("runs")
 # A body that comes from ImageNet is changed this much more slowly than the new head.
 _TRAINED_BODY_RATE = 0.1
+_EPOCHS, _EPOCHS_FROM_TRAINED = 30, 8
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -43,9 +44,18 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--arch", default="cnn", show_default=True, metavar="NAME", help="See bt-train models.")
 @click.option(
-    "--epochs", default=30, show_default=True, type=click.IntRange(1), help="At most so many epochs."
+    "--epochs",
+    metavar="N",
+    type=click.IntRange(1),
+    help="At most so many epochs (default: 30; 8 from trained weights).",
 )
-@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="Images per step.")
+@click.option(
+    "--batch",
+    default=0,
+    metavar="N",
+    type=click.IntRange(0),
+    help="Images per step (default: 64; 32 with fewer than 1,000 images).",
+)
 @click.option(
     "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
 )
@@ -57,7 +67,7 @@ _FOLDER = click.Path(path_type=Path)
     default=0,
     metavar="N",
     type=click.IntRange(0),
-    help="Images drawn per epoch (default: all, 1024 at least).",
+    help="Images drawn per epoch (default: all, 512 at least).",
 )
 @click.option("--seed", default=0, show_default=True, help="Same seed, same split and same chances.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
@@ -168,12 +178,14 @@ def _train(options: dict[str, Any]) -> int:
     from trainer.train import Plan
 
     output = options["output"] or (_newest_run() if options["resume"] else _new_run())
+    trained = options["pretrained"] or options["init"] is not None
     request = Request(
         data=options["data"],
         output=output,
         cache=cache_folder(),
         plan=Plan(
-            epochs=options["epochs"], batch=options["batch"], learning_rate=options["lr"],
+            epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
+            batch=options["batch"], learning_rate=options["lr"],
             patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
             body_rate=_TRAINED_BODY_RATE if options["pretrained"] else 1.0,
             balance=options["balance"], max_minutes=options["max_minutes"],

@@ -33,8 +33,11 @@ _MAX_NORM = 1.0
 # The averaged weights follow the trained ones with a time constant of about this many steps.
 _AVERAGE_STEPS = 200
 # An epoch draws at least so many images: a set of two hundred is gone through several times, changed
-# anew each time, or thirty epochs of it would be a hundred steps.
-_FEWEST_SAMPLES = 1024
+# anew each time, or thirty epochs of it would be a hundred steps. What such a set needs is steps, not
+# exact gradients: its batches are smaller.
+_FEWEST_SAMPLES = 512
+_BATCH, _SMALL_BATCH = 64, 32
+_SMALL_SET = 1_000  # training images
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,22 @@ class Plan:
     """What a training run is to do; stored with its checkpoints, compared on resume."""
 
     epochs: int = 30
-    batch: int = 64
+    batch: int = 0  # 0: 64, and 32 with fewer than 1,000 training images
     learning_rate: float = 2e-3
     body_rate: float = 1.0  # the body's learning rate as a share of the head's; small for a trained body
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     patience: int = 8  # epochs without a better validation loss
     seed: int = 0
-    samples_per_epoch: int = 0  # 0: as many as there are training images, 1,024 at least
+    samples_per_epoch: int = 0  # 0: as many as there are training images, 512 at least
     balance: str = "source-label"  # "none", "label" or "source-label"
     max_minutes: float = 0.0  # 0: no limit
+
+    def of_an_epoch(self, images: int) -> tuple[int, int]:
+        """Return the size of a batch and how many of them an epoch over so many training images takes."""
+        batch = self.batch or (_BATCH if images >= _SMALL_SET else _SMALL_BATCH)
+        samples = self.samples_per_epoch or max(_FEWEST_SAMPLES, images)
+        return min(batch, images), max(1, samples // batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +189,7 @@ def _epoch(
     torch.manual_seed(plan.seed * 100_003 + number)
     draw_from = torch.Generator().manual_seed(plan.seed * 100_003 + number)
     order = np.random.default_rng((plan.seed, number))
-    samples = plan.samples_per_epoch or max(_FEWEST_SAMPLES, len(data.train))
-    steps = max(1, samples // plan.batch)
+    batch, steps = plan.of_an_epoch(len(data.train))
     loss_sum = hits = 0.0
     network.train()
     rate = plan.learning_rate
@@ -189,7 +197,7 @@ def _epoch(
         rate = _learning_rate(plan, number * steps + step, plan.epochs * steps)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        places = np.sort(order.choice(data.train, min(plan.batch, len(data.train)), p=chances))
+        places = np.sort(order.choice(data.train, batch, p=chances))
         labels = torch.from_numpy(data.labels[places]).to(device)
         loss, right = _step(
             network, optimiser, augment(_batch(data, places), draw_from).to(device), labels, plan

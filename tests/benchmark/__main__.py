@@ -27,7 +27,7 @@ from tests.conftest import SHARED
 from trainer.weights import Weights, default_weights, read_weights
 
 _CLEAR = 0.02  # an image nearer to the threshold may get either label
-_OURS = ("bt-daemon", "bt-daemon again")
+_OURS = ("bt-daemon", "bt-daemon again", "bt-daemon heatmaps")  # the last also draws one for every image
 
 
 def main() -> int:
@@ -67,6 +67,8 @@ def _run(name: str, weights: Weights, images: Path, database: Path) -> measure.C
     if name in _OURS:
         command = ["-m", "daemon.cli", "watch", str(images), "--once", "--db", str(database)]
         command += ["--weights", str(weights.path)]
+        if name == "bt-daemon heatmaps":
+            command += ["--heatmaps", str(database.with_suffix(".heatmaps"))]
     else:
         command = ["-m", "tests.benchmark.contenders", name, str(weights.path), str(images), str(database)]
     environment["PYTHONPATH"] = child_environment()["PYTHONPATH"]
