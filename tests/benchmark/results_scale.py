@@ -1,6 +1,6 @@
 """How storage behaves as it grows: bytes per row, cost per image, and answers over millions of rows.
 
-    python tests/benchmark/results_scale.py --rows 1_000_000
+    python -m tests.benchmark.results_scale --rows 1_000_000 [--json FILE]
 
 Prints a table and, as its last line, JSON. The rows are made by the ledger itself, with names, sizes
 and digests as they come in practice, spread over the last weeks. Now and then a turn is timed as the
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +25,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from storage.database import open_reader, open_writer
 from storage.heartbeat import status_snapshot
 from storage.known import KnownJudgements
@@ -34,6 +32,7 @@ from storage.ledger import Ledger
 from storage.records import Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
 from storage.results import Query, ResultRow, Sort, count, rows, summary
 from storage.when import local_zone, microseconds, parse_when
+from tests.benchmark.programs_scale import ask_programs
 
 TURN = 128  # images in a timed turn, as under a backlog
 BULK = 2_048  # images in the turns that only fill
@@ -73,15 +72,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the database is made")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     figures = Figures()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         database = Path(place) / "results.db"
         fill(database, arguments.rows, figures)
         ask(database, figures)
+        ask_more(database, arguments.rows, figures)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures.add("peak memory of this process", peak, "MiB")
-    print(json.dumps({"rows": arguments.rows, **figures.values}))
+    told = {"rows": arguments.rows, **figures.values}
+    print(json.dumps(told))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def fill(database: Path, total: int, figures: Figures) -> None:
@@ -195,6 +199,19 @@ def ask(database: Path, figures: Figures) -> None:
         with figures.timed(name), open_reader(database) as connection:
             question(connection)
     look_up(database, figures)
+
+
+def ask_more(database: Path, total: int, figures: Figures) -> None:
+    """Time whole programs, and what reading costs a writer meanwhile."""
+    numbers = itertools.count(total)
+
+    def store_one() -> None:
+        with open_writer(database) as connection:
+            ledger = Ledger(connection)
+            inbox_id, model_id = ledger.inbox_id(b"/srv/scans/inbox"), ledger.model_id(MODEL)
+            turn(ledger, model_id, [made(inbox_id, next(numbers))], random.Random(2), Live())
+
+    ask_programs(database, figures.add, store_one)
 
 
 def page(connection: sa.Connection, query: Query) -> list[ResultRow]:
