@@ -10,6 +10,7 @@ redirect the output.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,6 @@ with atheris.instrument_imports(include=["trainer", "pydicom", "nibabel", "PIL"]
     from trainer.decoded import PictureError
     from trainer.picture import decode
     from trainer.weights import default_weights, read_weights
-
-import contextlib
 
 from config.errors import WeightsError
 
