@@ -52,7 +52,11 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
             if name in wrong:
                 continue
             database = folder / f"{name}.{repetition}.db".replace(" ", "-")
-            cost = _run(name, weights, images, database)
+            try:
+                cost = _run(name, weights, images, database)
+            except TimeoutError as error:
+                wrong[name] = str(error)
+                continue
             if repetition >= 0:
                 costs[name].append(cost)
             elif problem := _gate(_rows(name, database), reference, weights):

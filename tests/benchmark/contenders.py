@@ -80,10 +80,12 @@ def sketch(weights: Weights, paths: list[Path], sink: sqlite3.Connection, precis
 
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(weights.path.parent / "sketch-cache")})
-    settings = {"INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 2, "INFERENCE_PRECISION_HINT": precision}
-    model = core.compile_model(str(weights.path.with_suffix(".xml")), "CPU", settings)
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": precision}
 
     def opened() -> Callable[[Any], Sequence[Any]]:
+        # A model per thread: requests of one model, called from two threads, have waited for each
+        # other for ever, one holding the interpreter's lock and one the model's.
+        model = core.compile_model(str(weights.path.with_suffix(".xml")), "CPU", settings)
         request = model.create_infer_request()
         return lambda batch: [np.array(value) for value in request.infer([batch]).values()]
 

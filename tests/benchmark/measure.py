@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 _SAMPLE_SECONDS = 0.1
+_LIMIT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Cost:
 
 
 def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
-    """Run a command to its end and return what it cost; raise if it failed."""
+    """Run a command to its end and return what it cost; raise if it failed or never ended."""
     peak = 0
     with log.open("wb") as stream:
         began = time.perf_counter()
@@ -36,6 +37,10 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
+            if time.perf_counter() - began > _LIMIT_SECONDS:
+                process.kill()
+                process.wait()
+                raise TimeoutError(f"{command} did not end within {_LIMIT_SECONDS:.0f} s")
             time.sleep(_SAMPLE_SECONDS if time.perf_counter() - began > 5 else 0.02)
         wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
