@@ -11,8 +11,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.lane import Task
 from daemon.lanes import Lanes
+from daemon.task import Task
 from storage.records import Failed, FileVersion, Judged, Outcome, Status
 
 if TYPE_CHECKING:
@@ -38,21 +38,25 @@ class Classified:
 
 
 def classify(
-    files: Sequence[Path], settings: Settings, prepared: PreparedEngine, spec: ModelSpec
-) -> list[Classified]:
-    """Return what the model says of each file, in the order given; a bad file is an error, not a raise."""
-    from daemon.session import lane_count, lane_setup
+    files: Sequence[Path], settings: Settings, logger: logging.Logger
+) -> tuple[list[Classified], PreparedEngine, ModelSpec]:
+    """Return what the model says of each file, in the order given, and the model itself.
 
-    model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
-    setup = lane_setup(settings, prepared, None, 0)
+    A bad file is an error, not a raise.
+    """
+    from daemon.session import lane_count, lane_setup, likely_engine, ready_engine
+
     waiting = [_task(number, path) for number, path in enumerate(files)]
     tasks = [task for task in waiting if isinstance(task, Task)]
     outcomes = {task.file_id: task for task in waiting if isinstance(task, Outcome)}
-    if tasks:
-        count = max(1, min(lane_count(settings), len(tasks)))
-        with Lanes(count, setup, decode_seconds=settings.decode_seconds) as lanes:
-            outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
-    return [Classified(os.fsencode(path), outcomes[number], model) for number, path in enumerate(files)]
+    count = min(lane_count(settings), len(tasks))
+    with Lanes(count, decode_seconds=settings.decode_seconds, engine=likely_engine(settings)) as lanes:
+        prepared, spec = ready_engine(settings, logger)
+        lanes.begin(lane_setup(settings, prepared, None, 0))
+        outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
+    model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
+    found = [Classified(os.fsencode(path), outcomes[number], model) for number, path in enumerate(files)]
+    return found, prepared, spec
 
 
 def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngine, spec: ModelSpec) -> int:

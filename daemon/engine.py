@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from config.errors import BtError, DeviceError, UsageError
 from config.text import printable
+from daemon.child import child_environment
 from trainer.spec import ModelSpec
 from trainer.weights import file_sha256, read_spec
 
@@ -65,11 +66,6 @@ class PreparedEngine:
     weights_sha256: str  # hex
     folder: str  # of the compiled form, "" for torch
     why: str  # how engine and precision came to be picked
-
-    @property
-    def is_central(self) -> bool:
-        """Whether one process must own the device, instead of one engine per lane."""
-        return self.kind == "torch"
 
 
 def prepare_engine(
@@ -171,14 +167,6 @@ def _as_error(code: int, line: str) -> BtError:
     from config.errors import WeightsError
 
     return WeightsError(line) if code == 4 else UsageError(line)
-
-
-def child_environment() -> dict[str, str]:
-    """Return the environment of our own child processes: same import path, one thread per library."""
-    ours = str(Path(__file__).resolve().parent.parent)
-    paths = [ours, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _read_manifest(folder: Path, weights: Path) -> PreparedEngine | None:

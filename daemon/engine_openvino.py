@@ -11,6 +11,8 @@ import numpy.typing as npt
 from daemon.engine import EngineOutput, PreparedEngine
 from daemon.openvino_import import openvino_without_telemetry
 
+openvino = openvino_without_telemetry()
+
 MODEL = "model.xml"
 # The two parts of a network whose beginning stays in float32 (see `daemon.mixed_precision`).
 FRONT, BACK = "model.front.xml", "model.back.xml"
@@ -51,7 +53,6 @@ class OpenVinoEngine:
 
 def compiled_model(folder: Path, precision: str, name: str = MODEL) -> Any:
     """Return a compiled network of a folder; quick when its compiled form lies there already."""
-    openvino = openvino_without_telemetry()
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(folder / "compiled")})
     return core.compile_model(str(folder / name), "CPU", settings(precision))

@@ -1,86 +1,33 @@
-"""A lane: one worker process that reads, decodes, infers and judges, a small batch at a time.
+"""A lane's work: read, decode, infer and judge, a small batch at a time.
 
-    python -m daemon.lane DESCRIPTOR
-
-It is started by `daemon.lanes` and talks to it through a socket: tasks in, outcomes out. Whatever a
-decoder does to this process (hang, eat memory, die), the daemon lives on. A bad image is data: it
-becomes an outcome, and the batch goes on.
+It is done in a process of its own (`daemon.lane_process`): whatever a decoder does to it (hang, eat
+memory, die), the daemon lives on. A bad image is data: it becomes an outcome, and the batch goes on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import mmap
-import signal
-import struct
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from daemon.confined import die_with_the_parent, limit_memory
-from daemon.engine import Engine, PreparedEngine, open_engine
+from daemon.confined import limit_memory
+from daemon.engine import Engine, open_engine
 from daemon.heatmap_files import HeatmapFiles
+from daemon.task import NO_TASK, PROGRESS, LaneSetup, Task
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from trainer.judgement import Prediction, judge
-from trainer.picture import Limits, PictureError, decode, read_file
+from trainer.picture import PictureError, decode, read_file
 from trainer.preprocess import preprocess
-from trainer.quiet import silence_c_libraries
 from trainer.slices import combine
 from trainer.spec import ModelSpec
 from trainer.weights import Tensors, read_weights
-
-# Shared with the parent: number of the task being worked on within its batch (-1: none) and since
-# when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
-PROGRESS = struct.Struct("qq")
-NO_TASK = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One file to judge, as the ledger saw it."""
-
-    file_id: int
-    path: bytes  # absolute
-    size: int
-    mtime_ns: int
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSetup:
-    """Everything a lane is told once, at its start."""
-
-    prepared: PreparedEngine
-    limits: Limits
-    batch: int  # of the network: what its caches hold at once is fastest
-    memory_bytes: int  # what decoding may allocate on top of the idle lane
-    database: str | None  # where identical bytes may have been judged before
-    model_id: int
-    tasks: int = 32  # files in one message: each message costs the daemon a wake-up
-    heatmaps: str = ""  # folder that gets one per judged image
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Serve tasks until the parent closes its end."""
-    connection = Connection(int(arguments[0]))
-    progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
-    die_with_the_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    setup: LaneSetup = connection.recv()
-    silence_c_libraries()
-    with contextlib.suppress(EOFError, OSError):
-        lane = Lane(setup, progress)
-        connection.send(None)  # ready
-        while True:
-            connection.send(lane.work(connection.recv()))
 
 
 class Lane:
@@ -202,7 +149,3 @@ class _Read:
     indices: list[int]
     slice_count: int
     tags: dict[str, str]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

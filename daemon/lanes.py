@@ -23,17 +23,15 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from daemon.engine import child_environment
+from daemon.child import child_environment
+from daemon.task import NO_TASK, PROGRESS
 from storage.records import Failed, FailureKind, Outcome
 
 if TYPE_CHECKING:
-    from daemon.lane import LaneSetup, Task
+    from daemon.task import LaneSetup, Task
 
 # Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
 _DEPTH = 2
-# The number in struct "qq" shared with the lane; see daemon.lane.PROGRESS.
-_PROGRESS_BYTES = 16
-_NO_TASK = -1
 # A lane needs less than a second to start; one that takes this long is stuck.
 _START_SECONDS = 60.0
 # The engine computes a batch in some milliseconds; a batch that stands this long after its last file
@@ -66,12 +64,15 @@ class Lanes:
     def __init__(
         self,
         count: int,
-        setup: LaneSetup,
+        setup: LaneSetup | None = None,
         *,
         decode_seconds: float,
+        engine: str = "openvino",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Start `count` processes; without a setup they import what `engine` needs and wait for `begin`."""
         self._setup = setup
+        self._engine = engine
         self._decode_seconds = decode_seconds
         self._monotonic = monotonic
         self._retry: deque[list[Task]] = deque()  # neighbours of a guilty file, to be tried again
@@ -89,14 +90,21 @@ class Lanes:
     ) -> None:
         self.close()
 
+    def begin(self, setup: LaneSetup) -> None:
+        """Tell the lanes what to do; once, if they were started without a setup."""
+        self._setup = setup
+        for lane in self._lanes:
+            self._tell(lane)
+
     def room(self) -> int:
         """Return how many tasks `submit` takes now."""
-        if self._retry:
+        if self._retry or self._setup is None:
             return 0
         return sum(self._setup.tasks for lane in self._lanes if len(lane.batches) < _DEPTH)
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the least loaded lanes, at most `room()` of them."""
+        assert self._setup is not None
         rest = list(tasks)
         while rest:
             lane = min(self._lanes, key=lambda one: (len(one.batches), one.held))
@@ -146,11 +154,14 @@ class Lanes:
     def _start(self) -> _Lane:
         ours, theirs = socket.socketpair()
         shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC)
-        os.ftruncate(shared, _PROGRESS_BYTES)
-        progress = mmap.mmap(shared, _PROGRESS_BYTES)
+        os.ftruncate(shared, PROGRESS.size)
+        progress = mmap.mmap(shared, PROGRESS.size)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.lane", str(theirs.fileno()), str(shared)],
+                [
+                    *(sys.executable, "-m", "daemon.lane_process"),
+                    *(str(theirs.fileno()), str(shared), self._engine),
+                ],
                 pass_fds=(theirs.fileno(), shared),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -159,10 +170,15 @@ class Lanes:
         finally:
             theirs.close()
             os.close(shared)
-        connection = Connection(ours.detach())
+        lane = _Lane(process, Connection(ours.detach()), progress, self._monotonic())
+        if self._setup is not None:
+            self._tell(lane)
+        return lane
+
+    def _tell(self, lane: _Lane) -> None:
+        lane.started = self._monotonic()
         with contextlib.suppress(OSError):  # a lane that died at once is noticed by `collect`
-            connection.send(self._setup)
-        return _Lane(process, connection, progress, self._monotonic())
+            lane.connection.send(self._setup)
 
     def _send(self, lane: _Lane, batch: list[Task]) -> None:
         if not lane.batches:
@@ -193,12 +209,11 @@ class Lanes:
         if not lane.ready:
             return lane.started + _START_SECONDS
         # `since` of a lane that was idle may be hours old: its time counts from when it got work.
-        return max(since, lane.fed) + (self._decode_seconds if place != _NO_TASK else _ENGINE_SECONDS)
+        return max(since, lane.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
 
     def _place(self, lane: _Lane) -> tuple[int, float]:
-        place = int.from_bytes(lane.progress[:8], sys.byteorder, signed=True)
-        since = int.from_bytes(lane.progress[8:16], sys.byteorder, signed=True) / 1e9
-        return place, since
+        place, since = PROGRESS.unpack_from(lane.progress)
+        return place, since / 1e9
 
     def _replace(self, number: int, *, hung: bool) -> None:
         """Start a new lane in the place of a dead or hung one, and decide what becomes of its tasks."""
@@ -219,7 +234,7 @@ class Lanes:
                 if hung
                 else f"crashed the decoder ({_words(ended)})"
             )
-            self._divide(first, place if was_ready else _NO_TASK, reason)
+            self._divide(first, place if was_ready else NO_TASK, reason)
         self._lanes[number] = self._start()
 
     def _divide(self, batch: list[Task], place: int, reason: str) -> None:

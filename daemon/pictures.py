@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from daemon.engine import child_environment
+from daemon.child import child_environment
 
 if TYPE_CHECKING:
     from daemon.engine import PreparedEngine

@@ -19,8 +19,8 @@ from typing import Protocol
 
 from config.errors import DatabaseError
 from daemon.inbox import Inbox
-from daemon.lane import Task
 from daemon.lanes import Lanes
+from daemon.task import Task
 from daemon.wakeup import StopSignal, Waker
 from storage.ledger import Ledger
 from storage.records import Entry, Failed, FailureKind, FileVersion, Outcome

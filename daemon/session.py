@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.engine import PreparedEngine
     from daemon.inbox import Inbox, InboxRules
-    from daemon.lane import LaneSetup
+    from daemon.lanes import Lanes
     from daemon.service import Service
+    from daemon.task import LaneSetup
     from daemon.wakeup import Waker
     from storage.ledger import Ledger
     from storage.records import ModelRecord
@@ -105,9 +106,29 @@ def open_service(
     settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
+    from daemon.lanes import Lanes
+
+    count, engine = lane_count(settings), likely_engine(settings)
+    # First of all, so that they import on the other cores while this process opens the rest.
+    with (
+        Lanes(count, decode_seconds=settings.decode_seconds, engine=engine) as lanes,
+        _service_on(lanes, settings, roots, logger, waker, once=once) as service,
+    ):
+        yield service
+
+
+@contextmanager
+def _service_on(
+    lanes: Lanes,
+    settings: Settings,
+    roots: Sequence[Path],
+    logger: logging.Logger,
+    waker: Waker,
+    *,
+    once: bool,
+) -> Iterator[Service]:
     from daemon.beat import Beat
     from daemon.heatmap_files import checked_heatmap_folder
-    from daemon.lanes import Lanes
     from daemon.lock import DatabaseLock
     from daemon.mover import Mover
     from daemon.service import Service
@@ -124,9 +145,7 @@ def open_service(
         setup = lane_setup(settings, prepared, str(path), model_id)
         if settings.heatmaps:
             setup = replace(setup, heatmaps=checked_heatmap_folder(settings.heatmaps))
-        lanes = stack.enter_context(
-            Lanes(lane_count(settings), setup, decode_seconds=settings.decode_seconds)
-        )
+        lanes.begin(setup)
         rules = _rules(settings, roots, path, once=once)
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
@@ -146,6 +165,11 @@ def open_service(
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
 
 
+def likely_engine(settings: Settings) -> str:
+    """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
+    return "torch" if settings.device.startswith("cuda") else "openvino"
+
+
 def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
     """Return the engine for the settings' weights, device and precision, and the model's spec."""
     from daemon.engine import prepare_engine
@@ -159,7 +183,7 @@ def lane_setup(
     settings: Settings, prepared: PreparedEngine, database: str | None, model_id: int
 ) -> LaneSetup:
     """Return what a lane is told at its start."""
-    from daemon.lane import LaneSetup
+    from daemon.task import LaneSetup
 
     limits = limits_of(settings)
     return LaneSetup(prepared, limits, max(1, settings.batch), settings.decode_memory, database, model_id)

@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 import daemon.lanes
-from daemon.engine import PreparedEngine, child_environment, prepare_engine
-from daemon.lane import LaneSetup, Task
+from daemon.child import child_environment
+from daemon.engine import PreparedEngine, prepare_engine
 from daemon.lanes import Lanes
 from daemon.phantom import phantom
+from daemon.task import LaneSetup, Task
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
 from trainer.decoded import Limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from trainer.networks import (
     parameters,
     tensors_of,
 )
+from trainer.rounding import round_to_bfloat16
 from trainer.spec import ModelSpec, Preprocessing
 from trainer.weights import read_weights, write_weights
 
@@ -98,6 +100,65 @@ def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert not loaded.training
     with torch.no_grad():
         assert torch.equal(loaded(_pictures())[0], network(_pictures())[0])
+
+
+def test_numbers_that_float16_holds_are_stored_as_float16_and_others_are_not(tmp_path: Path) -> None:
+    tensors = {
+        "exact": np.array([0.5, -1.25, 65504.0], dtype=np.float32),
+        "fine": np.array([0.1], dtype=np.float32),
+        "large": np.array([1e6], dtype=np.float32),
+    }
+    path = tmp_path / "m.safetensors"
+    write_weights(path, SPEC, tensors)
+
+    stored = read_weights(path).tensors
+
+    assert {name: tensor.dtype for name, tensor in stored.items()} == {
+        "exact": np.float16, "fine": np.float32, "large": np.float32,
+    }  # fmt: skip
+    for name, tensor in tensors.items():
+        assert np.array_equal(stored[name].astype(np.float32), tensor)
+
+
+def test_rounding_halves_the_file_and_the_folded_weights_are_bfloat16_numbers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build("lite0_short", 2).eval()
+    norm = network.body._blocks[0]._bn2
+    norm.running_var.uniform_(0.1, 10.0)
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    write_weights(before, SPEC, tensors_of(network))
+
+    round_to_bfloat16(network, 64)
+
+    write_weights(after, SPEC, tensors_of(network))
+    assert after.stat().st_size < 0.56 * before.stat().st_size
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    folded = network.body._blocks[0]._project_conv.weight * scale.view(-1, 1, 1, 1)
+    # float16 has three bits more, so folding is off by at most an eighth of what bfloat16 resolves.
+    torch.testing.assert_close(folded, folded.bfloat16().float(), rtol=2.0**-11, atol=1e-7)
+
+
+def test_frozen_parts_learn_nothing_and_keep_their_statistics() -> None:
+    torch.manual_seed(0)
+    network = build("lite0_six", 2)
+    network.freeze(3)
+    network.train()
+    before = {name: value.copy() for name, value in tensors_of(network).items()}
+    optimiser = torch.optim.SGD([one for one in network.parameters() if one.requires_grad], 0.5)
+
+    network(_pictures())[0].square().sum().backward()
+    optimiser.step()
+
+    changed = {name for name, value in tensors_of(network).items() if not np.array_equal(value, before[name])}
+    kept = ("body._conv_stem.", "body._bn0.", "body._blocks.0.", "body._blocks.1.")
+    assert not {name for name in changed if name.startswith(kept)}
+    assert {"body._blocks.2._bn0.running_mean", "body._blocks.2._expand_conv.weight"} <= changed
+
+
+@pytest.mark.parametrize(("name", "count"), [("cnn", 1), ("lite0_six", 99)])
+def test_parts_that_a_network_does_not_have_cannot_be_frozen(name: str, count: int) -> None:
+    with pytest.raises(UsageError, match=f"--freeze {count} cannot be"):
+        build(name, 2).freeze(count)
 
 
 def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:

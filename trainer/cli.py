@@ -132,6 +132,14 @@ _FOLDER = click.Path(path_type=Path)
     type=click.Choice(["none", "label", "source-label"]),
     help="How classes and sources are weighed.",
 )
+@click.option(
+    "--freeze",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Keep the first N parts of lite0_short or lite0_six as they are: half the time, less to forget.",
+)
 @click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Stop before this; 0: no limit.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in -o DIR, or of the newest run.")
 @click.option(
@@ -141,7 +149,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--pretrained/--from-scratch",
     default=None,
-    help="Start from ImageNet weights (default: efficientnet_lite0 and lite0_short, whose weights are"
+    help="Start from ImageNet weights (default: efficientnet_lite0, lite0_short, lite0_six, whose weights are"
     " installed; torchvision's are downloaded).",
 )
 @click.option("--name", default="model", show_default=True, help="The model's name, as rows show it.")
@@ -192,7 +200,7 @@ def _train(options: dict[str, Any]) -> int:
             epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
             batch=options["batch"], learning_rate=options["lr"],
             patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
-            body_rate=_TRAINED_BODY_RATE if pretrained else 1.0,
+            body_rate=_TRAINED_BODY_RATE if pretrained else 1.0, frozen=options["freeze"],
             balance=options["balance"], max_minutes=options["max_minutes"],
         ),
         merge=parse_merge(options["merge"]),

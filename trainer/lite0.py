@@ -16,11 +16,7 @@ from torch import Tensor, nn
 from config.errors import UsageError
 
 CHANNELS = 1280
-SHORT_CHANNELS = 256
-# While it trains, the first stages' outputs are made so much louder and quieter at random, as a share:
-# the stem's filters are sharp, and the network must not rest on digits that bfloat16 does not have.
-_NOISE = 0.03
-_NOISY_BLOCKS = 4
+GREY_CHANNELS = 256
 # (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -79,39 +75,39 @@ class _Block(nn.Module):
         return out
 
 
-class ShortLite0(nn.Module):
-    """Five stages of Lite0 and a new head: pictures (batch, 1, S, S) become (batch, 256, S/16, S/16).
+class GreyLite0(nn.Module):
+    """The first stages of Lite0 and a new head: pictures (batch, 1, S, S) become (batch, 256, h, w).
 
-    A quarter of the parameters and two thirds of the cost of the whole, and maps of twice its
-    resolution. Grey goes in as one channel: for three equal channels the stem's kernels only add up.
+    Five stages have a quarter of the parameters of the whole, two thirds of its cost and maps of twice
+    its resolution (h = S/16); six know more (h = S/32). Grey goes in as one channel: for three equal
+    channels the stem's kernels only add up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stages: int) -> None:
         super().__init__()
         self._pad = _same_padding(3, 2)
         self._conv_stem = nn.Conv2d(1, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        self._blocks = nn.Sequential(*_blocks(32, _STAGES[:5]))
-        self._conv_head = nn.Conv2d(_STAGES[4][-1], SHORT_CHANNELS, 1, bias=False)
-        self._bn1 = _norm(SHORT_CHANNELS)
+        self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
+        self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], GREY_CHANNELS, 1, bias=False)
+        self._bn1 = _norm(GREY_CHANNELS)
         self._relu = nn.ReLU6(inplace=True)
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The parts that can be kept as they are while later ones are trained: the stem, then each block."""
+        return [nn.ModuleList([self._conv_stem, self._bn0]), *self._blocks]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of normalised pictures."""
-        x = self._noisy(self._relu(self._bn0(self._conv_stem(self._pad(x)))))
-        for block in self._blocks[:_NOISY_BLOCKS]:
-            x = self._noisy(block(x))
-        x = self._blocks[_NOISY_BLOCKS:](x)
-        features: Tensor = self._relu(self._bn1(self._conv_head(x)))
+        x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
+        features: Tensor = self._relu(self._bn1(self._conv_head(self._blocks(x))))
         return features
 
-    def _noisy(self, x: Tensor) -> Tensor:
-        return x + x * torch.randn_like(x) * _NOISE if self.training else x
 
-
-def short_imagenet_tensors() -> dict[str, Tensor]:
-    """Return what `imagenet_tensors` has for `ShortLite0`: all but its head."""
-    own = ShortLite0().state_dict()
+def grey_imagenet_tensors(body: nn.Module) -> dict[str, Tensor]:
+    """Return what `imagenet_tensors` has for a `GreyLite0`: all but its head."""
+    own = body.state_dict()
     found = {
         name: value
         for name, value in imagenet_tensors().items()

@@ -54,6 +54,30 @@ class Classifier(nn.Module):
         self._scale = 1.0 / (255.0 * how.std)
         self._shift = -how.mean / how.std
         self.float32_on_cpu = False
+        self._frozen: list[nn.Module] = []
+
+    def freeze(self, count: int) -> None:
+        """Keep the first `count` parts of the body as they are, norms' statistics included.
+
+        Raises UsageError if the body has no such parts or fewer.
+        """
+        parts: list[nn.Module] = getattr(self.body, "parts", [])
+        if count > len(parts):
+            raise UsageError(
+                f"--freeze {count} cannot be: this network has {len(parts)} parts to keep as they are",
+                hint="lite0_short and lite0_six have some; give --freeze 0 for others",
+            )
+        self._frozen = parts[:count]
+        for part in self._frozen:
+            part.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch between training and evaluation; frozen parts are always evaluated."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def forward(self, pictures: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) pictures."""
@@ -129,10 +153,11 @@ def load_pretrained(architecture: str, network: Classifier) -> None:
 
         network.body.load_state_dict(imagenet_tensors())
         return
-    if architecture == "lite0_short":
-        from trainer.lite0 import short_imagenet_tensors
+    if architecture in WITH_WEIGHTS:
+        from trainer.lite0 import grey_imagenet_tensors
 
-        network.body.load_state_dict(short_imagenet_tensors(), strict=False)  # its head starts anew
+        # Not strict: its head starts anew.
+        network.body.load_state_dict(grey_imagenet_tensors(network.body), strict=False)
         return
     from torchvision import models
 
@@ -220,10 +245,13 @@ def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]
     return make
 
 
-def _lite0_short(_: dict[str, Any]) -> tuple[nn.Module, int]:
-    from trainer.lite0 import SHORT_CHANNELS, ShortLite0
+def _grey_lite0(stages: int) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
+    def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
+        from trainer.lite0 import GREY_CHANNELS, GreyLite0
 
-    return ShortLite0(), SHORT_CHANNELS
+        return GreyLite0(stages), GREY_CHANNELS
+
+    return make
 
 
 def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
@@ -233,7 +261,7 @@ def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
 
 
 # Their ImageNet weights are installed with this project: nothing is downloaded to start from them.
-WITH_WEIGHTS = frozenset({"efficientnet_lite0", "lite0_short"})
+WITH_WEIGHTS = frozenset({"efficientnet_lite0", "lite0_short", "lite0_six"})
 
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
@@ -257,7 +285,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "lite0_short": Architecture(
         "five of Lite0's seven stages, grey, from ImageNet weights",
-        _lite0_short,
+        _grey_lite0(5),
+        grey=True,
+        float32_on_cpu=True,
+    ),
+    "lite0_six": Architecture(
+        "six of Lite0's seven stages, grey, from ImageNet weights",
+        _grey_lite0(6),
         grey=True,
         float32_on_cpu=True,
     ),

@@ -143,4 +143,5 @@ def network_of(request: Request, classes: tuple[str, ...]) -> networks.Classifie
         networks.copy_fitting(start.tensors, network)
     elif request.pretrained:
         networks.load_pretrained(request.architecture, network)
+    network.freeze(request.plan.frozen)
     return network

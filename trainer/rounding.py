@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 # A norm that lets through less than this has no product worth rounding.
 _SMALLEST_SCALE = 1e-12
+_LARGEST_HALF = 65_504.0
 
 
 @torch.no_grad()
@@ -20,13 +21,15 @@ def round_to_bfloat16(network: nn.Module, image_size: int) -> None:
     """Change the weights of convolutions and linear layers so that they, folded, are bfloat16 numbers.
 
     Norms stay as they are: a convolution's weight becomes the rounded product divided by the norm's
-    scale, which folding multiplies again.
+    scale, which folding multiplies again, as a float16 number.
     """
     for layer, norm in _layers(network, image_size):
         scale = torch.ones(len(layer.weight)) if norm is None else _scale(norm)
         scale = torch.where(scale.abs() > _SMALLEST_SCALE, scale, torch.ones_like(scale))
         wide = scale.to(layer.weight.device).view(-1, *[1] * (layer.weight.dim() - 1))
-        layer.weight.copy_((layer.weight * wide).bfloat16().float() / wide)
+        rounded = (layer.weight * wide).bfloat16().float() / wide
+        # Three bits more than bfloat16 has: the product rounds to the same number, the file is half as large.
+        layer.weight.copy_(rounded.half().float() if rounded.abs().max() < _LARGEST_HALF else rounded)
 
 
 def _scale(norm: nn.BatchNorm2d) -> Tensor:

@@ -48,6 +48,7 @@ class Plan:
     batch: int = 0  # 0: 64, and 32 with fewer than 1,000 training images
     learning_rate: float = 2e-3
     body_rate: float = 1.0  # the body's learning rate as a share of the head's; small for a trained body
+    frozen: int = 0  # so many of the body's first parts stay as they are
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     patience: int = 8  # epochs without a better validation loss
@@ -289,6 +290,8 @@ def _parameter_groups(network: nn.Module, plan: Plan) -> list[dict[str, Any]]:
         for decay in (plan.weight_decay, 0.0)
     ]
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         groups[2 * name.startswith("body.") + (parameter.ndim <= 1)]["params"].append(parameter)
     return groups
 

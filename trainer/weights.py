@@ -57,9 +57,7 @@ def read_weights(path: Path) -> Weights:
 
 def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
     """Write a weights file atomically (temporary file, fsync, rename) and return its sha256 as hex."""
-    data = save(
-        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {SPEC_KEY: spec.to_json()}
-    )
+    data = save({name: _narrow(tensor) for name, tensor in tensors.items()}, {SPEC_KEY: spec.to_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -73,6 +71,16 @@ def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray
         Path(temporary).unlink(missing_ok=True)
         raise
     return hashlib.sha256(data).hexdigest()
+
+
+def _narrow(tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return a float32 tensor as float16 if not one of its numbers changes, others as they are."""
+    if tensor.dtype == np.float32:
+        with np.errstate(over="ignore"):
+            half = tensor.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), tensor):
+            return np.ascontiguousarray(half)
+    return np.ascontiguousarray(tensor)
 
 
 def file_sha256(path: Path) -> str:

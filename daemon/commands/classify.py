@@ -47,11 +47,9 @@ def command(
       bt-daemon classify slice.png --heatmap maps
     """
     from daemon.classify import classify, quiet_logger, save
-    from daemon.session import ready_engine
 
     settings = invocation.settings
-    prepared, spec = ready_engine(settings, quiet_logger())
-    found = classify(files, settings, prepared, spec)
+    found, prepared, spec = classify(files, settings, quiet_logger())
     _print(found, form, invocation)
     if keep:
         stored = save(found, settings, prepared, spec)

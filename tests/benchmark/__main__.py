@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from daemon.engine import child_environment
+from daemon.child import child_environment
 from tests.benchmark import contenders, measure
 from tests.benchmark.files import fill
 from tests.benchmark.limit import limit

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.engine import child_environment, open_engine, prepare_engine
+from daemon.child import child_environment
+from daemon.engine import open_engine, prepare_engine
 from trainer.decoded import Limits
 from trainer.picture import decode
 from trainer.preprocess import preprocess

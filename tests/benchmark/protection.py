@@ -21,9 +21,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from statistics import median
 
-from daemon.engine import child_environment, prepare_engine
-from daemon.lane import PROGRESS, Lane, LaneSetup, Task
+from daemon.child import child_environment
+from daemon.engine import prepare_engine
+from daemon.lane import Lane
 from daemon.lanes import Lanes
+from daemon.task import PROGRESS, LaneSetup, Task
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
 from trainer.decoded import Limits

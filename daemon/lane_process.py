@@ -1,0 +1,46 @@
+"""The process of one lane: it waits for its setup with everything imported, then serves tasks.
+
+    python -m daemon.lane_process DESCRIPTOR DESCRIPTOR ENGINE
+
+`daemon.lanes` starts it and talks to it through a socket (the first descriptor): tasks in, outcomes
+out. The second is memory in which it shows what it works on. It is started before the daemon knows
+what to tell it, so that both import what they need at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import mmap
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from daemon.confined import die_with_the_parent
+from daemon.task import PROGRESS
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve tasks until the parent closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    die_with_the_parent()
+    connection = Connection(int(arguments[0]))
+    progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
+
+    from daemon.lane import Lane
+    from trainer.quiet import silence_c_libraries
+
+    with contextlib.suppress(ImportError):  # whether that matters is seen when the engine is opened
+        importlib.import_module(f"daemon.engine_{arguments[2]}")
+    with contextlib.suppress(EOFError, OSError):
+        setup = connection.recv()
+        silence_c_libraries()
+        lane = Lane(setup, progress)
+        connection.send(None)  # ready
+        while True:
+            connection.send(lane.work(connection.recv()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,41 @@
+"""What passes between the daemon and its lanes. Imports nothing slow: the daemon's start waits for it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.engine import PreparedEngine
+    from trainer.decoded import Limits
+
+# Memory shared by the daemon and a lane: number of the task being worked on within its batch and since
+# when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
+PROGRESS = struct.Struct("qq")
+NO_TASK = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file to judge, as the ledger saw it."""
+
+    file_id: int
+    path: bytes  # absolute
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSetup:
+    """Everything a lane is told once, at its start."""
+
+    prepared: PreparedEngine
+    limits: Limits
+    batch: int  # of the network: what its caches hold at once is fastest
+    memory_bytes: int  # what decoding may allocate on top of the idle lane
+    database: str | None  # where identical bytes may have been judged before
+    model_id: int
+    tasks: int = 32  # files in one message: each message costs the daemon a wake-up
+    heatmaps: str = ""  # folder that gets one per judged image
