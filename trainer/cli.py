@@ -119,6 +119,13 @@ _FOLDER = click.Path(path_type=Path)
     help="Train a network without this source (or files whose names begin so) first, and judge it there.",
 )
 @click.option(
+    "--round-epochs",
+    default=0,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Epochs of each training of --folds and --leave-source-out; 0: as --epochs.",
+)
+@click.option(
     "--patience",
     default=8,
     show_default=True,
@@ -236,6 +243,8 @@ def _measured(options: dict[str, Any], request: Request, console: Console) -> di
     from trainer.rounds import rounds_text, run_folds, run_left_out
 
     measured: dict[str, Any] = {}
+    if options["round_epochs"]:
+        request = replace(request, plan=replace(request.plan, epochs=options["round_epochs"]))
     if options["folds"]:
         place = replace(request, output=request.output / "folds")
         report = run_folds(place, options["folds"], console)
