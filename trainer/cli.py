@@ -18,11 +18,14 @@ from config.text import printable
 if TYPE_CHECKING:
     from trainer.console import Console
     from trainer.request import Request
+    from trainer.train import Plan
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
 _RUNS = Path("runs")
 # A body that comes from ImageNet is changed this much more slowly than the new head.
 _TRAINED_BODY_RATE = 0.1
+# Edges and textures, which are the same everywhere; what follows is half of the work of a step.
+_FROZEN_PARTS = 6
 _EPOCHS, _EPOCHS_FROM_TRAINED = 30, 8
 _FOLDER = click.Path(path_type=Path)
 
@@ -60,7 +63,9 @@ _FOLDER = click.Path(path_type=Path)
     "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
 )
 @click.option(
-    "--image-size", default=256, show_default=True, type=click.IntRange(32, 1024), help="Input side, pixels."
+    "--image-size",
+    type=click.IntRange(32, 1024),
+    help="Input side, pixels (default: 256; for the Lite0s 224, which their weights were made for).",
 )
 @click.option(
     "--samples",
@@ -141,11 +146,10 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--freeze",
-    default=0,
-    show_default=True,
     type=click.IntRange(0),
     metavar="N",
-    help="Keep the first N parts of lite0_short or lite0_six as they are: half the time, less to forget.",
+    help="Keep the first N parts of a Lite0 as they are (default: 6 if it starts from ImageNet weights, "
+    "else 0): half the time, less to forget.",
 )
 @click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Stop before this; 0: no limit.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in -o DIR, or of the newest run.")
@@ -189,30 +193,20 @@ def _train(options: dict[str, Any]) -> int:
 
     from trainer.console import Console, summary
     from trainer.data import parse_merge
-    from trainer.networks import WITH_WEIGHTS
+    from trainer.networks import registered
     from trainer.request import Request
     from trainer.run import run_training
-    from trainer.train import Plan
 
     output = options["output"] or (_newest_run() if options["resume"] else _new_run())
-    pretrained = options["pretrained"]
-    if pretrained is None:
-        pretrained = options["init"] is None and options["arch"] in WITH_WEIGHTS
-    trained = pretrained or options["init"] is not None
+    pretrained = _starts_from_imagenet(options)
     request = Request(
         data=options["data"],
         output=output,
         cache=cache_folder(),
-        plan=Plan(
-            epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
-            batch=options["batch"], learning_rate=options["lr"],
-            patience=options["patience"], seed=options["seed"], samples_per_epoch=options["samples"],
-            body_rate=_TRAINED_BODY_RATE if pretrained else 1.0, frozen=options["freeze"],
-            balance=options["balance"], max_minutes=options["max_minutes"],
-        ),
+        plan=_plan(options, pretrained=pretrained),
         merge=parse_merge(options["merge"]),
         architecture=options["arch"],
-        image_size=options["image_size"],
+        image_size=options["image_size"] or registered(options["arch"]).image_size,
         groups=options["groups"],
         validation_share=options["validation_share"],
         sensitivity=options["sensitivity"],
@@ -258,6 +252,36 @@ def _measured(options: dict[str, Any], request: Request, console: Console) -> di
         measured["left_out_rounds"] = {key: report[key] for key in ("left_out", "plan")}
         console.say(rounds_text(report, place.output))
     return measured
+
+
+def _starts_from_imagenet(options: dict[str, Any]) -> bool:
+    from trainer.networks import WITH_WEIGHTS
+
+    if options["pretrained"] is not None:
+        return bool(options["pretrained"])
+    return options["init"] is None and options["arch"] in WITH_WEIGHTS
+
+
+def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
+    from trainer.networks import WITH_WEIGHTS
+    from trainer.train import Plan
+
+    trained = pretrained or options["init"] is not None
+    frozen = options["freeze"]
+    if frozen is None:
+        frozen = _FROZEN_PARTS if pretrained and options["arch"] in WITH_WEIGHTS else 0
+    return Plan(
+        epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
+        batch=options["batch"],
+        learning_rate=options["lr"],
+        body_rate=_TRAINED_BODY_RATE if pretrained else 1.0,
+        frozen=frozen,
+        patience=options["patience"],
+        seed=options["seed"],
+        samples_per_epoch=options["samples"],
+        balance=options["balance"],
+        max_minutes=options["max_minutes"],
+    )
 
 
 def _new_run() -> Path:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from config.errors import UsageError
 
 CHANNELS = 1280
-GREY_CHANNELS = 256
 # (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -30,17 +29,27 @@ _STAGES = (
 
 
 class Lite0(nn.Module):
-    """Pictures (batch, 3, S, S) become features (batch, 1280, S/32, S/32)."""
+    """Lite0, whole or its first stages: pictures (batch, inputs, S, S) become (batch, channels, h, w).
 
-    def __init__(self) -> None:
+    The whole has three inputs, seven stages and 1280 channels. Five stages have a quarter of its
+    parameters, two thirds of its cost and maps of twice its resolution (h = S/16); six know more
+    (h = S/32). Grey may go in as one channel: for three equal ones the stem's kernels only add up.
+    """
+
+    def __init__(self, inputs: int = 3, stages: int = len(_STAGES), channels: int = CHANNELS) -> None:
         super().__init__()
         self._pad = _same_padding(3, 2)
-        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._conv_stem = nn.Conv2d(inputs, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        self._blocks = nn.Sequential(*_blocks(32))
-        self._conv_head = nn.Conv2d(320, CHANNELS, 1, bias=False)
-        self._bn1 = _norm(CHANNELS)
+        self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
+        self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], channels, 1, bias=False)
+        self._bn1 = _norm(channels)
         self._relu = nn.ReLU6(inplace=True)
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """What can be kept as it is while the rest is trained, in order: the stem, then each block."""
+        return [nn.ModuleList([self._conv_stem, self._bn0]), *self._blocks]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of normalised pictures."""
@@ -75,46 +84,17 @@ class _Block(nn.Module):
         return out
 
 
-class GreyLite0(nn.Module):
-    """The first stages of Lite0 and a new head: pictures (batch, 1, S, S) become (batch, 256, h, w).
-
-    Five stages have a quarter of the parameters of the whole, two thirds of its cost and maps of twice
-    its resolution (h = S/16); six know more (h = S/32). Grey goes in as one channel: for three equal
-    channels the stem's kernels only add up.
-    """
-
-    def __init__(self, stages: int) -> None:
-        super().__init__()
-        self._pad = _same_padding(3, 2)
-        self._conv_stem = nn.Conv2d(1, 32, 3, stride=2, bias=False)
-        self._bn0 = _norm(32)
-        self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
-        self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], GREY_CHANNELS, 1, bias=False)
-        self._bn1 = _norm(GREY_CHANNELS)
-        self._relu = nn.ReLU6(inplace=True)
-
-    @property
-    def parts(self) -> list[nn.Module]:
-        """The parts that can be kept as they are while later ones are trained: the stem, then each block."""
-        return [nn.ModuleList([self._conv_stem, self._bn0]), *self._blocks]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features of normalised pictures."""
-        x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
-        features: Tensor = self._relu(self._bn1(self._conv_head(self._blocks(x))))
-        return features
-
-
-def grey_imagenet_tensors(body: nn.Module) -> dict[str, Tensor]:
-    """Return what `imagenet_tensors` has for a `GreyLite0`: all but its head."""
+def load_imagenet(body: Lite0) -> None:
+    """Put ImageNet weights into a body; a head that is not the whole's stays as it is."""
     own = body.state_dict()
     found = {
         name: value
         for name, value in imagenet_tensors().items()
-        if name in own and not name.startswith(("_conv_head", "_bn1"))
+        if name in own and (value.shape == own[name].shape or name == "_conv_stem.weight")
     }
-    found["_conv_stem.weight"] = found["_conv_stem.weight"].sum(dim=1, keepdim=True)
-    return found
+    if len(own["_conv_stem.weight"][0]) == 1:
+        found["_conv_stem.weight"] = found["_conv_stem.weight"].sum(dim=1, keepdim=True)
+    body.load_state_dict(own | found)
 
 
 def imagenet_tensors() -> dict[str, Tensor]:
@@ -133,7 +113,7 @@ def imagenet_tensors() -> dict[str, Tensor]:
     return {name: value for name, value in whole.items() if not name.startswith("_fc.")}
 
 
-def _blocks(inputs: int, stages: tuple[tuple[int, int, int, int, int], ...] = _STAGES) -> list[_Block]:
+def _blocks(inputs: int, stages: tuple[tuple[int, int, int, int, int], ...]) -> list[_Block]:
     blocks = []
     for repeats, kernel, stride, expansion, outputs in stages:
         for number in range(repeats):

@@ -38,6 +38,7 @@ class Architecture:
     std: float = 0.5
     # Depthwise convolutions have no fast bfloat16 kernels for training on a processor.
     float32_on_cpu: bool = False
+    image_size: int = 256  # unless another is asked for
 
 
 class Classifier(nn.Module):
@@ -65,7 +66,7 @@ class Classifier(nn.Module):
         if count > len(parts):
             raise UsageError(
                 f"--freeze {count} cannot be: this network has {len(parts)} parts to keep as they are",
-                hint="lite0_short and lite0_six have some; give --freeze 0 for others",
+                hint="the Lite0 networks have some; give --freeze 0 for others",
             )
         self._frozen = parts[:count]
         for part in self._frozen:
@@ -96,15 +97,21 @@ def build(
     architecture: str, classes: int, options: dict[str, Any] | None = None, how: Preprocessing | None = None
 ) -> Classifier:
     """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
+    entry = registered(architecture)
+    body, channels = entry.body(options or {})
+    network = Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
+    network.float32_on_cpu = entry.float32_on_cpu
+    return network
+
+
+def registered(architecture: str) -> Architecture:
+    """Return an architecture by its name; raise UsageError if there is none."""
     entry = ARCHITECTURES.get(architecture)
     if entry is None:
         raise UsageError(
             f"there is no architecture {printable(repr(architecture))}", hint="bt-train models lists them"
         )
-    body, channels = entry.body(options or {})
-    network = Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
-    network.float32_on_cpu = entry.float32_on_cpu
-    return network
+    return entry
 
 
 def load(weights: Weights) -> Classifier:
@@ -148,16 +155,11 @@ def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
 
 def load_pretrained(architecture: str, network: Classifier) -> None:
     """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
-    if architecture == "efficientnet_lite0":
-        from trainer.lite0 import imagenet_tensors
-
-        network.body.load_state_dict(imagenet_tensors())
-        return
     if architecture in WITH_WEIGHTS:
-        from trainer.lite0 import grey_imagenet_tensors
+        from trainer.lite0 import Lite0, load_imagenet
 
-        # Not strict: its head starts anew.
-        network.body.load_state_dict(grey_imagenet_tensors(network.body), strict=False)
+        assert isinstance(network.body, Lite0)
+        load_imagenet(network.body)
         return
     from torchvision import models
 
@@ -245,19 +247,13 @@ def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]
     return make
 
 
-def _grey_lite0(stages: int) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
+def _lite0(**options: int) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
     def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
-        from trainer.lite0 import GREY_CHANNELS, GreyLite0
+        from trainer.lite0 import CHANNELS, Lite0
 
-        return GreyLite0(stages), GREY_CHANNELS
+        return Lite0(**options), options.get("channels", CHANNELS)
 
     return make
-
-
-def _lite0(_: dict[str, Any]) -> tuple[nn.Module, int]:
-    from trainer.lite0 import CHANNELS, Lite0
-
-    return Lite0(), CHANNELS
 
 
 # Their ImageNet weights are installed with this project: nothing is downloaded to start from them.
@@ -281,19 +277,21 @@ ARCHITECTURES: dict[str, Architecture] = {
         float32_on_cpu=True,
     ),
     "efficientnet_lite0": Architecture(
-        "EfficientNet-Lite0, from ImageNet weights", _lite0, grey=False, float32_on_cpu=True
+        "EfficientNet-Lite0, from ImageNet weights", _lite0(), grey=False, float32_on_cpu=True, image_size=224
     ),
     "lite0_short": Architecture(
         "five of Lite0's seven stages, grey, from ImageNet weights",
-        _grey_lite0(5),
+        _lite0(inputs=1, stages=5, channels=256),
         grey=True,
         float32_on_cpu=True,
+        image_size=224,
     ),
     "lite0_six": Architecture(
         "six of Lite0's seven stages, grey, from ImageNet weights",
-        _grey_lite0(6),
+        _lite0(inputs=1, stages=6, channels=256),
         grey=True,
         float32_on_cpu=True,
+        image_size=224,
     ),
     "mobilenet_v3_small": Architecture(
         "torchvision's MobileNetV3 small (Howard et al. 2019)",
