@@ -16,6 +16,7 @@ import daemon.engine
 from config.errors import DeviceError, UsageError
 from daemon.compile_engine import TOLERANCE, disagreement, probe_batch
 from daemon.engine import EngineOutput, PreparedEngine, open_engine, pick_device, prepare_engine
+from daemon.explain import overlay
 from tests.conftest import REPOSITORY
 from trainer.judgement import probabilities
 from trainer.networks import load
@@ -86,6 +87,25 @@ def test_the_automatic_precision_agrees_with_the_reference(
 
     assert disagreement(said, reference, spec) == ""
     assert "images/s" in picked.why
+
+
+@pytest.mark.slow
+def test_heatmaps_agree_between_engines(
+    engine_cache: Path, probes: np.ndarray, reference: EngineOutput, spec: ModelSpec
+) -> None:
+    """The pictures people look at differ by no more than a few shades, whatever computed them."""
+    picked, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, LOGGER)
+    said = open_engine(picked).run(probes)
+    place = spec.classes.index(spec.decision.positive)
+    clearly = reference.maps[:, place].max(axis=(1, 2)) > 1.0  # where next to nothing speaks for the class,
+    assert clearly.sum() > 50  # the strongest of it is rounding
+
+    for picture, ours, theirs in zip(
+        probes[clearly], said.maps[clearly, place], reference.maps[clearly, place], strict=True
+    ):
+        shades = [np.asarray(overlay(picture, one, len(picture)), dtype=np.int16) for one in (ours, theirs)]
+        assert np.abs(shades[0] - shades[1]).mean() < 2
+        assert np.abs(shades[0] - shades[1]).max() < 40
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("auto", marks=pytest.mark.slow)])
