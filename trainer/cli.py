@@ -237,8 +237,10 @@ def _measured(options: dict[str, Any], request: Request, console: Console) -> di
     from trainer.rounds import rounds_text, run_folds, run_left_out
 
     measured: dict[str, Any] = {}
+    whole = console.epochs
     if options["round_epochs"]:
-        request = replace(request, plan=replace(request.plan, epochs=options["round_epochs"]))
+        console.epochs = options["round_epochs"]
+        request = replace(request, plan=replace(request.plan, epochs=console.epochs))
     if options["folds"]:
         place = replace(request, output=request.output / "folds")
         report = run_folds(place, options["folds"], console)
@@ -251,6 +253,7 @@ def _measured(options: dict[str, Any], request: Request, console: Console) -> di
         report = run_left_out(place, () if "all" in names else names, console)
         measured["left_out_rounds"] = {key: report[key] for key in ("left_out", "plan")}
         console.say(rounds_text(report, place.output))
+    console.epochs = whole
     return measured
 
 

@@ -17,7 +17,7 @@ class Console(Reporter):
     """Draws on stderr; without a terminal it prints a line per epoch only."""
 
     def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+        self.epochs = epochs
         self._bar: Any = None
         self._title = ""
         self._shown = 0
@@ -42,14 +42,14 @@ class Console(Reporter):
     def stepped(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
         """Show the step, the loss and the accuracy of this epoch so far."""
         self._show(
-            f"epoch {epoch + 1}/{self._epochs}", step, steps, f"loss {loss:.4f} accuracy {accuracy:.3f}"
+            f"epoch {epoch + 1}/{self.epochs}", step, steps, f"loss {loss:.4f} accuracy {accuracy:.3f}"
         )
 
     def finished_epoch(self, epoch: Epoch, *, best: bool) -> None:
         """Print the epoch's line."""
         self._close()
         self.say(
-            f"epoch {epoch.epoch}/{self._epochs}: "
+            f"epoch {epoch.epoch}/{self.epochs}: "
             f"loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.3f}, "
             f"validation loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.3f} "
             f"AUC {epoch.val_auc:.4f}, {epoch.seconds:.0f} s{', best so far' if best else ''}"

@@ -20,16 +20,26 @@ _LARGEST_HALF = 65_504.0
 def round_to_bfloat16(network: nn.Module, image_size: int) -> None:
     """Change the weights of convolutions and linear layers so that they, folded, are bfloat16 numbers.
 
-    Norms stay as they are: a convolution's weight becomes the rounded product divided by the norm's
-    scale, which folding multiplies again, as a float16 number.
+    A convolution's weight becomes the rounded product divided by the norm's scale, which folding
+    multiplies again. It, and the norms' scales, shifts and means, become float16 numbers.
     """
-    for layer, norm in _layers(network, image_size):
+    layers = _layers(network, image_size)
+    for norm in {norm for _, norm in layers if norm is not None}:
+        for numbers in (norm.weight, norm.bias, norm.running_mean):
+            assert numbers is not None
+            numbers.copy_(_as_half(numbers))
+    for layer, norm in layers:
         scale = torch.ones(len(layer.weight)) if norm is None else _scale(norm)
         scale = torch.where(scale.abs() > _SMALLEST_SCALE, scale, torch.ones_like(scale))
         wide = scale.to(layer.weight.device).view(-1, *[1] * (layer.weight.dim() - 1))
         rounded = (layer.weight * wide).bfloat16().float() / wide
         # Three bits more than bfloat16 has: the product rounds to the same number, the file is half as large.
-        layer.weight.copy_(rounded.half().float() if rounded.abs().max() < _LARGEST_HALF else rounded)
+        layer.weight.copy_(_as_half(rounded))
+
+
+def _as_half(numbers: Tensor) -> Tensor:
+    """Return float32 numbers that are float16 numbers too, or as they are if one is too large for that."""
+    return numbers.half().float() if bool(numbers.abs().max() < _LARGEST_HALF) else numbers
 
 
 def _scale(norm: nn.BatchNorm2d) -> Tensor:
