@@ -14,15 +14,15 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from config.errors import BtError, UsageError
-from daemon.engine import Engine, EngineOutput, PreparedEngine, write_manifest
-from daemon.engine_openvino import BACK, FRONT, MODEL, OpenVinoEngine
+from daemon.engine import Engine, EngineOutput, PreparedEngine, open_engine, write_manifest
+from daemon.engine_openvino import BACK, FRONT, MODEL, OpenVinoEngine, openvino
 from daemon.mixed_precision import cuts, divided
-from daemon.openvino_import import openvino_without_telemetry
 from daemon.phantom import phantom
 from trainer.judgement import probabilities
 from trainer.preprocess import preprocess
@@ -35,8 +35,6 @@ TOLERANCE = 0.02
 # Measured: where drawn heads move by 0.011 and 0.007, the worst of 2,797 slices moves by 0.031 and 0.015.
 _ON_DRAWN = 0.35
 _PROBES = 256
-# So many places are tried at which float32 may end; later ones would leave too little to gain from.
-_MOST_CUTS = 5
 _TIMED_BATCH = 8
 _TIMED_RUNS = 6
 
@@ -71,6 +69,9 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     try:
         _convert(network, weights.spec.preprocessing.image_size, workshop)
         prepared = _choose(weights, workshop, precision, probes, reference)
+        # Whatever was tried has left its compiled form there; the chosen one's is all that is needed.
+        shutil.rmtree(workshop / "compiled", ignore_errors=True)
+        open_engine(prepared).run(probes[:1])
         write_manifest(workshop, prepared)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(workshop, folder)
@@ -114,7 +115,6 @@ def disagreement(said: EngineOutput, reference: EngineOutput, spec: ModelSpec) -
 def _convert(network: object, size: int, folder: Path) -> None:
     import torch
 
-    openvino = openvino_without_telemetry()
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
     model = openvino.convert_model(network, example_input=example, input=[([-1, 1, size, size], np.uint8)])
     # Uncompressed: the fp32 engine must be the fp32 network.
@@ -156,19 +156,31 @@ def _choose(
 def _with_exact_beginning(
     prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, spec: ModelSpec
 ) -> tuple[OpenVinoEngine, str]:
-    """Keep as much of the beginning in float32 as it takes to agree; return engine and what still differs."""
-    openvino = openvino_without_telemetry()
-    folder = Path(prepared.folder)
-    whole = openvino.Core().read_model(str(folder / MODEL))
+    """Keep as much of the beginning in float32 as it takes to agree; return engine and what still differs.
+
+    By bisection: the more of it is exact, the smaller the difference, but for small disorder.
+    """
+    whole = openvino.Core().read_model(str(Path(prepared.folder) / MODEL))
+    places = cuts(whole)
+    low, high = 0, len(places)  # the first that agrees lies in low..high; high: none does
     engine, difference = OpenVinoEngine(prepared), "it cannot be divided"
-    for cut in cuts(whole)[:_MOST_CUTS]:
-        for part, name in zip(divided(whole, cut), (FRONT, BACK), strict=True):
-            openvino.save_model(part, str(folder / name), compress_to_fp16=False)
-        engine = OpenVinoEngine(prepared)
+    while low < high:
+        middle = (low + high) // 2
+        if disagreement(_divided_at(whole, places[middle], prepared).run(probes), reference, spec):
+            low = middle + 1
+        else:
+            high = middle
+    if places:
+        engine = _divided_at(whole, places[min(low, len(places) - 1)], prepared)
         difference = disagreement(engine.run(probes), reference, spec)
-        if not difference:
-            break
     return engine, difference
+
+
+def _divided_at(whole: Any, cut: str, prepared: PreparedEngine) -> OpenVinoEngine:
+    """Write the two parts of a network into the engine's folder and open them."""
+    for part, name in zip(divided(whole, cut), (FRONT, BACK), strict=True):
+        openvino.save_model(part, str(Path(prepared.folder) / name), compress_to_fp16=False)
+    return OpenVinoEngine(prepared)
 
 
 def _seconds_per_image(engine: Engine, probes: npt.NDArray[np.uint8]) -> float:

@@ -31,7 +31,7 @@ from trainer.spec import ModelSpec
 from trainer.weights import file_sha256, read_spec
 
 # Changed when engines are made differently, so that no stale one is used.
-ENGINE_FORMAT = 2
+ENGINE_FORMAT = 3
 MANIFEST = "engine.json"
 # Making one takes some seconds; a process that takes this long is stuck.
 _COMPILE_SECONDS = 600.0

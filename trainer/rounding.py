@@ -24,8 +24,8 @@ def round_to_bfloat16(network: nn.Module, image_size: int) -> None:
     multiplies again. It, and the norms' scales, shifts and means, become float16 numbers.
     """
     layers = _layers(network, image_size)
-    for norm in {norm for _, norm in layers if norm is not None}:
-        for numbers in (norm.weight, norm.bias, norm.running_mean):
+    for folded in {norm for _, norm in layers if norm is not None}:
+        for numbers in (folded.weight, folded.bias, folded.running_mean):
             assert numbers is not None
             numbers.copy_(_as_half(numbers))
     for layer, norm in layers:
