@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from daemon.phantom import phantom
-from trainer.augment import augment
+from trainer.augment import _grown, augment
 from trainer.preprocess import preprocess
 from trainer.spec import Preprocessing
 
@@ -85,3 +85,12 @@ def test_a_black_picture_stays_nearly_black() -> None:
 
 def test_a_batch_of_one_works() -> None:
     assert augment(torch.full((1, 1, 32, 32), 100, dtype=torch.uint8), _chance()).shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("by", [1, 4, 13])
+def test_a_grown_mask_is_the_largest_value_of_each_square(by: int) -> None:
+    mask = (torch.rand(2, 1, 30, 30, generator=_chance()) < 0.02).float()
+
+    expected = torch.nn.functional.max_pool2d(mask, 2 * by + 1, 1, by)
+
+    assert torch.equal(_grown(mask, by), expected)
