@@ -120,11 +120,8 @@ def test_numbers_that_float16_holds_are_stored_as_float16_and_others_are_not(tmp
         assert np.array_equal(stored[name].astype(np.float32), tensor)
 
 
-def test_rounding_halves_the_file_and_the_folded_weights_are_bfloat16_numbers(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def test_rounding_halves_the_file(tmp_path: Path) -> None:
     network = build("lite0_short", 2).eval()
-    norm = network.body._blocks[0]._bn2
-    norm.running_var.uniform_(0.1, 10.0)
     before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
     write_weights(before, SPEC, tensors_of(network))
 
@@ -132,10 +129,6 @@ def test_rounding_halves_the_file_and_the_folded_weights_are_bfloat16_numbers(tm
 
     write_weights(after, SPEC, tensors_of(network))
     assert after.stat().st_size < 0.56 * before.stat().st_size
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    folded = network.body._blocks[0]._project_conv.weight * scale.view(-1, 1, 1, 1)
-    # float16 has three bits more, so folding is off by at most an eighth of what bfloat16 resolves.
-    torch.testing.assert_close(folded, folded.bfloat16().float(), rtol=2.0**-11, atol=1e-7)
 
 
 def test_frozen_parts_learn_nothing_and_keep_their_statistics() -> None:
