@@ -124,18 +124,23 @@ def test_rounded_weights_are_bfloat16_once_folded_and_change_little(architecture
             module.running_var.uniform_(0.5, 2.0)
     network.eval()
     pictures = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)
-    with torch.no_grad():
-        before = network(pictures)[0]
-        round_to_bfloat16(network, 64)
-        after = network(pictures)[0]
-
-    assert float((before - after).abs().max()) < 0.05 * float(before.abs().max()) + 0.02
     first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     norm = next((module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)), None)
     scale = torch.ones(len(first.weight))
     if norm is not None:
         assert norm.running_var is not None
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    wanted = (first.weight * scale.view(-1, 1, 1, 1)).detach().bfloat16()
+    with torch.no_grad():
+        before = network(pictures)[0]
+        round_to_bfloat16(network, 64)
+        after = network(pictures)[0]
+
+    assert float((before - after).abs().max()) < 0.05 * float(before.abs().max()) + 0.02
+    # What an engine gets when it folds and rounds is exactly what was judged, although the file holds
+    # float16; smaller weights than float16 resolves matter to nobody.
     folded = (first.weight * scale.view(-1, 1, 1, 1)).detach()
-    # Stored as float16, which has three bits more: a quarter of what rounding to bfloat16 changes otherwise.
-    np.testing.assert_allclose(folded.numpy(), folded.bfloat16().float().numpy(), rtol=2.0**-11)
+    resolved = first.weight.detach().abs() > torch.finfo(torch.float16).tiny
+    assert resolved.float().mean() > 0.99
+    assert torch.equal(folded.bfloat16()[resolved], wanted[resolved])
+    np.testing.assert_allclose(folded[resolved].numpy(), wanted[resolved].float().numpy(), rtol=2.0**-11)
