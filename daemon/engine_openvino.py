@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from config.openvino_import import openvino_without_telemetry
 from daemon.engine import EngineOutput, PreparedEngine
-from daemon.openvino_import import openvino_without_telemetry
 
 openvino = openvino_without_telemetry()
 

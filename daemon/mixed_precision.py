@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from daemon.openvino_import import openvino_without_telemetry
+from config.openvino_import import openvino_without_telemetry
 
 _COSTLY = ("Convolution", "GroupConvolution", "MatMul")
 

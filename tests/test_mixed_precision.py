@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import daemon.compile_engine
+from config.openvino_import import openvino_without_telemetry
 from daemon.compile_engine import _convert, disagreement, make_engine, probe_batch
 from daemon.engine import open_engine
 from daemon.mixed_precision import cuts, divided
-from daemon.openvino_import import openvino_without_telemetry
 from trainer.networks import build, load
 from trainer.weights import default_weights, read_weights
 

@@ -158,7 +158,7 @@ def test_sampling_gives_classes_equal_weight_and_small_sources_more() -> None:
     everything = np.arange(100)
     data = Pictures(np.zeros((100, 1, 1), np.uint8), labels, sources, everything, everything)
 
-    chances = _chances(data, "source-label")
+    chances = _chances(data, Plan(balance="source-label"))
 
     assert chances is not None
     assert chances.sum() == pytest.approx(1)

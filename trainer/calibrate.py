@@ -14,6 +14,8 @@ from trainer.weights import Tensors
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+# Names of a class that mean that something was found.
+POSITIVE_NAMES = frozenset({"yes", "tumour", "tumor", "positive", "1"})
 # Half the width of the band around the threshold, in probability, that a person should look at.
 UNCERTAIN_BAND = 0.15
 _RANK = 64
@@ -69,7 +71,7 @@ def positive_class(classes: tuple[str, ...]) -> str | None:
     """Return which of two classes means that something was found; None for more than two."""
     if len(classes) != 2:
         return None
-    known = [name for name in classes if name.lower() in {"yes", "tumour", "tumor", "positive", "1"}]
+    known = [name for name in classes if name.lower() in POSITIVE_NAMES]
     return known[0] if len(known) == 1 else classes[1]
 
 

@@ -145,6 +145,13 @@ _FOLDER = click.Path(path_type=Path)
     help="How classes and sources are weighed.",
 )
 @click.option(
+    "--lesions",
+    type=click.FloatRange(0, 0.9),
+    metavar="SHARE",
+    help="Draw a lesion into this share of the tumour-free images while training, and call them tumours "
+    "(default: 0.5 where a class is called yes or tumour, else 0): less is learnt of where images come from.",
+)
+@click.option(
     "--freeze",
     type=click.IntRange(0),
     metavar="N",
@@ -216,6 +223,7 @@ def _train(options: dict[str, Any]) -> int:
         resume=options["resume"],
         deterministic=options["deterministic"],
         init=options["init"],
+        lesions=options["lesions"],
         pretrained=pretrained,
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from config.errors import UsageError, WeightsError
 from config.text import printable
+from trainer.frozen import Beginning, compiled_beginning
+from trainer.lite0 import CHANNELS, Lite0, load_imagenet
 from trainer.spec import ModelSpec, Preprocessing
 from trainer.weights import Tensors, Weights
 
@@ -56,6 +58,7 @@ class Classifier(nn.Module):
         self._shift = -how.mean / how.std
         self.float32_on_cpu = False
         self._frozen: list[nn.Module] = []
+        self._beginning: Beginning | None = None
 
     def freeze(self, count: int) -> None:
         """Keep the first `count` parts of the body as they are, norms' statistics included.
@@ -80,17 +83,42 @@ class Classifier(nn.Module):
             part.eval()
         return self
 
+    def compile_frozen(self, image_size: int) -> None:
+        """Have the frozen parts computed faster while training, where that can be had."""
+        if self._frozen and isinstance(self.body, Lite0):
+            self._beginning = compiled_beginning(
+                _Beginning(self, self.body, len(self._frozen)).eval(),
+                torch.zeros(2, 1, image_size, image_size),
+            )
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Return what the body takes, (batch, 1 or 3, S, S) float32, of uint8 or float 0..255 pictures."""
+        x = pictures.float() * self._scale + self._shift
+        return x if self._grey else x.expand(-1, 3, -1, -1)
+
     def forward(self, pictures: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) pictures."""
-        x = pictures.float() * self._scale + self._shift  # (batch, 1, S, S)
-        if not self._grey:
-            x = x.expand(-1, 3, -1, -1)
-        found = self.body(x)  # (batch, channels, h, w)
+        if self.training and self._beginning is not None:
+            assert isinstance(self.body, Lite0)
+            found = self.body.finish(self._beginning(pictures.float()), len(self._frozen))
+        else:
+            found = self.body(self.normalised(pictures))  # (batch, channels, h, w)
         features = found.mean(dim=(2, 3))
         logits = self.head(self.drop(features))
         # The head applied at every place; a 1x1 convolution with the head's weights.
         maps = nn.functional.conv2d(found, self.head.weight[:, :, None, None])
         return logits.float(), features.float(), maps.float()
+
+
+class _Beginning(nn.Module):
+    """The frozen parts of a classifier, from pictures on."""
+
+    def __init__(self, whole: Classifier, body: Lite0, count: int) -> None:
+        super().__init__()
+        self._normalised, self._body, self._count = whole.normalised, body, count
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self._body.begin(self._normalised(pictures), self._count)
 
 
 def build(
@@ -156,8 +184,6 @@ def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
 def load_pretrained(architecture: str, network: Classifier) -> None:
     """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
     if architecture in WITH_WEIGHTS:
-        from trainer.lite0 import Lite0, load_imagenet
-
         assert isinstance(network.body, Lite0)
         load_imagenet(network.body)
         return
@@ -249,8 +275,6 @@ def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]
 
 def _lite0(**options: int) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
     def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
-        from trainer.lite0 import CHANNELS, Lite0
-
         return Lite0(**options), options.get("channels", CHANNELS)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ import torch
 from config.errors import DataError, DeviceError, UsageError
 from config.text import printable
 from trainer import networks
+from trainer.calibrate import POSITIVE_NAMES, positive_class
 from trainer.data import Dataset, find_images, load_dataset
 from trainer.groups import group_ids, near_duplicates, read_patients
 from trainer.spec import Preprocessing
-from trainer.train import Listener, Plan
+from trainer.train import Listener, Pictures, Plan
 from trainer.weights import read_weights
 
 Ints = npt.NDArray[np.int64]
+
+# Measured on sources left out: half is better than a third, and than none by far.
+_LESIONS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Request:
     deterministic: bool = False
     init: Path | None = None
     pretrained: bool = False
+    lesions: float | None = None  # None: half of the tumour-free images where the classes' names say which
     name: str = "model"
     meanings: Mapping[str, str] | None = None
     licences: Mapping[str, str] | None = None  # source -> licence, for the card
@@ -125,6 +130,28 @@ def setting_of(request: Request, dataset: Dataset, train: npt.NDArray[np.int64])
         "training_images": digest.hexdigest(),
         "deterministic": request.deterministic,
     }
+
+
+def plan_of(request: Request, classes: tuple[str, ...]) -> Plan:
+    """Return the plan, with lesions drawn into half of the tumour-free images unless told otherwise.
+
+    Only where one of two classes has a name that says tumour: what else a class may mean, no drawing knows.
+    Raises UsageError if lesions are asked for with other than two classes.
+    """
+    positive = positive_class(classes)
+    if request.lesions and positive is None:
+        raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
+    usual = _LESIONS if positive is not None and positive.lower() in POSITIVE_NAMES else 0.0
+    return replace(request.plan, lesions=usual if request.lesions is None else request.lesions)
+
+
+def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> Pictures:
+    """Return what a training works on."""
+    positive = positive_class(dataset.classes)
+    place = 1 if positive is None else dataset.classes.index(positive)
+    return Pictures(
+        dataset.pictures, dataset.labels, dataset.sources, train, validation, 1 - place, place
+    )  # fmt: skip
 
 
 def network_of(request: Request, classes: tuple[str, ...]) -> networks.Classifier:

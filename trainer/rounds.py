@@ -34,6 +34,8 @@ from trainer.request import (
     load_images,
     network_of,
     pick_device,
+    pictures_of,
+    plan_of,
     refuse_too_few,
     setting_of,
 )
@@ -42,7 +44,7 @@ from trainer.run import ACCEPTANCE, CHECKPOINT_NAME
 from trainer.scores import by_source, scores
 from trainer.spec import Decision, Preprocessing
 from trainer.split import folds, split
-from trainer.train import Pictures, fit, predict
+from trainer.train import fit, predict
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -153,10 +155,15 @@ def _train(request: Request, dataset: Dataset, groups: Ints, one: Round, reporte
     folder = request.output / one.name.replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     trained = fit(
-        network, Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation), request.plan,
-        device, reporter, checkpoint=Checkpoint(folder / CHECKPOINT_NAME), resume=request.resume,
+        network,
+        pictures_of(dataset, train, validation),
+        plan_of(request, dataset.classes),
+        device,
+        reporter,
+        checkpoint=Checkpoint(folder / CHECKPOINT_NAME),
+        resume=request.resume,
         setting=setting_of(request, dataset, train),
-    )  # fmt: skip
+    )
     round_to_bfloat16(network, request.image_size)
     return _judge(request, dataset, one, network, train, validation, trained.best_epoch, device)
 
@@ -226,7 +233,7 @@ def _head(request: Request, dataset: Dataset, groups: Ints) -> dict[str, Any]:
         "command": request.command,
         "architecture": request.architecture,
         "image_size": request.image_size,
-        "plan": asdict(request.plan),
+        "plan": asdict(plan_of(request, dataset.classes)),
         "images": len(dataset),
         "groups": len(np.unique(groups)),
         "classes": list(dataset.classes),

@@ -34,6 +34,8 @@ from trainer.request import (
     load_images,
     network_of,
     pick_device,
+    pictures_of,
+    plan_of,
     refuse_too_few,
     setting_of,
 )
@@ -69,7 +71,12 @@ def run_training(
     refuse_too_few(dataset, train, validation)
     reporter.say(_described(dataset, groups, train, validation))
     network = network_of(request, dataset.classes)
-    data = Pictures(dataset.pictures, dataset.labels, dataset.sources, train, validation)
+    data = pictures_of(dataset, train, validation)
+    plan = plan_of(request, dataset.classes)
+    if plan.lesions:
+        reporter.say(
+            f"lesions are drawn into {plan.lesions:.0%} of the tumour-free images (--lesions 0: none)"
+        )
     request.output.mkdir(parents=True, exist_ok=True)
     (request.output / SPLIT_NAME).write_text("".join(f"{dataset.hashes[place]}\n" for place in validation))
     checkpoint = Checkpoint(request.output / CHECKPOINT_NAME)
@@ -77,7 +84,7 @@ def run_training(
         reporter.say(f"nothing to resume in {printable(str(request.output))}: training from the beginning")
     setting = setting_of(request, dataset, train)
     trained = fit(
-        network, data, request.plan, device, reporter,
+        network, data, plan, device, reporter,
         checkpoint=checkpoint, resume=request.resume, setting=setting,
     )  # fmt: skip
     beside = dict(measured or {})
@@ -240,7 +247,7 @@ def _write(
         "parameters": networks.parameters(network),
         "gflop_per_image": networks.gflops(network.cpu(), request.image_size),
         **json.loads(spec.to_json()),
-        "plan": asdict(request.plan),
+        "plan": asdict(plan_of(request, spec.classes)),
     }
     whole["metrics"] = report
     (place / "metrics.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")

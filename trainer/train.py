@@ -24,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from config.errors import BtError
 from trainer.augment import augment
 from trainer.checkpoint import Checkpoint
+from trainer.lesions import draw_lesions
 from trainer.metrics import roc_auc
 
 Ints = npt.NDArray[np.int64]
@@ -55,6 +56,7 @@ class Plan:
     seed: int = 0
     samples_per_epoch: int = 0  # 0: as many as there are training images, 512 at least
     balance: str = "source-label"  # "none", "label" or "source-label"
+    lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
     max_minutes: float = 0.0  # 0: no limit
 
     def of_an_epoch(self, images: int) -> tuple[int, int]:
@@ -106,6 +108,8 @@ class Pictures:
     sources: Ints
     train: Ints
     validation: Ints
+    negative: int = 0  # places of the classes that a drawn lesion leads from and to
+    positive: int = 1
 
 
 def fit(
@@ -132,7 +136,11 @@ def fit(
     history: list[Epoch] = []
     if resume and checkpoint is not None and checkpoint.exists():
         history = [Epoch(**row) for row in checkpoint.load(setting, network, averaged, best, optimiser)]
-    chances = _chances(data, plan.balance)
+    chances = _chances(data, plan)
+    if device.type == "cpu" and not torch.are_deterministic_algorithms_enabled():
+        compile_frozen = getattr(network, "compile_frozen", None)
+        if compile_frozen is not None:
+            compile_frozen(data.pictures.shape[-1])
     began = time.monotonic()
     stopped = "epochs"
     for number in range(len(history), plan.epochs):
@@ -199,10 +207,12 @@ def _epoch(
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
         places = np.sort(order.choice(data.train, batch, p=chances))
-        labels = torch.from_numpy(data.labels[places]).to(device)
-        loss, right = _step(
-            network, optimiser, augment(_batch(data, places), draw_from).to(device), labels, plan
-        )
+        pictures, labels = draw_lesions(
+            _batch(data, places), torch.from_numpy(data.labels[places]), plan.lesions,
+            data.negative, data.positive, draw_from,
+        )  # fmt: skip
+        changed = augment(pictures, draw_from).to(device)
+        loss, right = _step(network, optimiser, changed, labels.to(device), plan)
         _average(averaged, network, number * steps + step)
         loss_sum, hits = loss_sum + loss, hits + right
         listener.stepped(number, step + 1, steps, loss_sum / (step + 1), hits / (step + 1))
@@ -249,12 +259,14 @@ def _batch(data: Pictures, places: Ints) -> Tensor:
     return torch.from_numpy(data.pictures[places])[:, None]  # (batch, 1, S, S) uint8
 
 
-def _chances(data: Pictures, balance: str) -> npt.NDArray[np.float64] | None:
+def _chances(data: Pictures, plan: Plan) -> npt.NDArray[np.float64] | None:
     """Return how likely each training picture is drawn, so that classes weigh the same.
 
     With "source-label" the sources within a class weigh by the square root of their size: a source of
-    thirty images is neither drowned nor learnt by heart.
+    thirty images is neither drowned nor learnt by heart. Where lesions are drawn, negatives come more often
+    by their share: half of the way to balance, for real tumours must stay frequent too.
     """
+    balance = plan.balance
     if balance == "none":
         return None
     labels, sources = data.labels[data.train], data.sources[data.train]
@@ -264,7 +276,7 @@ def _chances(data: Pictures, balance: str) -> npt.NDArray[np.float64] | None:
         if balance == "source-label":
             counts = np.bincount(sources[here])
             weights[here] = 1 / np.sqrt(counts[sources[here]])
-        weights[here] /= weights[here].sum()
+        weights[here] *= (1 + plan.lesions * (label == data.negative)) / weights[here].sum()
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from config.openvino_import import openvino_without_telemetry
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings
-from daemon.openvino_import import openvino_without_telemetry
 
 _DECODER_PACKAGES = (
     "pillow pydicom pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls nibabel"

@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> None:
     import numpy as np
     import torch
 
-    from daemon.openvino_import import openvino_without_telemetry
+    from config.openvino_import import openvino_without_telemetry
     from trainer.networks import load
     from trainer.weights import read_weights
 

@@ -1,0 +1,130 @@
+"""Lesions drawn into pictures without a tumour: the same place, scanner and patient, but a tumour.
+
+Where tumours and healthy heads come from different collections, a network learns the collection. A
+picture whose answer a drawn lesion turns to the other class cannot be told by its collection, only by
+what was drawn. In the kind of "foreign patch interpolation" (Tan et al. 2020, "Detecting Outliers with
+Foreign Patch Interpolation") and of "CutPaste" (Li et al. 2021), with shapes, tones and pushed-aside
+tissue as tumours have them, bright or dark, whole, ringed or with an edge that fades.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Radii as a share of the picture's side: from a hardly visible spot to a third of the head.
+_SMALLEST, _LARGEST = 0.045, 0.2
+_AIR = 20.0  # grey values up to this are air
+
+
+def draw_lesions(
+    pictures: Tensor, labels: Tensor, share: float, negative: int, positive: int, draw_from: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return pictures and labels in which a share of the negatives have a lesion and are positives.
+
+    `pictures` are uint8 (batch, 1, S, S), `labels` int64 (batch,); both are left as they are. All chance
+    comes from `draw_from`.
+    """
+    negatives = torch.nonzero(labels == negative).flatten()
+    chosen = negatives[torch.rand(len(negatives), generator=draw_from) < share]
+    if not len(chosen):
+        return pictures, labels
+    drawn = _with_lesion(pictures[chosen].float(), draw_from)
+    pictures, labels = pictures.clone(), labels.clone()
+    pictures[chosen] = drawn.round().clamp(0, 255).to(torch.uint8)
+    labels[chosen] = positive
+    return pictures, labels
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """Numbers for each of `count` pictures, shaped to multiply them."""
+
+    count: int
+    source: torch.Generator
+
+    def even(self, low: float, high: float) -> Tensor:
+        return torch.rand(self.count, 1, 1, 1, generator=self.source) * (high - low) + low
+
+    def of_any_size(self, low: float, high: float) -> Tensor:
+        return torch.exp(self.even(math.log(low), math.log(high)))
+
+    def field(self, side: int, knots: int) -> Tensor:
+        """Smooth noise (count, 1, side, side) of about unit size."""
+        coarse = torch.randn(self.count, 1, knots, knots, generator=self.source)
+        return functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
+
+
+def _with_lesion(heads: Tensor, draw_from: torch.Generator) -> Tensor:
+    """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head."""
+    chance = _Chance(len(heads), draw_from)
+    head, deep = _inside(heads)
+    across, along = _offsets(deep, draw_from)
+    distance = _distance(across, along, chance)
+    pushed = _pushed(heads, across, along, distance, chance)
+    tissue = ((heads * deep).sum((2, 3)) / (deep.sum((2, 3)) + 1)).view(-1, 1, 1, 1)
+    return _toned(pushed, distance, tissue, chance) * head + pushed * (1 - head)
+
+
+def _inside(heads: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the head, holes closed, and what lies well inside it, as masks (n, 1, S, S)."""
+    reach = heads.shape[-1] // 10
+    head = (functional.avg_pool2d((heads > _AIR).float(), 9, 1, 4) > 0.5).float()
+    deep = (functional.avg_pool2d(head, 2 * reach + 1, 1, reach) > 0.97).float()
+    return head, deep
+
+
+def _offsets(deep: Tensor, draw_from: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return each pixel's distance in x and in y from a centre drawn inside the head."""
+    side = deep.shape[-1]
+    centre = torch.multinomial(deep.flatten(1) + 1e-9, 1, generator=draw_from).view(-1, 1, 1, 1)
+    places = torch.arange(side, dtype=torch.float32)
+    return places.view(1, 1, 1, -1) - centre % side, places.view(1, 1, -1, 1) - centre // side
+
+
+def _distance(across: Tensor, along: Tensor, chance: _Chance) -> Tensor:
+    """Return the distance from the centre (n, 1, S, S), 1 at the lesion's uneven border."""
+    side = across.shape[-1]
+    radius = chance.of_any_size(_SMALLEST, _LARGEST) * side
+    stretch, turn = torch.exp(chance.even(-0.35, 0.35)), chance.even(0, math.pi)
+    one = (across * turn.cos() + along * turn.sin()) / stretch
+    other = (along * turn.cos() - across * turn.sin()) * stretch
+    return (one.square() + other.square()).sqrt() / radius + chance.field(side, 9) * chance.even(0.05, 0.35)
+
+
+def _pushed(heads: Tensor, across: Tensor, along: Tensor, distance: Tensor, chance: _Chance) -> Tensor:
+    """Push the tissue around the centre outwards, less with the distance, as what grows there does."""
+    side = heads.shape[-1]
+    strength = chance.even(0.0, 0.35) * torch.exp(-1.2 * (distance - 1).clamp(min=0)) * (distance > 0)
+    shrink = torch.where(distance < 1, 1 - strength, 1 - strength / distance.clamp(min=1))
+    places = torch.arange(side, dtype=torch.float32)
+    x = places.view(1, 1, 1, -1) - across * (1 - shrink)
+    y = places.view(1, 1, -1, 1) - along * (1 - shrink)
+    grid = torch.cat((x, y), 1).permute(0, 2, 3, 1) / (side - 1) * 2 - 1  # (n, S, S, 2)
+    return functional.grid_sample(heads, grid, mode="bilinear", align_corners=True)
+
+
+def _toned(heads: Tensor, distance: Tensor, tissue: Tensor, chance: _Chance) -> Tensor:
+    """Give the inside another tone: brighter, darker or ringed, with a grain and sometimes a swelling."""
+    side = heads.shape[-1]
+    kind = chance.even(0, 1)
+    body = torch.sigmoid((1 - distance) * 2 / chance.of_any_size(0.03, 0.3))
+    brighter = chance.of_any_size(_FAINT, 1.1) * tissue
+    darker = -chance.of_any_size(_FAINT, 0.8) * tissue
+    core = torch.where(kind < 0.45, brighter, torch.where(kind < 0.7, darker, brighter * 0.5))
+    ring = torch.exp(-((distance - 0.85) / chance.even(0.08, 0.25)).square()) * brighter
+    ring = ring * chance.even(0.5, 1.2) * (kind > 0.55)
+    grain = 1 + chance.field(side, max(8, side // 6)) * chance.even(0, 0.25)
+    swelling = torch.exp(-(distance - 1).clamp(min=0) / chance.even(0.15, 0.6)) * (distance > 1)
+    swelling = swelling * brighter * chance.even(0, 0.5) * (chance.even(0, 1) < 0.5)
+    # Inside, the tissue's own detail is mostly lost.
+    lost = body * chance.even(0.5, 1.0) * (kind < 0.8)
+    return heads * (1 - lost) + tissue * lost + (body * core + ring) * grain + swelling
+
+
+# The faintest lesion differs from the tissue by so much of the tissue's grey.
+_FAINT = 0.15
