@@ -86,10 +86,9 @@ class Classifier(nn.Module):
     def compile_frozen(self, image_size: int) -> None:
         """Have the frozen parts computed faster while training, where that can be had."""
         if self._frozen and isinstance(self.body, Lite0):
-            self._beginning = compiled_beginning(
-                _Beginning(self, self.body, len(self._frozen)).eval(),
-                torch.zeros(2, 1, image_size, image_size),
-            )
+            beginning = _Beginning(self, self.body, len(self._frozen))
+            self._beginning = compiled_beginning(beginning, torch.zeros(2, 1, image_size, image_size))
+            self.train(self.training)  # conversion may have switched the body to evaluation
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """Return what the body takes, (batch, 1 or 3, S, S) float32, of uint8 or float 0..255 pictures."""

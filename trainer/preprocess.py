@@ -101,7 +101,7 @@ def _stretched(placed: tuple[Image.Image, tuple[int, int]], how: Preprocessing) 
     ramp = (np.arange(256, dtype=np.float32) - low) * (255.0 / max(1, high - low))
     table = np.clip(np.rint(ramp), 0, 255).astype(np.uint8)
     out = np.zeros((how.image_size, how.image_size), dtype=np.uint8)
-    out[upper : upper + head.height, left : left + head.width] = np.asarray(head.point(table.tolist()))
+    out[upper : upper + head.height, left : left + head.width] = table.take(np.asarray(head))
     return out
 
 
