@@ -46,7 +46,8 @@ def distances(features: Floats, tensors: Tensors) -> Floats:
     """Return the Mahalanobis distance (batch,) of features (batch, features) to the nearest class mean."""
     means = tensors["ood.means"].astype(np.float32)  # (classes, features)
     whitening = tensors["ood.whitening"].astype(np.float32)  # (features, rank)
-    white = np.asarray(features, dtype=np.float32) @ whitening
+    known = len(whitening)  # files of older versions know the first of the features only
+    white = np.asarray(features[:, :known], dtype=np.float32) @ whitening
     centres = means @ whitening
     nearest: Floats = np.sqrt(((white[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
     return nearest

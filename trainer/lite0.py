@@ -28,6 +28,10 @@ _STAGES = (
 )
 
 
+# The last blocks of the third and of the fifth stage: pictures at an eighth and at a sixteenth.
+_TEXTURED = frozenset({4, 10})
+
+
 class Lite0(nn.Module):
     """Lite0, whole or its first stages: pictures (batch, inputs, S, S) become (batch, channels, h, w).
 
@@ -51,25 +55,37 @@ class Lite0(nn.Module):
         """What can be kept as it is while the rest is trained, in order: the stem, then each block."""
         return [nn.ModuleList([self._conv_stem, self._bn0]), *self._blocks]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features of normalised pictures."""
-        return self.finish(self.begin(x, 1), 1)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of normalised pictures, and their texture (batch, k).
+
+        Texture is the mean over the picture of what two stages in the middle make: ImageNet's words for
+        surfaces, which training hardly changes, tell a photograph or a tomogram from a slice better than the
+        last stage, which knows of nothing but slices.
+        """
+        texture = []
+        x = self.begin(x, 1)
+        for number, block in enumerate(self._blocks):
+            x = block(x)
+            if number in _TEXTURED:
+                texture.append(x.mean(dim=(2, 3)))
+        return self._headed(x), torch.cat(texture, dim=1)
 
     def begin(self, x: Tensor, count: int) -> Tensor:
         """Return what the first `count` of the parts, one at least, make of normalised pictures."""
         x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
-        return self._through(x, 1, count)
+        for block in self._blocks[: count - 1]:
+            x = block(x)
+        return x
 
     def finish(self, x: Tensor, count: int) -> Tensor:
         """Return the features, given what the first `count` parts have made."""
-        x = self._through(x, count, 1 + len(self._blocks))
+        for block in self._blocks[count - 1 :]:
+            x = block(x)
+        return self._headed(x)
+
+    def _headed(self, x: Tensor) -> Tensor:
         features: Tensor = self._relu(self._bn1(self._conv_head(x)))
         return features
-
-    def _through(self, x: Tensor, first: int, end: int) -> Tensor:
-        for block in self._blocks[first - 1 : end - 1]:
-            x = block(x)
-        return x
 
 
 class _Block(nn.Module):

@@ -3,7 +3,8 @@
 Every network takes uint8 pictures (batch, 1, S, S), scales and normalises them itself, and returns
 
     logits   (batch, classes) float32
-    features (batch, channels) float32, pooled, for the distance to the training images
+    features (batch, channels) float32, pooled, for the distance to the training images; the texture of a
+             Lite0 (see there) follows
     maps     (batch, classes, h, w) float32, class-activation maps (Zhou et al. 2016, "Learning Deep
              Features for Discriminative Localization"); their mean plus the head's bias is the logit
 
@@ -97,16 +98,22 @@ class Classifier(nn.Module):
 
     def forward(self, pictures: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) pictures."""
-        if self.training and self._beginning is not None:
-            assert isinstance(self.body, Lite0)
-            found = self.body.finish(self._beginning(pictures.float()), len(self._frozen))
-        else:
-            found = self.body(self.normalised(pictures))  # (batch, channels, h, w)
+        found, texture = self._found(pictures)  # (batch, channels, h, w), (batch, k)
         features = found.mean(dim=(2, 3))
         logits = self.head(self.drop(features))
         # The head applied at every place; a 1x1 convolution with the head's weights.
         maps = nn.functional.conv2d(found, self.head.weight[:, :, None, None])
-        return logits.float(), features.float(), maps.float()
+        described = features if texture is None else torch.cat((features, texture), dim=1)
+        return logits.float(), described.float(), maps.float()
+
+    def _found(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what the body finds, and the texture where it tells of one (never while training)."""
+        if not isinstance(self.body, Lite0):
+            return self.body(self.normalised(pictures)), None
+        if self.training and self._beginning is not None:
+            return self.body.finish(self._beginning(pictures.float()), len(self._frozen)), None
+        found, texture = self.body(self.normalised(pictures))
+        return found, texture
 
 
 class _Beginning(nn.Module):

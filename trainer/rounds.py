@@ -22,11 +22,11 @@ from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
-from trainer.calibrate import fit_decision, fit_out_of_distribution
+from trainer.calibrate import fit_decision
 from trainer.checkpoint import Checkpoint
 from trainer.data import Dataset
 from trainer.judgement import distances, probabilities
-from trainer.others import other_pictures
+from trainer.limit import fit_limit
 from trainer.request import (
     Reporter,
     Request,
@@ -40,7 +40,7 @@ from trainer.request import (
     setting_of,
 )
 from trainer.rounding import round_to_bfloat16
-from trainer.run import ACCEPTANCE, CHECKPOINT_NAME
+from trainer.run import CHECKPOINT_NAME
 from trainer.scores import by_source, scores
 from trainer.spec import Decision, Preprocessing
 from trainer.split import folds, split
@@ -51,7 +51,6 @@ Floats = npt.NDArray[np.float32]
 
 # Of the images a round may learn from, so much decides which epoch is kept.
 _DECIDING_SHARE = 0.12
-_OTHERS = 300  # drawn pictures that each round's distance limit is fitted against
 _MOST_FOLDS = 20
 
 
@@ -179,13 +178,15 @@ def _judge(
     device: torch.device,
 ) -> Judgement:
     pictures, labels = dataset.pictures, dataset.labels
-    said, held_out = predict(network, pictures[validation], device)
+    said, _ = predict(network, pictures[validation], device)
     decision = fit_decision(said, labels[validation], dataset.classes, request.sensitivity)
-    _, features = predict(network, pictures[train], device)
-    how = Preprocessing(image_size=request.image_size)
-    drawn = other_pictures(pictures[train], how, _OTHERS, request.plan.seed)
-    _, others = predict(network, drawn, device)
-    limit, tensors = fit_out_of_distribution(features, labels[train], held_out, ACCEPTANCE, others)
+    limit, tensors = fit_limit(
+        network,
+        pictures_of(dataset, train, validation),
+        device,
+        Preprocessing(image_size=request.image_size),
+        request.plan.seed,
+    )
     logits, found = predict(network, pictures[one.judged], device)
     inside = distances(found, tensors) <= limit.max_distance
     return Judgement(one.name, one.judged, logits, inside, decision, best_epoch)

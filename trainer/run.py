@@ -21,11 +21,12 @@ from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
-from trainer.calibrate import fit_decision, fit_out_of_distribution
+from trainer.calibrate import fit_decision
 from trainer.checkpoint import Checkpoint
 from trainer.data import Dataset
 from trainer.external import load_external
 from trainer.judgement import distances, probabilities
+from trainer.limit import OTHERS, fit_limit
 from trainer.others import other_pictures
 from trainer.request import (
     Reporter,
@@ -49,10 +50,6 @@ from trainer.weights import Tensors, read_weights, write_weights
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per line
-# The share of held-out training-like images that the distance limit lets pass. The last per cents are
-# images hardly anybody would call a head slice: letting 99 % pass lets half of all photographs pass too.
-ACCEPTANCE = 0.97
-_OTHERS = 900  # drawn pictures of other kinds that the limit is fitted against, as many to check it
 
 
 def run_training(
@@ -148,16 +145,10 @@ def _conclude(
     logits, features = predict(network, data.pictures[data.validation], device)
     labels = data.labels[data.validation]
     decision = fit_decision(logits, labels, dataset.classes, request.sensitivity)
-    _, train_features = predict(network, data.pictures[data.train], device)
-    others, unseen_others = (
-        predict(
-            network, other_pictures(data.pictures[part], how, _OTHERS, request.plan.seed + number), device
-        )[1]
-        for number, part in enumerate((data.train, data.validation))
-    )
-    limit, tensors = fit_out_of_distribution(
-        train_features, data.labels[data.train], features, ACCEPTANCE, others
-    )
+    limit, tensors = fit_limit(network, data, device, how, request.plan.seed)
+    unseen_others = predict(
+        network, other_pictures(data.pictures[data.validation], how, OTHERS, request.plan.seed + 1), device
+    )[1]
     left_out = np.flatnonzero(outside)
     report: dict[str, Any] = {
         "validation": scores(logits, labels, groups[data.validation], decision, dataset.classes),
