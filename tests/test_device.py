@@ -11,11 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,15 @@ import psutil
 import pytest
 import torch
 
+import daemon.engine_torch
 from config.settings import Settings
 from daemon.child import child_environment
+from daemon.cuda_pass import CudaPass
 from daemon.engine import Floats, PreparedEngine
 from daemon.engine_memory import Layout
 from daemon.engine_server import EngineServer, RowEngine
 from daemon.engine_shared import REQUEST, EngineLostError, SharedEngine
-from daemon.engine_torch import TorchEngine
+from daemon.engine_torch import _CUDA_SIZES, TorchEngine
 from daemon.lanes import LaneError, Lanes
 from daemon.session import lane_setup, likely_engine
 from daemon.task import LaneSetup, Task
@@ -66,6 +69,35 @@ def engine(prepared: PreparedEngine) -> Iterator[TorchEngine]:
 @pytest.fixture
 def images(tmp_path: Path) -> list[Task]:
     return drawn_images(tmp_path / "inbox")
+
+
+@pytest.fixture
+def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for CUDA's streams and pinned memory; capturing a graph fails."""
+    zeros = torch.zeros
+
+    def unpinned(*sizes: Any, pin_memory: bool = False, **how: Any) -> torch.Tensor:
+        return zeros(*sizes, **how)
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def wait_stream(self, other: object) -> None:
+            pass
+
+        def synchronize(self) -> None:
+            pass
+
+    def capture(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot be captured\nand more")
+
+    monkeypatch.setattr(torch, "zeros", unpinned)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
 
 
 def test_the_answers_are_those_of_an_engine_per_lane(prepared: PreparedEngine, images: list[Task]) -> None:
@@ -304,6 +336,43 @@ def test_maps_nobody_wants_are_not_in_the_rows(prepared: PreparedEngine, engine:
     assert plain.layout.row_length == plain.layout.classes + plain.layout.channels < engine.layout.row_length
     assert said.maps.size == 0
     np.testing.assert_allclose(said.logits, engine.run(_noise(2)).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("pretended_cuda")
+def test_a_pass_without_a_graph_fills_up_its_batch_and_says_so(engine: TorchEngine) -> None:
+    """CUDA is pretended: staging, filling up and the fall-back are what is tested."""
+    remarks: list[str] = []
+    pictures = _noise(8)
+    with torch.inference_mode():
+        found = CudaPass(engine._compute, 8, engine.layout.side, torch.device("cpu"), remarks.append)
+        full = found.run([pictures]).copy()
+        parts = found.run([pictures[2:5], pictures[:2]]).copy()
+
+    assert remarks == ["no CUDA graph for batches of 8 (cannot be captured): computed without one"]
+    np.testing.assert_allclose(full, engine.rows([pictures]), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(parts, full[[2, 3, 4, 0, 1]], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("room", "left"), [(64, [1, 8, 32, 64]), (1, [1])])
+def test_batches_the_device_has_no_memory_for_are_given_up(
+    prepared: PreparedEngine, monkeypatch: pytest.MonkeyPatch, room: int, left: list[int]
+) -> None:
+    def with_room(_: object, size: int, *__: object) -> int:
+        if size > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return size
+
+    remarks: list[str] = []
+    engine = TorchEngine(prepared, remark=remarks.append)
+    engine._device, engine._sizes = torch.device("cuda:0"), list(_CUDA_SIZES)
+    monkeypatch.setattr(daemon.engine_torch, "CudaPass", with_room)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+
+    engine.warm_up()
+
+    assert engine._sizes == left
+    assert engine.layout.batch == left[-1]
+    assert remarks[0] == "cuda:0 has no memory left for batches of 512 images"
 
 
 @needs_cuda
