@@ -62,7 +62,7 @@ class Settings:
         metavar="NAME",
     )
     lanes: int = _setting(0, "worker processes; 0: one per core", parse.whole, metavar="N")
-    batch: int = _setting(8, "largest batch", parse.whole, metavar="N")
+    batch: int = _setting(8, "largest batch on a CPU; a GPU takes what waits", parse.whole, metavar="N")
     cache: str = _setting(
         lambda: str(cache_folder()), "folder for compiled engines", parse.text, metavar="DIR"
     )

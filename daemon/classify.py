@@ -50,7 +50,8 @@ def classify(
     tasks = [task for task in waiting if isinstance(task, Task)]
     outcomes = {task.file_id: task for task in waiting if isinstance(task, Outcome)}
     count = min(lane_count(settings), len(tasks))
-    with Lanes(count, decode_seconds=settings.decode_seconds, engine=likely_engine(settings)) as lanes:
+    engine = likely_engine(settings)
+    with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
         prepared, spec = ready_engine(settings, logger)
         lanes.begin(lane_setup(settings, prepared, None, 0))
         outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}

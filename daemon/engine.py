@@ -82,8 +82,7 @@ def prepare_engine(
     if precision == "int8":
         raise UsageError("int8 engines are not made yet", hint="use --precision auto, bf16 or fp32")
     if where != "cpu":
-        kind = "bf16" if precision in {"auto", "bf16"} else "fp32"
-        return PreparedEngine("torch", where, kind, str(weights), digest, "", "CUDA through torch"), spec
+        return _on_gpu(weights, digest, where, precision, cache, logger), spec
     if importlib.util.find_spec("openvino") is None:
         logger.warning("OpenVINO is not installed for this platform; torch is used instead, which is slower")
         why = "OpenVINO is not installed"
@@ -145,22 +144,50 @@ def _compiled(
     return PreparedEngine("torch", "cpu", "fp32", str(weights), digest, "", why)
 
 
+def _on_gpu(
+    weights: Path, digest: str, device: str, precision: str, cache: Path, logger: logging.Logger
+) -> PreparedEngine:
+    """Return torch on a device in a precision that agrees with float32 there; it is sought once.
+
+    Raises DeviceError if the device cannot be used.
+    """
+    parts = (digest, precision, device, str(ENGINE_FORMAT), importlib.metadata.version("torch"), _gpus())
+    folder = cache / "engines" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    found, trouble = _read_manifest(folder, weights), ""
+    if found is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        logger.info("looking for the fastest precision on %s (once, some seconds)", device)
+        trouble = _make("daemon.check_torch", str(weights), str(folder), precision, device)
+        found = _read_manifest(folder, weights)
+    if found is None:
+        trouble = trouble or f"nothing can be written to {cache}"
+        raise DeviceError(
+            f"{device} cannot be used ({printable(trouble)})", hint="use --device cpu; see bt-daemon doctor"
+        )
+    return found
+
+
 def _compile(weights: Path, folder: Path, precision: str, logger: logging.Logger) -> None:
     """Make the engine in a process of its own, so that torch never enters this one."""
+    trouble = _make("daemon.compile_engine", str(weights), str(folder), precision)
+    if trouble:
+        logger.warning("the engine could not be made (%s); torch is used instead, which is slower", trouble)
+
+
+def _make(module: str, weights: str, folder: str, *wanted: str) -> str:
+    """Run a module that makes an engine's folder; return in words why it could not, '' if it did."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "daemon.compile_engine", str(weights), str(folder), precision],
+            [sys.executable, "-m", module, weights, folder, *wanted],
             capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=False, env=child_environment(),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        logger.warning("the engine could not be made (%s); torch is used instead, which is slower", error)
-        return
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        if done.returncode in {2, 4}:  # told by the other process in one line already
-            raise _as_error(done.returncode, last)
-        logger.warning("the engine could not be made (%s); torch is used instead, which is slower", last)
+        return str(error)
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode in {2, 4}:  # told by the other process in one line already
+        raise _as_error(done.returncode, last)
+    return last if done.returncode else ""
 
 
 def _as_error(code: int, line: str) -> BtError:
@@ -199,11 +226,22 @@ def _key(digest: str, precision: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
+def _gpus() -> str:
+    """Return what the NVIDIA driver says of itself and its devices, without waking them."""
+    files = sorted(Path("/proc/driver/nvidia").glob("gpus/*/information"))
+    lines = [line for path in files for line in _lines(path) if line.startswith("Model")]
+    return "\n".join([*_lines(Path("/proc/driver/nvidia/version")), *lines])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
 def _processor() -> str:
     """Return model and features of the processor: code compiled for another may not run here."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return os.uname().machine
     wanted = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+    lines = _lines(Path("/proc/cpuinfo"))
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)})) or os.uname().machine

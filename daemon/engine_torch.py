@@ -2,48 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from daemon.engine import EngineOutput, PreparedEngine
+from daemon.cuda_pass import CudaPass
+from daemon.engine import EngineOutput, Floats, PreparedEngine
+from daemon.engine_memory import Layout
 from trainer.networks import load
 from trainer.weights import read_weights
 
-# On a GPU every new shape is prepared anew, so batches are filled up to one of few sizes.
-_SIZES = (1, 8, 32, 128, 512)
+# On a GPU every shape is prepared once, so batches are filled up to one of few sizes.
+_CUDA_SIZES = (1, 8, 32, 64, 128, 256, 512)
+# On a CPU more at once only leaves the caches.
+_CPU_BATCH = 64
 
 
 class TorchEngine:
     """The network in evaluation mode, batch norms folded, channels last."""
 
-    def __init__(self, prepared: PreparedEngine) -> None:
-        self._device = torch.device(prepared.device)
-        self._cuda = self._device.type == "cuda"
-        self._bf16 = prepared.precision == "bf16"
-        if not self._cuda:
-            torch.set_num_threads(1)
-        network = folded(load(read_weights(Path(prepared.weights))))
-        self._network = network.to(self._device).to(memory_format=torch.channels_last)
+    def __init__(
+        self,
+        prepared: PreparedEngine,
+        *,
+        maps: bool = True,
+        remark: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the network.
 
-    @torch.inference_mode()
+        `maps=False` leaves the maps out of the rows; `remark` is told what goes otherwise than it should.
+        """
+        self._device = torch.device(prepared.device)
+        self._bf16 = prepared.precision == "bf16"
+        self._maps = maps
+        self._remark = remark or (lambda _: None)
+        self._passes: dict[int, CudaPass] = {}
+        self._sizes = list(_CUDA_SIZES) if self._device.type == "cuda" else [_CPU_BATCH]
+        self._set_up_device()
+        weights = read_weights(Path(prepared.weights))
+        self._side = weights.spec.preprocessing.image_size
+        self._network = folded(load(weights)).to(self._device).to(memory_format=torch.channels_last)
+        self._shape = self._measured_shape()
+
+    @property
+    def layout(self) -> Layout:
+        """The largest batch and what a row is made of."""
+        return Layout(self._sizes[-1], self._side, *self._shape)
+
+    def warm_up(self) -> None:
+        """Prepare every batch size now, the largest first; those the device has no memory for are given up.
+
+        What is captured needs no more memory later: other programs on the device cannot take it away.
+        """
+        while self._device.type == "cuda" and len(self._passes) < len(self._sizes):
+            size = next(size for size in reversed(self._sizes) if size not in self._passes)
+            try:
+                self._pass_for(size)
+            except torch.OutOfMemoryError:
+                if size == self._sizes[0]:
+                    raise
+                self._sizes.remove(size)
+                torch.cuda.empty_cache()
+                self._remark(f"{self._device} has no memory left for batches of {size} images")
+
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
-        count = len(batch)
-        pictures = torch.from_numpy(np.ascontiguousarray(batch[:, None]))  # (batch, 1, S, S)
-        if self._cuda:
-            size = next((size for size in _SIZES if size >= count), count)
-            padded = torch.zeros((size, *pictures.shape[1:]), dtype=torch.uint8, pin_memory=True)
-            padded[:count] = pictures
-            # A byte per pixel crosses the bus; scaling happens on the device, inside the network.
-            pictures = padded.to(self._device, non_blocking=True)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16):
+        most = self._sizes[-1]
+        rows = [self.rows([batch[start : start + most]]).copy() for start in range(0, len(batch), most)]
+        return self.layout.split(np.concatenate(rows))
+
+    @torch.inference_mode()
+    def rows(self, parts: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+        """Return one row (see `daemon.engine_memory`) per picture of parts (n, S, S), in their order.
+
+        At most `layout.batch` pictures; the rows are valid until the next call.
+        """
+        if self._device.type == "cuda":
+            return self._pass_for(sum(map(len, parts))).run(parts)
+        rows: Floats = self._compute(torch.from_numpy(np.concatenate(parts)[:, None])).numpy()
+        return rows
+
+    @torch.inference_mode()
+    def _pass_for(self, count: int) -> CudaPass:
+        size = next(size for size in self._sizes if size >= count)
+        if size not in self._passes:
+            self._passes[size] = CudaPass(self._compute, size, self._side, self._device, self._remark)
+        return self._passes[size]
+
+    def _compute(self, pictures: Tensor) -> Tensor:
+        """Return rows (batch, row length) float32 of pictures (batch, 1, S, S) on the device."""
+        # No cache of converted weights: it would hand one graph tensors that belong to another.
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False):
             logits, features, maps = self._network(pictures.contiguous(memory_format=torch.channels_last))
-        return EngineOutput(*(value[:count].float().cpu().numpy() for value in (logits, features, maps)))
+        return torch.cat([logits, features, *([maps.flatten(1)] if self._maps else [])], dim=1)
+
+    @torch.inference_mode()
+    def _measured_shape(self) -> tuple[int, int, int, int]:
+        blank = torch.zeros((1, 1, self._side, self._side), dtype=torch.uint8, device=self._device)
+        logits, features, maps = self._network(blank)
+        height, width = maps.shape[2:] if self._maps else (0, 0)
+        return logits.shape[1], features.shape[1], height, width
+
+    def _set_up_device(self) -> None:
+        if self._device.type != "cuda":
+            torch.set_num_threads(1)
+            return
+        torch.cuda.set_device(self._device)
+        backends: Any = torch.backends  # has attributes that its types do not know
+        backends.cudnn.benchmark = True  # shapes are few and fixed: trying the kernels out pays
+        # Otherwise "fp32" would be computed with 10 bits of mantissa (TF32).
+        backends.cudnn.conv.fp32_precision = "ieee"
+        backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -33,7 +33,8 @@ from trainer.weights import Tensors, read_weights
 class Lane:
     """Judges batches with one engine; the state is the engine and what it needs."""
 
-    def __init__(self, setup: LaneSetup, progress: mmap.mmap) -> None:
+    def __init__(self, setup: LaneSetup, progress: mmap.mmap, engine: Engine | None = None) -> None:
+        """Open what is needed; without an `engine` the lane opens one of its own."""
         self._progress = progress
         self._limits = setup.limits
         self._batch = setup.batch
@@ -43,7 +44,7 @@ class Lane:
         self._tensors: Tensors = {
             name: value for name, value in weights.tensors.items() if name.startswith("ood.")
         }
-        self._engine: Engine = open_engine(setup.prepared)
+        self._engine: Engine = engine or open_engine(setup.prepared)
         size = self._spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None

@@ -12,13 +12,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import mmap
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from daemon.confined import die_with_the_parent
-from daemon.task import PROGRESS
+from daemon.task import ENGINE_LOST, PROGRESS
+
+if TYPE_CHECKING:
+    from daemon.engine import Engine
+    from daemon.task import LaneSetup
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,18 +35,30 @@ def main(arguments: Sequence[str]) -> None:
     connection = Connection(int(arguments[0]))
     progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
 
+    from daemon.engine_shared import EngineLostError
     from daemon.lane import Lane
     from trainer.quiet import silence_c_libraries
 
     with contextlib.suppress(ImportError):  # whether that matters is seen when the engine is opened
         importlib.import_module(f"daemon.engine_{arguments[2]}")
-    with contextlib.suppress(EOFError, OSError):
-        setup = connection.recv()
+    try:
+        setup: LaneSetup = connection.recv()
         silence_c_libraries()
-        lane = Lane(setup, progress)
+        lane = Lane(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
         connection.send(None)  # ready
         while True:
             connection.send(lane.work(connection.recv()))
+    except EngineLostError:
+        os._exit(ENGINE_LOST)  # at once: the parent sees the connection close and asks how this ended
+    except (EOFError, OSError):
+        return
+
+
+def _shared_engine(connection: Connection, setup: LaneSetup) -> Engine:
+    """Take the connection to the process that owns the device; it follows the setup."""
+    from daemon.engine_shared import SharedEngine
+
+    return SharedEngine(Connection(reduction.recv_handle(connection)), setup.answer_seconds)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 A lane that dies or works on one file for too long is replaced. Which file it was working on is read
 from memory shared with it, so the guilty file becomes an error outcome and its neighbours are tried
-again. No threads: the daemon's loop waits on `waitables` and calls `collect`.
+again. Where one process owns a device for all lanes, its end is nobody's guilt: it and all lanes are
+started anew, and what they held is tried again. No threads: the daemon's loop waits on `waitables` and
+calls `collect`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import os
 import select
@@ -23,8 +26,11 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from config.errors import BtError
 from daemon.child import child_environment
-from daemon.task import NO_TASK, PROGRESS
+from daemon.device import Device
+from daemon.log import LOGGER_NAME
+from daemon.task import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
 from storage.records import Failed, FailureKind, Outcome
 
 if TYPE_CHECKING:
@@ -37,10 +43,14 @@ _START_SECONDS = 60.0
 # The engine computes a batch in some milliseconds; a batch that stands this long after its last file
 # was decoded is stuck in the engine.
 _ENGINE_SECONDS = 60.0
+# Where lanes wait for a device to be opened they notice themselves if it never is (after 120 s).
+_DEVICE_START_SECONDS = 150.0
+# A device that is lost this often without one outcome between will not do better the next time.
+_MOST_LOSSES = 3
 
 
-class LaneError(Exception):
-    """Lanes die before they are ready, again and again: the engine cannot be opened here."""
+class LaneError(BtError):
+    """Lanes or the device's process die again and again: the engine cannot be opened here."""
 
 
 @dataclass(slots=True)
@@ -69,8 +79,12 @@ class Lanes:
         decode_seconds: float,
         engine: str = "openvino",
         monotonic: Callable[[], float] = time.monotonic,
+        logger: logging.Logger | None = None,
     ) -> None:
-        """Start `count` processes; without a setup they import what `engine` needs and wait for `begin`."""
+        """Start `count` processes; without a setup they import what `engine` needs and wait for `begin`.
+
+        `engine` is the likely one: "openvino", "torch" or "shared" (one process computes for all).
+        """
         self._setup = setup
         self._engine = engine
         self._decode_seconds = decode_seconds
@@ -79,7 +93,12 @@ class Lanes:
         self._deaths: dict[int, int] = {}  # file -> lanes that died with it in an undecided batch
         self._outcomes: list[Outcome] = []
         self._stillborn = 0
+        self._losses = 0  # of the device in a row, with no outcome between
+        self._logger = logger or logging.getLogger(LOGGER_NAME)
         self.restarts = 0
+        self._device = Device(self._logger) if engine == "shared" else None
+        if setup is not None:
+            self._begin_device(setup)
         self._lanes = [self._start() for _ in range(count)]
 
     def __enter__(self) -> Lanes:
@@ -93,6 +112,7 @@ class Lanes:
     def begin(self, setup: LaneSetup) -> None:
         """Tell the lanes what to do; once, if they were started without a setup."""
         self._setup = setup
+        self._begin_device(setup)
         for lane in self._lanes:
             self._tell(lane)
 
@@ -124,8 +144,9 @@ class Lanes:
         return sum(lane.held for lane in self._lanes) + sum(map(len, self._retry)) + len(self._outcomes)
 
     def waitables(self) -> list[Any]:
-        """Return what becomes readable when a lane has something to say."""
-        return [lane.connection for lane in self._lanes]
+        """Return what becomes readable when a lane or the device's process has something to say."""
+        device = [] if self._device is None else [self._device.control]
+        return [*device, *(lane.connection for lane in self._lanes)]
 
     def next_deadline(self) -> float:
         """Return when `collect` should look for hung lanes, monotonic seconds; inf if none works."""
@@ -135,7 +156,12 @@ class Lanes:
         )
 
     def collect(self) -> list[Outcome]:
-        """Return the outcomes that are there now, replacing lanes that died or hang."""
+        """Return the outcomes that are there now, replacing lanes that died or hang.
+
+        Raises LaneError when replacing does not help.
+        """
+        if self._device is not None and not self._device.listen():
+            self._lose_device()
         for number, lane in enumerate(self._lanes):
             if not self._receive(lane):
                 self._replace(number, hung=False)
@@ -150,6 +176,19 @@ class Lanes:
         for lane in self._lanes:
             _end(lane)
         self._lanes = []
+        if self._device is not None:
+            self._device.close()
+            self._device = None
+
+    def _begin_device(self, setup: LaneSetup) -> None:
+        """Have the device opened for all lanes; if each computes for itself, no such process is needed."""
+        if not setup.shared:
+            if self._device is not None:
+                self._device.close()
+                self._device = None
+            return
+        self._device = self._device or Device(self._logger)
+        self._device.begin(EngineSetup(setup.prepared, setup.batch, maps=bool(setup.heatmaps)))
 
     def _start(self) -> _Lane:
         ours, theirs = socket.socketpair()
@@ -179,6 +218,8 @@ class Lanes:
         lane.started = self._monotonic()
         with contextlib.suppress(OSError):  # a lane that died at once is noticed by `collect`
             lane.connection.send(self._setup)
+            if self._device is not None:
+                self._device.connect(lane.connection)
 
     def _send(self, lane: _Lane, batch: list[Task]) -> None:
         if not lane.batches:
@@ -196,6 +237,7 @@ class Lanes:
                     lane.ready, self._stillborn = True, 0
                     continue
                 batch = lane.batches.popleft()
+                self._losses = 0
                 lane.fed = self._monotonic()
                 for task in batch:
                     self._deaths.pop(task.file_id, None)
@@ -207,7 +249,7 @@ class Lanes:
     def _deadline(self, lane: _Lane) -> float:
         place, since = self._place(lane)
         if not lane.ready:
-            return lane.started + _START_SECONDS
+            return lane.started + (_START_SECONDS if self._device is None else _DEVICE_START_SECONDS)
         # `since` of a lane that was idle may be hours old: its time counts from when it got work.
         return max(since, lane.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
 
@@ -221,11 +263,17 @@ class Lanes:
         place, _ = self._place(lane)
         was_ready = lane.ready
         ended = _end(lane)
+        if self._device is not None and ended == ENGINE_LOST:
+            self._lose_device()
+            return
         self.restarts += 1
         if not was_ready:
             self._stillborn += 1
             if self._stillborn >= 3 * len(self._lanes):
-                raise LaneError(f"the worker processes end before they are ready ({_words(ended)})")
+                raise LaneError(
+                    f"the worker processes end before they are ready ({_words(ended)})",
+                    hint="see bt-daemon doctor",
+                )
         if lane.batches:
             first = lane.batches.popleft()
             self._retry.extend(lane.batches)
@@ -236,6 +284,26 @@ class Lanes:
             )
             self._divide(first, place if was_ready else NO_TASK, reason)
         self._lanes[number] = self._start()
+
+    def _lose_device(self) -> None:
+        """Start the device's process anew, and all lanes, whose connections led to the old one."""
+        assert self._device is not None
+        for lane in self._lanes:
+            self._receive(lane)  # what is finished need not be done again
+            _end(lane)
+            self._retry.extend(lane.batches)
+        self._losses += 1
+        where = self._setup.prepared.device if self._setup is not None else "the device"
+        if self._losses >= _MOST_LOSSES:
+            reason = self._device.close()
+            raise LaneError(
+                f"the engine on {where} ends again and again ({reason})", hint="see bt-daemon doctor"
+            )
+        self._logger.warning("the engine on %s is started again (%s)", where, self._device.restart())
+        self.restarts += len(self._lanes)
+        self._lanes[:] = [
+            self._start() for _ in self._lanes
+        ]  # in place: `collect` is on its way through them
 
     def _divide(self, batch: list[Task], place: int, reason: str) -> None:
         """Make the guilty file of a batch an error, and have the others tried again."""
@@ -263,7 +331,9 @@ class Lanes:
 
 
 def _end(lane: _Lane) -> int:
-    """End a lane and return how it ended (subprocess's return code)."""
+    """End a lane and return how it ended (subprocess's return code); one that has ended stays so."""
+    if lane.connection.closed:
+        return lane.process.wait()
     # A dying lane closes its connection a moment before it can be reaped: how it died is worth the wait.
     with contextlib.suppress(subprocess.TimeoutExpired):
         lane.process.wait(0.1 if _hung_up(lane) else 0)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
 # statement waits only as long as an ordinary reader's checkpoint takes.
 _BUSY_SECONDS = 0.25
+# What a lane sends to a GPU at once: all slices of a volume, or all images of one message and more. The
+# GPU takes what all lanes have sent together.
+_DEVICE_BATCH = 64
 # What belongs to a database beside its file, should it lie in an inbox.
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock")
 
@@ -111,7 +114,7 @@ def open_service(
     count, engine = lane_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
     with (
-        Lanes(count, decode_seconds=settings.decode_seconds, engine=engine) as lanes,
+        Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes,
         _service_on(lanes, settings, roots, logger, waker, once=once) as service,
     ):
         yield service
@@ -167,7 +170,7 @@ def _service_on(
 
 def likely_engine(settings: Settings) -> str:
     """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
-    return "torch" if settings.device.startswith("cuda") else "openvino"
+    return "shared" if settings.device.startswith("cuda") else "openvino"
 
 
 def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
@@ -185,8 +188,11 @@ def lane_setup(
     """Return what a lane is told at its start."""
     from daemon.task import LaneSetup
 
-    limits = limits_of(settings)
-    return LaneSetup(prepared, limits, max(1, settings.batch), settings.decode_memory, database, model_id)
+    shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
+    batch = _DEVICE_BATCH if shared else max(1, settings.batch)
+    return LaneSetup(
+        prepared, limits_of(settings), batch, settings.decode_memory, database, model_id, shared=shared
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
 PROGRESS = struct.Struct("qq")
 NO_TASK = -1
+# How a lane ends when the process that owns the device is gone or hangs (EX_TEMPFAIL of sysexits.h): no
+# file is to blame.
+ENGINE_LOST = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,23 @@ class LaneSetup:
     model_id: int
     tasks: int = 32  # files in one message: each message costs the daemon a wake-up
     heatmaps: str = ""  # folder that gets one per judged image
+    shared: bool = False  # whether one process computes for all lanes: it owns the device
+    # A device computes a batch in milliseconds; one that takes this long hangs. Shorter than the lanes'
+    # own patience, so that the device is blamed and not the files.
+    answer_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """What the process that owns a device is told at its start."""
+
+    prepared: PreparedEngine
+    batch: int  # the most one lane sends at once
+    maps: bool  # whether anybody wants the activation maps
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEnd:
+    """The last word of the process that owns a device."""
+
+    reason: str

@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 from trainer.judgement import probabilities
 from trainer.networks import load
 from trainer.spec import ModelSpec
-from trainer.weights import default_weights, read_weights
+from trainer.weights import default_weights, file_sha256, read_weights
 
 LOGGER = logging.getLogger("test")
 
@@ -191,6 +191,38 @@ def test_an_absent_cuda_device_is_named_in_one_line(monkeypatch: pytest.MonkeyPa
 
     assert caught.value.exit_code == 5
     assert pick_device("auto") == "cpu"
+
+
+@pytest.mark.slow
+def test_the_precision_of_a_device_is_sought_once_and_the_reason_kept(
+    engine_cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    spec: ModelSpec,
+    reference: EngineOutput,
+    probes: np.ndarray,
+) -> None:
+    """On the CPU here, as if it were a GPU: the same process, the same comparison, torch in both."""
+    caplog.set_level(logging.INFO)
+    wanted = (default_weights(), file_sha256(default_weights()), "cpu", "auto", engine_cache / "gpu", LOGGER)
+
+    picked = daemon.engine._on_gpu(*wanted)
+    again = daemon.engine._on_gpu(*wanted)
+
+    assert picked == again
+    assert caplog.text.count("looking for the fastest precision") == 1
+    assert (picked.kind, picked.device) == ("torch", "cpu")
+    assert "images/s" in picked.why
+    assert disagreement(open_engine(picked).run(probes), reference, spec) == ""
+
+
+@pytest.mark.slow
+def test_a_device_that_torch_cannot_use_is_named_in_one_line(engine_cache: Path) -> None:
+    weights = default_weights()
+
+    with pytest.raises(DeviceError, match="cuda:99 cannot be used") as caught:
+        daemon.engine._on_gpu(weights, file_sha256(weights), "cuda:99", "fp32", engine_cache, LOGGER)
+
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:1", "auto:0", ""])

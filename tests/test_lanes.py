@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -17,15 +16,20 @@ import pytest
 import daemon.lanes
 from daemon.child import child_environment
 from daemon.engine import PreparedEngine, prepare_engine
-from daemon.lanes import Lanes
-from daemon.phantom import phantom
-from daemon.task import LaneSetup, Task
-from storage.records import Failed, Judged, Outcome
+from daemon.task import Task
+from storage.records import Failed, Judged
 from tests.conftest import REPOSITORY
-from trainer.decoded import Limits
+from tests.lane_support import (
+    PATIENCE_SECONDS,
+    collect,
+    drawn_images,
+    judge,
+    make_lanes,
+    task,
+    wait_until_ready,
+)
 from trainer.weights import default_weights
 
-PATIENCE_SECONDS = 60.0
 # Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
 HOSTILE_DECODER = """
 import os, signal, time
@@ -59,17 +63,12 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[Task]:
-    """Eight drawn heads, as tasks."""
-    (tmp_path / "inbox").mkdir()
-    paths = [tmp_path / "inbox" / f"{number}.png" for number in range(8)]
-    for number, path in enumerate(paths):
-        phantom(number, lesion=number % 2 == 0, label=False).save(path)
-    return [_task(number, path) for number, path in enumerate(paths)]
+    return drawn_images(tmp_path / "inbox")
 
 
 def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: list[Task]) -> None:
-    with _lanes(prepared, count=2) as lanes:
-        outcomes = _judge(lanes, images)
+    with make_lanes(prepared, count=2) as lanes:
+        outcomes = judge(lanes, images)
 
     assert sorted(outcome.file_id for outcome in outcomes) == list(range(8))
     assert all(isinstance(outcome.result, Judged) and outcome.sha256 for outcome in outcomes)
@@ -91,9 +90,9 @@ def test_a_decoder_that_misbehaves_costs_its_own_file_only(
     guilty = tmp_path / "inbox" / "guilty.png"
     guilty.write_bytes(content)
 
-    with _lanes(prepared, decode_seconds=1.0) as lanes:
+    with make_lanes(prepared, decode_seconds=1.0) as lanes:
         outcomes = {
-            one.file_id: one.result for one in _judge(lanes, [*images[:4], _task(99, guilty), *images[4:]])
+            one.file_id: one.result for one in judge(lanes, [*images[:4], task(99, guilty), *images[4:]])
         }
 
     failed = outcomes.pop(99)
@@ -109,13 +108,13 @@ def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
 ) -> None:
     before = set(psutil.Process().children())
 
-    with _lanes(prepared) as lanes:
-        _wait_until_ready(lanes)
+    with make_lanes(prepared) as lanes:
+        wait_until_ready(lanes)
         (lane,) = set(psutil.Process().children()) - before
         lane.suspend()
         lanes.submit(images)
         lane.send_signal(signal.SIGKILL)
-        outcomes = _collect(lanes, len(images))
+        outcomes = collect(lanes, len(images))
 
     assert sorted(one.file_id for one in outcomes) == list(range(8))
     assert all(isinstance(one.result, Judged) for one in outcomes)
@@ -127,26 +126,26 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
 ) -> None:
     """What counts is the time since it got work, not since it last had some."""
     monkeypatch.setattr(daemon.lanes, "_ENGINE_SECONDS", 0.5)
-    with _lanes(prepared) as lanes:
-        _wait_until_ready(lanes)
+    with make_lanes(prepared) as lanes:
+        wait_until_ready(lanes)
         time.sleep(0.6)
 
         lanes.submit(images[:1])
         outcomes = lanes.collect()
-        outcomes += _collect(lanes, 1 - len(outcomes))
+        outcomes += collect(lanes, 1 - len(outcomes))
 
     assert len(outcomes) == 1
     assert lanes.restarts == 0
 
 
 def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
-    with _lanes(prepared, batch=2) as lanes:
+    with make_lanes(prepared, batch=2) as lanes:
         rooms = [lanes.room()]
         lanes.submit(images[:2])
         rooms.append(lanes.room())
         lanes.submit(images[2:4])
         rooms.append(lanes.room())
-        _collect(lanes, 4)
+        collect(lanes, 4)
 
         assert rooms == [2, 2, 0]
         assert lanes.in_flight() == 0
@@ -177,43 +176,8 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
     children = set(ours.children())
     descriptors = ours.num_fds()
 
-    with _lanes(prepared, count=2) as lanes:
-        _judge(lanes, images)
+    with make_lanes(prepared, count=2) as lanes:
+        judge(lanes, images)
 
     assert set(ours.children()) == children
     assert ours.num_fds() == descriptors
-
-
-def _lanes(
-    prepared: PreparedEngine, *, count: int = 1, batch: int = 16, decode_seconds: float = 10.0
-) -> Lanes:
-    setup = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1, tasks=batch)
-    return Lanes(count, setup, decode_seconds=decode_seconds)
-
-
-def _task(number: int, path: Path) -> Task:
-    found = path.stat()
-    return Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-def _judge(lanes: Lanes, tasks: list[Task]) -> list[Outcome]:
-    lanes.submit(tasks)
-    return _collect(lanes, len(tasks))
-
-
-def _collect(lanes: Lanes, count: int) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(outcomes) < count:
-        assert time.monotonic() < deadline, f"{len(outcomes)} of {count} outcomes"
-        wait(lanes.waitables(), min(0.2, max(0.0, lanes.next_deadline() - time.monotonic())))
-        outcomes += lanes.collect()
-    return outcomes
-
-
-def _wait_until_ready(lanes: Lanes) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not lanes.ready:
-        assert time.monotonic() < deadline
-        wait(lanes.waitables(), 0.2)
-        lanes.collect()

@@ -1,10 +1,11 @@
 """How fast bt-daemon is beside other programs and beside the machine's limit.
 
-    python -m tests.benchmark [--count 4000] [--side 224] [--repeat 3] [--json FILE]
+    python -m tests.benchmark [--count 4000] [--side 224] [--repeat 3] [--device cuda] [--json FILE]
 
 A fresh process per contender and repetition, interleaved, after one unmeasured run that warms caches.
 bt-daemon runs twice per round (A and A'): their difference is the noise. Nothing is timed for a
-contender whose rows are not one per file with the reference's labels.
+contender whose rows are not one per file with the reference's labels. With `--device cuda` bt-daemon and
+the contenders through torch use the GPU, the others the CPU as always.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from config.errors import BtError
 from daemon.child import child_environment
+from daemon.engine import pick_device
 from tests.benchmark import contenders, measure
 from tests.benchmark.files import fill
 from tests.benchmark.limit import limit
@@ -32,7 +36,11 @@ _OURS = ("bt-daemon", "bt-daemon again", "bt-daemon heatmaps")  # the last also 
 
 def main() -> int:
     """Measure and print; return 1 if a contender gave other answers than the reference."""
-    options = _options()
+    try:
+        options = _options()
+    except BtError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     with tempfile.TemporaryDirectory(prefix="bt-benchmark-") as name:
         return _measure(options, Path(name))
 
@@ -53,7 +61,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
                 continue
             database = folder / f"{name}.{repetition}.db".replace(" ", "-")
             try:
-                cost = _run(name, weights, images, database)
+                cost = _run(name, weights, images, database, options.device)
             except TimeoutError as error:
                 wrong[name] = str(error)
                 continue
@@ -61,20 +69,28 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
                 costs[name].append(cost)
             elif problem := _gate(_rows(name, database), reference, weights):
                 wrong[name] = problem
-    bound = limit(weights.path, images, folder / "cache", len(os.sched_getaffinity(0)))
+    bound = limit(weights.path, images, folder / "cache", len(os.sched_getaffinity(0)), options.device)
     _report(options, costs, wrong, bound)
     return 1 if wrong else 0
 
 
-def _run(name: str, weights: Weights, images: Path, database: Path) -> measure.Cost:
+def _run(name: str, weights: Weights, images: Path, database: Path, device: str = "cpu") -> measure.Cost:
     environment = {**os.environ, "BT_CACHE": str(weights.path.parent / "cache")}
     if name in _OURS:
         command = ["-m", "daemon.cli", "watch", str(images), "--once", "--db", str(database)]
-        command += ["--weights", str(weights.path)]
+        command += ["--weights", str(weights.path), "--device", device]
         if name == "bt-daemon heatmaps":
             command += ["--heatmaps", str(database.with_suffix(".heatmaps"))]
     else:
-        command = ["-m", "tests.benchmark.contenders", name, str(weights.path), str(images), str(database)]
+        command = [
+            "-m",
+            "tests.benchmark.contenders",
+            name,
+            str(weights.path),
+            str(images),
+            str(database),
+            device,
+        ]
     environment["PYTHONPATH"] = child_environment()["PYTHONPATH"]
     return measure.run([sys.executable, *command], database.with_suffix(".log"), environment)
 
@@ -127,7 +143,7 @@ def _report(
     options: argparse.Namespace,
     costs: dict[str, list[measure.Cost]],
     wrong: dict[str, str],
-    bound: dict[str, float],
+    bound: dict[str, Any],
 ) -> None:
     speeds = {
         name: options.count / median(one.wall_seconds for one in runs) for name, runs in costs.items() if runs
@@ -141,15 +157,22 @@ def _report(
     for name, problem in wrong.items():
         print(f"{name:18}not timed: {problem}")
     most = bound["images_per_second"]
-    decoding, forward = bound["decode_cpu_seconds"] * 1e3, bound["forward_cpu_seconds"] * 1e3
-    print(f"limit {most:,.0f} images/s (decode {decoding:.2f} ms, forward {forward:.2f} ms of CPU)")
+    parts = [
+        f"{part.removesuffix('_seconds').replace('_cpu', ' on one core')} {seconds * 1e3:.3f} ms"
+        for part, seconds in bound.items()
+        if part.endswith("_seconds")
+    ]
+    print(f"limit {most:,.0f} images/s, set by {bound['bound']} ({', '.join(parts)} per image)")
     print(f"efficiency {ours / most:.2f}, the start included")
     if options.json:
         runs = {
             name: [[one.wall_seconds, one.cpu_seconds, one.peak_megabytes] for one in all_runs]
             for name, all_runs in costs.items()
         }
-        told = {"count": options.count, "side": options.side, "runs": runs, "limit": bound, "wrong": wrong}
+        told = {
+            "count": options.count, "side": options.side, "device": options.device,
+            "runs": runs, "limit": bound, "wrong": wrong,
+        }  # fmt: skip
         options.json.write_text(json.dumps(told, indent=1))
 
 
@@ -159,6 +182,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=224, help="pixels")
     parser.add_argument("--repeat", type=int, default=3, help="measured runs of each")
     parser.add_argument("--weights", type=Path, default=default_weights())
+    parser.add_argument("--device", type=pick_device, default="cpu", help="cpu, auto or cuda[:N]")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--contenders", nargs="*", default=list(contenders.CONTENDERS))
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """The programs that bt-daemon is compared with: whole scripts, same weights, same preprocessing, same sink.
 
-    python -m tests.benchmark.contenders NAME WEIGHTS FOLDER DATABASE
+    python -m tests.benchmark.contenders NAME WEIGHTS FOLDER DATABASE [DEVICE]
 
 All of them use this project's decoder and preprocessing: with any other the labels would not be the
 model's. So they differ in how the work is organised and in what computes the network.
@@ -8,6 +8,7 @@ model's. So they differ in how the work is organised and in what computes the ne
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import threading
@@ -27,21 +28,25 @@ from trainer.weights import Weights, read_weights
 Row = tuple[str, str | None, float | None, float]  # name, label, confidence, probability of the last class
 
 
-def script(weights: Weights, paths: list[Path], sink: sqlite3.Connection) -> None:
+def script(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device: str = "cpu") -> None:
     """The script of the usual kind: one image after the other, one commit per row."""
     import torch
 
     from trainer.networks import load
 
-    network = load(weights)
+    network = load(weights).to(device)
     for path in paths:
         with torch.inference_mode():
-            logits, features, _ = network(torch.from_numpy(read(path, weights)[None, None]))
-        store(sink, rows([path], logits.numpy(), features.numpy(), weights))
+            picture = torch.from_numpy(read(path, weights)[None, None]).to(device)
+            logits, features, _ = network(picture)
+        store(sink, rows([path], logits.cpu().numpy(), features.cpu().numpy(), weights))
 
 
-def loader(weights: Weights, paths: list[Path], sink: sqlite3.Connection) -> None:
-    """The good script: DataLoader with 2 workers, batch 64, channels_last, one commit per batch."""
+def loader(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device: str = "cpu") -> None:
+    """The good script: DataLoader, batch 64, channels_last, one commit per batch.
+
+    On a CPU 2 workers; for a GPU one per core, and pinned memory.
+    """
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -54,12 +59,14 @@ def loader(weights: Weights, paths: list[Path], sink: sqlite3.Connection) -> Non
         def __getitem__(self, place: int) -> tuple[int, Any]:
             return place, torch.from_numpy(read(paths[place], weights)[None])
 
-    network = load(weights).to(memory_format=torch.channels_last)
-    for places, batch in DataLoader(Slices(), batch_size=64, num_workers=2):
+    network = load(weights).to(device).to(memory_format=torch.channels_last)
+    gpu = device != "cpu"
+    workers = len(os.sched_getaffinity(0)) if gpu else 2
+    for places, batch in DataLoader(Slices(), batch_size=64, num_workers=workers, pin_memory=gpu):
         with torch.inference_mode():
-            logits, features, _ = network(batch)
+            logits, features, _ = network(batch.to(device, non_blocking=True))
         named = [paths[int(place)] for place in places]
-        store(sink, rows(named, logits.numpy(), features.numpy(), weights))
+        store(sink, rows(named, logits.cpu().numpy(), features.cpu().numpy(), weights))
 
 
 def onnx(weights: Weights, paths: list[Path], sink: sqlite3.Connection) -> None:
@@ -97,7 +104,10 @@ def sketch_bf16(weights: Weights, paths: list[Path], sink: sqlite3.Connection) -
     sketch(weights, paths, sink, "bf16")
 
 
-CONTENDERS = {one.__name__: one for one in (script, loader, onnx, sketch, sketch_bf16)}
+CONTENDERS: dict[str, Callable[..., None]] = {
+    one.__name__: one for one in (script, loader, onnx, sketch, sketch_bf16)
+}
+ON_DEVICE = ("script", "loader")  # the others are for a CPU
 
 
 def read(path: Path, weights: Weights) -> Any:
@@ -167,11 +177,12 @@ def _in_threads(
 
 def main(arguments: Sequence[str]) -> None:
     """Run one contender over a folder."""
-    name, weights, folder, database = arguments
+    name, weights, folder, database = arguments[:4]
+    device = {"device": arguments[4]} if len(arguments) > 4 and name in ON_DEVICE else {}
     sink = sqlite3.connect(database)
     sink.execute("PRAGMA journal_mode = WAL")
     sink.execute("CREATE TABLE result (file TEXT, label TEXT, confidence REAL, last REAL)")
-    CONTENDERS[name](read_weights(Path(weights)), sorted(Path(folder).iterdir()), sink)
+    CONTENDERS[name](read_weights(Path(weights)), sorted(Path(folder).iterdir()), sink, **device)
     sink.close()
 
 

@@ -1,0 +1,85 @@
+"""Finds the precision that torch computes a weights file in on a GPU: the fastest that agrees with float32.
+
+    python -m daemon.check_torch WEIGHTS FOLDER PRECISION DEVICE
+
+Runs in a process of its own, once; what it found lies in the folder afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import BtError, UsageError
+from daemon.compile_engine import disagreement, probe_batch
+from daemon.engine import EngineOutput, PreparedEngine, write_manifest
+from daemon.engine_torch import TorchEngine
+from trainer.spec import ModelSpec
+from trainer.weights import file_sha256, read_spec
+
+_TIMED_RUNS = 5
+
+
+def main(arguments: list[str]) -> int:
+    """Write what was found; print one line and return an exit code if no precision will do."""
+    weights, folder, precision, device = Path(arguments[0]), Path(arguments[1]), arguments[2], arguments[3]
+    try:
+        prepared = choose(weights, precision, device)
+    except BtError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, prepared)
+    return 0
+
+
+def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
+    """Return the engine of a precision (fp32, bf16, auto) on a device ("cuda:N"), compared with the CPU.
+
+    Raises UsageError if what it says there is not what the network says.
+    """
+    spec = read_spec(weights)
+    probes = probe_batch(spec)
+    exact = PreparedEngine("torch", "cpu", "fp32", str(weights), file_sha256(weights), "", "")
+    reference = TorchEngine(exact).run(probes)
+    speeds: dict[str, float] = {}  # images/s of those that agree
+    refused: list[str] = []
+    for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
+        found = _compared(replace(exact, device=device, precision=candidate), probes, reference, spec)
+        if isinstance(found, str):
+            refused.append(f"{candidate} refused: {found}")
+        else:
+            speeds[candidate] = found
+    if not speeds:
+        raise UsageError(
+            f"no engine of precision {precision} agrees with the reference ({'; '.join(refused)})",
+            hint="use --precision fp32 or auto, or --device cpu",
+        )
+    told = ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items())
+    why = "; ".join([f"fastest that agrees with fp32 on the CPU, images/s: {told}", *refused])
+    return replace(exact, device=device, precision=max(speeds, key=lambda one: speeds[one]), why=why)
+
+
+def _compared(
+    prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, spec: ModelSpec
+) -> float | str:
+    """Return an engine's images/s, or in words how it differs from the reference."""
+    engine = TorchEngine(prepared)
+    difference = disagreement(engine.run(probes), reference, spec)
+    if difference:
+        return difference
+    best = float("inf")
+    for _ in range(_TIMED_RUNS):
+        began = time.perf_counter()
+        engine.run(probes)
+        best = min(best, time.perf_counter() - began)
+    return len(probes) / best
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

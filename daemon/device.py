@@ -1,0 +1,100 @@
+"""The process that owns a device, as the daemon sees it: started, given the lanes, replaced, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+
+from config.text import printable
+from daemon.child import child_environment
+from daemon.task import EngineEnd, EngineSetup
+
+# The kernel takes a killed process off a GPU in moments; one that stays longer hangs in the driver, and
+# waiting for it would only make the daemon hang too.
+_END_SECONDS = 5.0
+
+
+class Device:
+    """One engine process for all lanes; for one single-threaded caller."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        """Start the process: it imports what it needs while it waits for `begin`."""
+        self._logger = logger
+        self._setup: EngineSetup | None = None
+        self._reason = ""
+        self._process, self.control = _start()
+
+    def begin(self, setup: EngineSetup) -> None:
+        """Tell the process what to open."""
+        self._setup = setup
+        with contextlib.suppress(OSError):  # one that died at once is noticed by `listen`
+            self.control.send(setup)
+
+    def connect(self, lane: Connection) -> None:
+        """Give a lane and the process the two ends of a new socket.
+
+        If the process is dead the lane finds its end closed. Raises OSError if the lane is dead.
+        """
+        near, far = socket.socketpair()
+        with near, far:
+            with contextlib.suppress(OSError):
+                reduction.send_handle(self.control, near.fileno(), self._process.pid)
+            reduction.send_handle(lane, far.fileno(), 0)
+
+    def listen(self) -> bool:
+        """Log what the process has remarked; return False if it has ended."""
+        try:
+            while self.control.poll():
+                said = self.control.recv()
+                if isinstance(said, EngineEnd):
+                    self._reason = said.reason
+                else:
+                    self._logger.warning("%s", printable(said))
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def close(self) -> str:
+        """End the process and return in words why it ended, if it did so by itself."""
+        self.listen()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.1 if self._reason else 0)
+        code = self._process.poll()
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+        self.control.close()
+        return printable(self._reason) or _words(code)
+
+    def restart(self) -> str:
+        """Replace a process that has ended or does not answer; return in words what became of it."""
+        reason, self._reason = self.close(), ""
+        self._process, self.control = _start()
+        if self._setup is not None:
+            self.begin(self._setup)
+        return reason
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Connection]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.engine_process", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=child_environment(),
+        )
+    return process, Connection(ours.detach())
+
+
+def _words(code: int | None) -> str:
+    if code is None:
+        return "it did not answer"
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

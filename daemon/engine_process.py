@@ -1,0 +1,52 @@
+"""The process that owns a device: it opens the network there once, for all lanes.
+
+    python -m daemon.engine_process DESCRIPTOR
+
+`daemon.device` starts it and talks to it through a socket: a setup, then the lanes' connections come
+in; remarks, and why it ended, go out. It ends when the daemon closes its end or dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from daemon.confined import die_with_the_parent
+from daemon.task import EngineEnd, EngineSetup
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until the parent closes its end; return 1 if the device failed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    die_with_the_parent()
+    control = Connection(int(arguments[0]))
+    try:
+        _serve(control)
+    except EOFError:  # the parent has ended before it said anything
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon says it in one line
+        with contextlib.suppress(OSError):
+            control.send(EngineEnd(_one_line(error)))
+        return 1
+    return 0
+
+
+def _serve(control: Connection) -> None:
+    from daemon.engine_server import EngineServer
+    from daemon.engine_torch import TorchEngine
+
+    setup: EngineSetup = control.recv()
+    engine = TorchEngine(setup.prepared, maps=setup.maps, remark=control.send)
+    engine.warm_up()
+    EngineServer(engine, control, setup.batch).serve()
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

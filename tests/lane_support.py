@@ -1,0 +1,67 @@
+"""Lanes over drawn images, for tests: real processes, waited for with a deadline."""
+
+from __future__ import annotations
+
+import os
+import time
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from daemon.engine import PreparedEngine
+from daemon.lanes import Lanes
+from daemon.phantom import phantom
+from daemon.task import LaneSetup, Task
+from storage.records import Outcome
+from trainer.decoded import Limits
+
+PATIENCE_SECONDS = 60.0
+
+
+def drawn_images(folder: Path) -> list[Task]:
+    """Eight drawn heads, as tasks."""
+    folder.mkdir()
+    paths = [folder / f"{number}.png" for number in range(8)]
+    for number, path in enumerate(paths):
+        phantom(number, lesion=number % 2 == 0, label=False).save(path)
+    return [task(number, path) for number, path in enumerate(paths)]
+
+
+def make_lanes(
+    prepared: PreparedEngine,
+    *,
+    count: int = 1,
+    batch: int = 16,
+    decode_seconds: float = 10.0,
+    **setup: Any,
+) -> Lanes:
+    told = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1, tasks=batch, **setup)
+    return Lanes(count, told, decode_seconds=decode_seconds)
+
+
+def task(number: int, path: Path) -> Task:
+    found = path.stat()
+    return Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def judge(lanes: Lanes, tasks: list[Task]) -> list[Outcome]:
+    lanes.submit(tasks)
+    return collect(lanes, len(tasks))
+
+
+def collect(lanes: Lanes, count: int) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(outcomes) < count:
+        assert time.monotonic() < deadline, f"{len(outcomes)} of {count} outcomes"
+        wait(lanes.waitables(), min(0.2, max(0.0, lanes.next_deadline() - time.monotonic())))
+        outcomes += lanes.collect()
+    return outcomes
+
+
+def wait_until_ready(lanes: Lanes) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not lanes.ready:
+        assert time.monotonic() < deadline
+        wait(lanes.waitables(), 0.2)
+        lanes.collect()
