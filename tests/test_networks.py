@@ -211,9 +211,11 @@ def test_lite0_with_its_imagenet_weights_knows_pictures() -> None:
     flat = torch.full((1, 1, 224, 224), 128, dtype=torch.uint8)
 
     with torch.no_grad():
-        features = network(torch.cat((flat, _pictures(1, 224))))[1]
+        described = network(torch.cat((flat, _pictures(1, 224))))[1]
 
-    assert torch.isfinite(features).all()
+    features, texture = described[:, :1280], described[:, 1280:]
+    assert texture.shape == (2, 40 + 112)
+    assert torch.isfinite(described).all()
     assert float(features.min()) >= 0
     assert float(features.max()) <= 6  # ReLU6
     assert float((features[0] - features[1]).abs().mean()) > 0.05

@@ -25,6 +25,7 @@ from config.errors import BtError
 from trainer.augment import augment
 from trainer.checkpoint import Checkpoint
 from trainer.lesions import draw_lesions
+from trainer.memory import keep_freed_memory
 from trainer.metrics import roc_auc
 
 Ints = npt.NDArray[np.int64]
@@ -129,6 +130,7 @@ def fit(
     (architecture, data); its values are JSON.
     """
     setting = asdict(plan) | dict(setting or {})
+    keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last)
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     best = {name: value.clone() for name, value in averaged.items()}
