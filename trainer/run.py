@@ -27,6 +27,7 @@ from trainer.data import Dataset
 from trainer.external import load_external
 from trainer.judgement import distances, probabilities
 from trainer.others import other_pictures
+from trainer.ranges import measure_ranges
 from trainer.request import (
     Reporter,
     Request,
@@ -151,6 +152,7 @@ def _conclude(
     limit, tensors = fit_out_of_distribution(
         train_features, data.labels[data.train], features, ACCEPTANCE, others
     )
+    tensors |= measure_ranges(network, data.pictures[data.train], device)
     left_out = np.flatnonzero(outside)
     report: dict[str, Any] = {
         "validation": scores(logits, labels, groups[data.validation], decision, dataset.classes),
