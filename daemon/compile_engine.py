@@ -12,22 +12,27 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from config.errors import BtError, UsageError
+from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
 from daemon.engine import Engine, EngineOutput, PreparedEngine, open_engine, write_manifest
-from daemon.engine_openvino import BACK, FRONT, MODEL, OpenVinoEngine, openvino
-from daemon.mixed_precision import cuts, divided
+from daemon.engine_openvino import MODEL, openvino
 from daemon.phantom import phantom
+from daemon.quantise import Quantised
 from trainer.judgement import probabilities
 from trainer.preprocess import preprocess
 from trainer.spec import ModelSpec
-from trainer.weights import Weights, read_weights
+from trainer.weights import Tensors, Weights, read_weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # What a lower precision may change: nothing about a label farther than this from the threshold, and
 # no confidence by more than this.
@@ -53,7 +58,7 @@ def main(arguments: list[str]) -> int:
 def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEngine:
     """Write the engine of a weights file into `folder` and return it.
 
-    `precision` is fp32, bf16, or auto: the fastest one that agrees with the fp32 reference.
+    `precision` is fp32, bf16, int8, or auto: the fastest one that agrees with the fp32 reference.
     """
     import torch
 
@@ -68,9 +73,9 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
         _convert(network, weights.spec.preprocessing.image_size, workshop)
-        prepared = _choose(weights, workshop, precision, probes, reference)
-        # Whatever was tried has left its compiled form there; the chosen one's is all that is needed.
-        shutil.rmtree(workshop / "compiled", ignore_errors=True)
+        layers = _quantised_layers(network, weights.tensors)
+        prepared = _choose(weights, layers, workshop, precision, probes, reference)
+        _tidy(workshop, prepared)
         open_engine(prepared).run(probes[:1])
         write_manifest(workshop, prepared)
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,6 +84,15 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
         shutil.rmtree(workshop, ignore_errors=True)
         raise
     return replace(prepared, folder=str(folder))
+
+
+def _tidy(folder: Path, prepared: PreparedEngine) -> None:
+    """Remove what was tried and not chosen: compiled forms and parts."""
+    shutil.rmtree(folder / "compiled", ignore_errors=True)
+    needed = {Path(name).stem for name in prepared.parts}
+    for path in folder.glob("model.*"):
+        if path.stem not in needed:
+            path.unlink()
 
 
 def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
@@ -122,65 +136,60 @@ def _convert(network: object, size: int, folder: Path) -> None:
 
 
 def _choose(
-    weights: Weights, folder: Path, precision: str, probes: npt.NDArray[np.uint8], reference: EngineOutput
+    weights: Weights,
+    layers: Sequence[Quantised],
+    folder: Path,
+    precision: str,
+    probes: npt.NDArray[np.uint8],
+    reference: EngineOutput,
 ) -> PreparedEngine:
     """Return the fastest engine among the wanted precisions that agrees with the reference."""
-    tried: list[tuple[float, PreparedEngine]] = []
+    blank = PreparedEngine("openvino", "cpu", "", str(weights.path), weights.sha256, str(folder), "")
+    workshop = Workshop(blank, lambda engine: disagreement(engine.run(probes), reference, weights.spec))
+    agreeing: list[Candidate] = []
     told: list[str] = []
-    for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
-        prepared = PreparedEngine(
-            "openvino", "cpu", candidate, str(weights.path), weights.sha256, str(folder), ""
-        )
-        engine = OpenVinoEngine(prepared)
-        difference = disagreement(engine.run(probes), reference, weights.spec)
-        if difference and candidate != "fp32":
-            engine, left = _with_exact_beginning(prepared, probes, reference, weights.spec)
-            told.append(f"{candidate} from the first layer on: {difference}")
-            difference = left
-        if difference:
-            told.append(f"{candidate} refused: {difference}")
-            continue
-        tried.append((_seconds_per_image(engine, probes), prepared))
-    if not tried:
+    for wanted in _wanted(precision, layers):
+        made = {"int8": lambda: in_int8(workshop, layers), "bf16": lambda: in_bfloat16(workshop)}
+        found, words = made.get(wanted, lambda: in_float32(workshop))()
+        agreeing += found
+        told += words
+    if not agreeing:
         raise UsageError(
             f"no engine of precision {precision} agrees with the reference ({'; '.join(told)})",
             hint="use --precision fp32 or auto",
         )
-    _, best = min(tried, key=lambda pair: pair[0])
-    speeds = ", ".join(f"{one.precision} {1 / took:,.0f}" for took, one in tried)
-    return replace(
-        best, why="; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *told])
-    )
+    timed = [(_seconds_per_image(one.engine, probes), one) for one in agreeing]
+    speeds = ", ".join(f"{one.label} {1 / took:,.0f}" for took, one in timed)
+    why = "; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *told])
+    best = min(timed, key=lambda pair: pair[0])[1]
+    return replace(best.prepared, why=why)
 
 
-def _with_exact_beginning(
-    prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, spec: ModelSpec
-) -> tuple[OpenVinoEngine, str]:
-    """Keep as much of the beginning in float32 as it takes to agree; return engine and what still differs.
-
-    By bisection: the more of it is exact, the smaller the difference, but for small disorder.
-    """
-    whole = openvino.Core().read_model(str(Path(prepared.folder) / MODEL))
-    places = cuts(whole)
-    low, high = 0, len(places)  # the first that agrees lies in low..high; high: none does
-    engine, difference = OpenVinoEngine(prepared), "it cannot be divided"
-    while low < high:
-        middle = (low + high) // 2
-        if disagreement(_divided_at(whole, places[middle], prepared).run(probes), reference, spec):
-            low = middle + 1
-        else:
-            high = middle
-    if places:
-        engine = _divided_at(whole, places[min(low, len(places) - 1)], prepared)
-        difference = disagreement(engine.run(probes), reference, spec)
-    return engine, difference
+def _wanted(precision: str, layers: Sequence[Quantised]) -> tuple[str, ...]:
+    if precision == "int8" and not layers:
+        raise UsageError(
+            "the weights file has no ranges to make an int8 engine with",
+            hint="add them with bt-train quantize, or use --precision auto",
+        )
+    if precision != "auto":
+        return (precision,)
+    return ("int8", "bf16", "fp32") if layers else ("bf16", "fp32")
 
 
-def _divided_at(whole: Any, cut: str, prepared: PreparedEngine) -> OpenVinoEngine:
-    """Write the two parts of a network into the engine's folder and open them."""
-    for part, name in zip(divided(whole, cut), (FRONT, BACK), strict=True):
-        openvino.save_model(part, str(Path(prepared.folder) / name), compress_to_fp16=False)
-    return OpenVinoEngine(prepared)
+def _quantised_layers(network: nn.Module, tensors: Tensors) -> list[Quantised]:
+    """Return the convolutions that can be in int8, the most sensitive first; none without ranges."""
+    from trainer.ranges import MOVES, RANGES, convolutions
+
+    found = list(convolutions(network).values())
+    ranges, moves = tensors.get(RANGES), tensors.get(MOVES)
+    if ranges is None or moves is None or ranges.shape != (len(found), 2) or moves.shape != (len(found),):
+        return []
+    order = np.argsort(-moves.astype(np.float32), kind="stable")
+    return [
+        Quantised(found[place].weight.detach().numpy(), float(ranges[place, 0]), float(ranges[place, 1]))
+        for place in order.tolist()
+        if ranges[place, 0] <= 0 < ranges[place, 1]  # also refuses NaN
+    ]
 
 
 def _seconds_per_image(engine: Engine, probes: npt.NDArray[np.uint8]) -> float:

@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,7 @@ from trainer.spec import ModelSpec
 from trainer.weights import file_sha256, read_spec
 
 # Changed when engines are made differently, so that no stale one is used.
-ENGINE_FORMAT = 3
+ENGINE_FORMAT = 4
 MANIFEST = "engine.json"
 # Making one takes some seconds; a process that takes this long is stuck.
 _COMPILE_SECONDS = 600.0
@@ -61,11 +61,14 @@ class PreparedEngine:
 
     kind: str  # "openvino" or "torch"
     device: str  # "cpu" or "cuda:N"
-    precision: str  # "fp32", "bf16"
+    precision: str  # "fp32", "bf16", "int8"
     weights: str  # path
     weights_sha256: str  # hex
     folder: str  # of the compiled form, "" for torch
     why: str  # how engine and precision came to be picked
+    # The network's parts in the order in which they compute: file in the folder -> "fp32" or "bf16", the
+    # precision of all that is not in int8. Empty for torch.
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 def prepare_engine(
@@ -80,7 +83,7 @@ def prepare_engine(
     where = pick_device(device)
     digest = file_sha256(weights)
     if precision == "int8":
-        raise UsageError("int8 engines are not made yet", hint="use --precision auto, bf16 or fp32")
+        _refuse_int8_through_torch(where)
     if where != "cpu":
         return _on_gpu(weights, digest, where, precision, cache, logger), spec
     if importlib.util.find_spec("openvino") is None:
@@ -117,6 +120,14 @@ def pick_device(wanted: str) -> str:
             f"there is no CUDA device {number} here ({count} found)", hint="use --device cpu or --device auto"
         )
     return f"cuda:{number}"
+
+
+def _refuse_int8_through_torch(where: str) -> None:
+    if where != "cpu" or importlib.util.find_spec("openvino") is None:
+        raise UsageError(
+            "int8 engines are made by OpenVINO, for processors",
+            hint="use --precision auto" if where == "cpu" else "use --device cpu or --precision auto",
+        )
 
 
 def _cuda_devices() -> int:

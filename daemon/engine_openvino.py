@@ -14,8 +14,6 @@ from daemon.engine import EngineOutput, PreparedEngine
 openvino = openvino_without_telemetry()
 
 MODEL = "model.xml"
-# The two parts of a network whose beginning stays in float32 (see `daemon.mixed_precision`).
-FRONT, BACK = "model.front.xml", "model.back.xml"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Batches are filled up to one of these sizes: every new shape costs some milliseconds the first time.
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -25,13 +23,11 @@ class OpenVinoEngine:
     """One compiled network on one thread."""
 
     def __init__(self, prepared: PreparedEngine) -> None:
-        folder = Path(prepared.folder)
-        parts = [(MODEL, prepared.precision)]
-        if prepared.precision != "fp32" and (folder / FRONT).exists():
-            parts = [(FRONT, "fp32"), (BACK, prepared.precision)]
-        self._parts = [
-            compiled_model(folder, precision, name).create_infer_request() for name, precision in parts
+        self._compiled = [
+            compiled_model(Path(prepared.folder), precision, name)
+            for name, precision in prepared.parts.items()
         ]
+        self._parts = [part.create_infer_request() for part in self._compiled]
 
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
@@ -49,6 +45,15 @@ class OpenVinoEngine:
             for number in range(3)
         )
         return EngineOutput(logits, features, maps)
+
+    def convolutions_in_int8(self) -> int:
+        """Return how many convolutions really compute in int8 on this processor."""
+        operations = [op for part in self._compiled for op in part.get_runtime_model().get_ops()]
+        told = [
+            tuple(str(op.get_rt_info()[name].astype(str)) for name in ("layerType", "primitiveType"))
+            for op in operations
+        ]
+        return sum(kind == "Convolution" and primitive.endswith("_I8") for kind, primitive in told)
 
 
 def compiled_model(folder: Path, precision: str, name: str = MODEL) -> Any:

@@ -14,6 +14,7 @@ import daemon.compile_engine
 from config.openvino_import import openvino_without_telemetry
 from daemon.compile_engine import _convert, disagreement, make_engine, probe_batch
 from daemon.engine import open_engine
+from daemon.engine_openvino import MODEL
 from daemon.mixed_precision import cuts, divided
 from trainer.networks import build, load
 from trainer.weights import default_weights, read_weights
@@ -80,7 +81,9 @@ def test_what_bfloat16_would_change_stays_in_float32(tmp_path: Path, monkeypatch
     exact = replace(make_engine(default_weights(), tmp_path / "exact", "fp32"), why="")
     reference = open_engine(exact).run(probes)
     _convert(load(weights), weights.spec.preprocessing.image_size, tmp_path)
-    rough = open_engine(replace(exact, precision="bf16", folder=str(tmp_path))).run(probes)
+    rough = open_engine(replace(exact, precision="bf16", parts={MODEL: "bf16"}, folder=str(tmp_path))).run(
+        probes
+    )
     moved = rough.logits - reference.logits
     worst = float((moved.max(axis=1) - moved.min(axis=1)).max()) / weights.spec.decision.temperature / 4
     if worst < 1e-6:

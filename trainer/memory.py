@@ -26,4 +26,4 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False  # another C library
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _AT_A_TIME))
-    return all([mallopt(what, value) == 1 for what, value in settings])
+    return [mallopt(what, value) for what, value in settings] == [1, 1, 1]

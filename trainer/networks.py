@@ -227,7 +227,7 @@ def gflops(network: nn.Module, image_size: int) -> float:
 
 
 def _is_own(name: str) -> bool:
-    return not name.startswith("ood.")
+    return not name.startswith(("ood.", "int8."))
 
 
 def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, norm: bool = True) -> nn.Sequential:
