@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 _SAMPLE_SECONDS = 0.1
-_LIMIT_SECONDS = 900.0
+_LIMIT_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
