@@ -138,6 +138,6 @@ def _toned(heads: Tensor, distance: Tensor, tissue: Tensor, chance: _Chance) -> 
     return heads * (1 - lost) + tissue * lost + (body * core + ring) * grain + swelling
 
 
-# The faintest lesion differs from the tissue by so much of the tissue's grey. With 0.15 networks found less in
-# sources left out: what no radiologist would see teaches them to see too much.
+# The faintest lesion differs from the tissue by so much of the tissue's grey. With 0.15 networks found less
+# in sources left out: what no radiologist would see teaches them to see too much.
 _FAINT = 0.35

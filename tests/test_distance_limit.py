@@ -1,0 +1,79 @@
+"""The distance limit lets pass what training pictures may look like, and is the same for the same seed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from daemon.phantom import phantom
+from trainer.judgement import distances
+from trainer.limit import fit_limit
+from trainer.networks import Classifier, build, load_pretrained
+from trainer.others import other_pictures
+from trainer.preprocess import preprocess
+from trainer.spec import Preprocessing
+from trainer.train import Pictures, predict
+
+HOW = Preprocessing(image_size=64)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network() -> Classifier:
+    torch.manual_seed(0)
+    network = build("lite0_short", 2, None, HOW)
+    load_pretrained("lite0_short", network)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def heads() -> Pictures:
+    pictures = np.stack([preprocess(phantom(n, lesion=n % 2 == 0, label=False), HOW) for n in range(150)])
+    labels, everything = np.arange(150) % 2, np.arange(150)
+    return Pictures(pictures, labels, np.zeros(150, np.int64), everything[:100], everything[100:])
+
+
+def test_the_limit_divides_heads_from_pictures_of_other_kinds(network: Classifier, heads: Pictures) -> None:
+    limit, tensors = fit_limit(network, heads, CPU, HOW, seed=0)
+
+    others = other_pictures(heads.pictures, HOW, 80, seed=9)
+    _, found = predict(network, others, CPU)
+    _, held_out = predict(network, heads.pictures[heads.validation], CPU)
+    assert float((distances(held_out, tensors) <= limit.max_distance).mean()) > 0.9
+    assert float((distances(found, tensors) > limit.max_distance).mean()) > 0.9
+
+
+def test_the_same_seed_gives_the_same_limit(network: Classifier, heads: Pictures) -> None:
+    first, _ = fit_limit(network, heads, CPU, HOW, seed=3)
+    again, _ = fit_limit(network, heads, CPU, HOW, seed=3)
+
+    assert first == again
+
+
+def test_features_of_a_file_from_before_texture_are_judged_by_what_it_knows(
+    network: Classifier, heads: Pictures
+) -> None:
+    _, tensors = fit_limit(network, heads, CPU, HOW, seed=0)
+    _, features = predict(network, heads.pictures[:5], CPU)
+    older = {"ood.means": tensors["ood.means"][:, :256], "ood.whitening": tensors["ood.whitening"][:256]}
+
+    assert np.array_equal(distances(features, older), distances(features[:, :256], older))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_stays_with_the_process() -> None:
+    """In a process of its own: the setting lasts until a process ends."""
+    script = (
+        "import os, numpy as np; from trainer.memory import keep_freed_memory as keep; assert keep()\n"
+        "pages = lambda: int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGESIZE')\n"
+        "a = np.ones(100 << 20, dtype=np.uint8); held = pages(); del a; print(held - pages())"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) < 10 << 20
