@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.calibrate import fit_decision, fit_out_of_distribution, fit_temperature, positive_class
-from trainer.judgement import distances
+from trainer.calibrate import (
+    fit_decision,
+    fit_out_of_distribution,
+    fit_shift,
+    fit_temperature,
+    positive_class,
+)
+from trainer.judgement import distances, probabilities
 
 
 def _logits(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -48,3 +54,26 @@ def test_the_distance_limit_lets_the_stated_share_pass_and_stops_what_is_far() -
 
     assert (distances(held_out, tensors) <= limit.max_distance).mean() == pytest.approx(0.99, abs=0.005)
     assert (distances(held_out + 8, tensors) > limit.max_distance).all()
+
+
+def test_shifted_logits_give_each_class_its_share() -> None:
+    chance = np.random.default_rng(0)
+    labels = (chance.random(2000) < 0.3).astype(np.int64)
+    logits = chance.normal(0, 1, (2000, 2)).astype(np.float32)
+    logits[np.arange(2000), labels] += 1.5
+    logits[:, 1] += 2  # as if positives had been shown too often
+
+    shift = fit_shift(logits, labels)
+
+    means = probabilities(logits + shift, 1.0).mean(axis=0)
+    np.testing.assert_allclose(means, [1 - labels.mean(), labels.mean()], atol=1e-3)
+    assert shift[1] < shift[0]
+
+
+def test_a_class_without_labels_keeps_its_logits() -> None:
+    logits = np.random.default_rng(1).normal(0, 1, (50, 3)).astype(np.float32)
+
+    shift = fit_shift(logits, np.arange(50) % 2)
+
+    assert np.isfinite(shift).all()
+    assert shift[2] == 0

@@ -18,6 +18,7 @@ Ints = npt.NDArray[np.int64]
 POSITIVE_NAMES = frozenset({"yes", "tumour", "tumor", "positive", "1"})
 # Half the width of the band around the threshold, in probability, that a person should look at.
 UNCERTAIN_BAND = 0.15
+_SHIFT_STEPS = 100
 _RANK = 64
 _OTHERS_WEIGHT = 1.0
 
@@ -42,6 +43,23 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
+
+
+def fit_shift(logits: Floats, labels: Ints) -> Floats:
+    """Return what to add to logits (n, classes) so that each class's mean probability is its share of labels.
+
+    Balanced sampling and drawn lesions show classes in other shares than they have. The condition is
+    that of the maximum likelihood for a bias; a fixed point (Saerens et al. 2002, "Adjusting the Outputs of a
+    Classifier to New a Priori Probabilities"). A class without labels keeps its logits.
+    """
+    shift = np.zeros(logits.shape[1])
+    shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
+    there = shares > 0
+    for _ in range(_SHIFT_STEPS):
+        said = probabilities((logits + shift).astype(np.float32), 1.0).astype(np.float64).mean(axis=0)
+        shift[there] += np.log(shares[there] / np.clip(said[there], 1e-9, 1))
+    centred: Floats = (shift - shift[there].mean() * there).astype(np.float32)
+    return centred
 
 
 def fit_decision(logits: Floats, labels: Ints, classes: tuple[str, ...], sensitivity: float) -> Decision:

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -90,6 +92,11 @@ class Classifier(nn.Module):
             beginning = _Beginning(self, self.body, len(self._frozen))
             self._beginning = compiled_beginning(beginning, torch.zeros(2, 1, image_size, image_size))
             self.train(self.training)  # conversion may have switched the body to evaluation
+
+    @torch.no_grad()
+    def shift_logits(self, by: npt.NDArray[np.float32]) -> None:
+        """Add to the logits (classes,) from now on."""
+        self.head.bias.add_(torch.from_numpy(by).to(self.head.bias.device))
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """Return what the body takes, (batch, 1 or 3, S, S) float32, of uint8 or float 0..255 pictures."""

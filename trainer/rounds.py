@@ -22,7 +22,7 @@ from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
-from trainer.calibrate import fit_decision
+from trainer.calibrate import fit_decision, fit_shift
 from trainer.checkpoint import Checkpoint
 from trainer.data import Dataset
 from trainer.judgement import distances, probabilities
@@ -179,7 +179,9 @@ def _judge(
 ) -> Judgement:
     pictures, labels = dataset.pictures, dataset.labels
     said, _ = predict(network, pictures[validation], device)
-    decision = fit_decision(said, labels[validation], dataset.classes, request.sensitivity)
+    shift = fit_shift(said, labels[validation])
+    network.shift_logits(shift)
+    decision = fit_decision(said + shift, labels[validation], dataset.classes, request.sensitivity)
     limit, tensors = fit_limit(
         network,
         pictures_of(dataset, train, validation),

@@ -21,7 +21,7 @@ from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
-from trainer.calibrate import fit_decision
+from trainer.calibrate import fit_decision, fit_shift
 from trainer.checkpoint import Checkpoint
 from trainer.data import Dataset
 from trainer.external import load_external
@@ -145,9 +145,13 @@ def _conclude(
     round_to_bfloat16(network, request.image_size)
     logits, features = predict(network, data.pictures[data.validation], device)
     labels = data.labels[data.validation]
+    shift = fit_shift(logits, labels)
+    network.shift_logits(shift)
+    logits = logits + shift
     decision = fit_decision(logits, labels, dataset.classes, request.sensitivity)
     limit, tensors = fit_limit(network, data, device, how, request.plan.seed)
-    tensors |= measure_ranges(network, data.pictures[data.train], device)
+    if not network.float32_on_cpu:  # of depthwise networks so little may be in int8 that nothing is gained
+        tensors |= measure_ranges(network, data.pictures[data.train], device)
     unseen_others = predict(
         network, other_pictures(data.pictures[data.validation], how, OTHERS, request.plan.seed + 1), device
     )[1]
