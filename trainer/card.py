@@ -72,7 +72,7 @@ def card_text(report: dict[str, Any]) -> str:
         parts += [
             "## On sources it never saw",
             "For each line a network was trained in the same way without that source "
-            f"({rounds['plan']['epochs']} epochs) and judged on it, at its own threshold.",
+            f"(epochs: {rounds['plan']['epochs']}) and judged on it, at its own threshold.",
             _source_table(rounds["left_out"]),
         ]
     if "external" in metrics:
