@@ -102,14 +102,18 @@ def _with_exact_layers(workshop: Workshop, layers: Sequence[Quantised]) -> tuple
         return workshop.tried("int8", {name: "fp32"})
 
     first = tried(0)
-    low, high = (1, len(layers)) if first.difference else (0, 0)
+    return first, _first_agreeing(tried, 1, len(layers)) if first.difference else 0
+
+
+def _first_agreeing(tried: Callable[[int], Candidate], low: int, high: int) -> int:
+    """Return the smallest place in low..high whose engine agrees, by bisection; `high` if none does."""
     while low < high:
         middle = (low + high) // 2
         if tried(middle).difference:
             low = middle + 1
         else:
             high = middle
-    return first, low
+    return low
 
 
 def _with_exact_beginning(
@@ -130,11 +134,4 @@ def _with_exact_beginning(
     places = cuts(workshop.whole)
     if not places:
         return replace(workshop.tried(precision, {MODEL: "bf16"}, label), difference="it cannot be divided")
-    low, high = 0, len(places)  # the first that agrees lies in low..high; high: none does
-    while low < high:
-        middle = (low + high) // 2
-        if tried(middle).difference:
-            low = middle + 1
-        else:
-            high = middle
-    return tried(min(low, len(places) - 1))
+    return tried(min(_first_agreeing(tried, 0, len(places)), len(places) - 1))

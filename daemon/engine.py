@@ -146,7 +146,7 @@ def _compiled(
     found = _read_manifest(folder, weights)
     if found is None:
         shutil.rmtree(folder, ignore_errors=True)
-        logger.info("preparing the engine for this machine (once, some seconds)")
+        logger.info("preparing the engine for this machine (once, up to a minute)")
         _compile(weights, folder, precision, logger)
         found = _read_manifest(folder, weights)
     if found is not None:
@@ -167,7 +167,7 @@ def _on_gpu(
     found, trouble = _read_manifest(folder, weights), ""
     if found is None:
         shutil.rmtree(folder, ignore_errors=True)
-        logger.info("looking for the fastest precision on %s (once, some seconds)", device)
+        logger.info("looking for the fastest precision on %s (once, up to a minute)", device)
         trouble = _make("daemon.check_torch", str(weights), str(folder), precision, device)
         found = _read_manifest(folder, weights)
     if found is None:

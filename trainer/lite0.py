@@ -133,8 +133,8 @@ def lower_stem(body: Lite0) -> None:
     """Shift the stem's channels that no picture can bring to 0 or to 6 down towards 0.
 
     One of ImageNet's moves by 0.02 about 2.64, where bfloat16 has steps of 0.016, and the filters after it
-    are sharp: rounding this channel alone was most of what bfloat16 changed. Shifted, it has fifty times
-    finer steps; the norm after the next convolution makes up for it, so only the outermost pixels, where
+    are sharp: rounding this channel alone was most of what bfloat16 changed. Shifted, its steps are at most
+    0.001; the norm after the next convolution makes up for it, so only the outermost pixels, where
     that convolution sees padding, get other values. For inputs from -1 to 1 (mean and std 0.5). "High
     bias absorption" of Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
     Correction", with bounds that hold for every picture.

@@ -1,7 +1,7 @@
 """How much memory the C library gives back: nothing, while a network is trained.
 
 Every step allocates and frees the same hundreds of megabytes. glibc returns large pieces to the kernel at
-once and gets them back as pages to be cleared: a third of a step's time on two cores.
+once and gets them back as pages to be cleared: a step of lite0_six took 17.7 ms an image, and 12.6 without.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from trainer.weights import read_weights
 
 Ints = npt.NDArray[np.int64]
 
-# Measured on sources left out: half is better than a third, and than none by far.
+# Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
 
 
