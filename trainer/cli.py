@@ -149,7 +149,8 @@ _FOLDER = click.Path(path_type=Path)
     type=click.FloatRange(0, 0.9),
     metavar="SHARE",
     help="Draw a lesion into this share of the tumour-free images while training, and call them tumours "
-    "(default: 0.5 where a class is called yes, tumour, tumor, positive or 1, else 0): less is learnt of where images come from.",
+    "(default: 0.5 where a class is called yes, tumour, tumor, positive or 1, else 0): less is learnt of "
+    "where images come from.",
 )
 @click.option(
     "--freeze",
@@ -466,8 +467,8 @@ def calibrate(
 def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json: bool) -> None:
     r"""Write a copy of a model with the ranges that int8 engines count in; the network stays.
 
-    What bt-train trains has them already, but for depthwise networks, which gain nothing by int8. An int8 engine is used where it agrees with the network in
-    32-bit floats; the sensitive convolutions stay out of int8.
+    What bt-train trains has them already, but for depthwise networks, which gain nothing by int8. An int8
+    engine is used where it agrees with the network in 32-bit floats; the sensitive convolutions stay out.
 
     \b
     Example:
