@@ -65,6 +65,23 @@ def test_going_on_from_weights_keeps_what_their_run_held_out(heads: Path, tmp_pa
 
 
 @pytest.mark.slow
+def test_going_on_from_weights_keeps_what_folds_showed_of_them(heads: Path, tmp_path: Path) -> None:
+    first = train("--data", heads, "-o", tmp_path / "first", *SMALL, "--folds", "2", "--round-epochs", "1")
+    start = tmp_path / "first" / "model.safetensors"
+
+    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start)
+
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    before, after = (
+        json.loads((tmp_path / run / "metrics.json").read_text())["metrics"]["out_of_fold"]
+        for run in ("first", "second")
+    )
+    assert after == before | {"of_first_training": True}
+    cards = [(tmp_path / run / "CARD.md").read_text() for run in ("first", "second")]
+    assert ["the last one changed" in card for card in cards] == [False, True]
+
+
+@pytest.mark.slow
 def test_an_unreadable_image_is_named_and_left_out(tmp_path: Path) -> None:
     root = draw_heads(tmp_path / "data", 14)
     (root / "no" / "broken.jpg").write_bytes(b"this is text")

@@ -64,7 +64,8 @@ def card_text(report: dict[str, Any]) -> str:
         parts += [
             "## Out of fold",
             "Every image judged by a network that was trained without its fold; temperature and threshold "
-            f"come from the other folds. A nearest neighbour reaches {folds['nearest_neighbour']:.3f}.",
+            f"come from the other folds. A nearest neighbour reaches {folds['nearest_neighbour']:.3f}."
+            + (_FIRST_ONLY if folds.get("of_first_training") else ""),
             _scores_table(folds),
         ]
     if "left_out_rounds" in metrics:
@@ -72,7 +73,8 @@ def card_text(report: dict[str, Any]) -> str:
         parts += [
             "## On sources it never saw",
             "For each line a network was trained in the same way without that source "
-            f"(epochs: {rounds['plan']['epochs']}) and judged on it, at its own threshold.",
+            f"(epochs: {rounds['plan']['epochs']}) and judged on it, at its own threshold."
+            + (_FIRST_ONLY if rounds.get("of_first_training") else ""),
             _source_table(rounds["left_out"]),
         ]
     if "external" in metrics:
@@ -98,6 +100,9 @@ _USE = (
     "Sorting two-dimensional brain-MRI slices into those that look like the training collections' tumour "
     "slices and those that do not, to try out software and methods. Not for patients, not for triage, not "
     "for any decision about a person."
+)
+_FIRST_ONLY = (
+    " In the same way as in the first of the trainings below: what the last one changed there is not known."
 )
 _LIMITS = (
     "- One slice at a time: it knows nothing of the neighbouring slices, the sequence or the patient.\n"

@@ -50,6 +50,7 @@ from trainer.weights import Tensors, read_weights, write_weights
 
 WEIGHTS_NAME = "model.safetensors"
 CHECKPOINT_NAME = "checkpoint.safetensors"
+METRICS_NAME = "metrics.json"
 SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per line
 
 
@@ -85,10 +86,22 @@ def run_training(
         network, data, plan, device, reporter,
         checkpoint=checkpoint, resume=request.resume, setting=setting,
     )  # fmt: skip
-    beside = dict(measured or {})
+    beside = _of_first_training(request.init) | dict(measured or {})
     if request.external:
         beside["external"] = load_external(request, dataset, reporter)
     return _conclude(request, dataset, groups, data, outside, network, trained, device, beside)
+
+
+def _of_first_training(init: Path | None) -> dict[str, Any]:
+    """Return what folds and sources left out showed of the training that this one goes on from."""
+    if init is None:
+        return {}
+    try:
+        metrics = json.loads((init.parent / METRICS_NAME).read_text(encoding="utf-8"))["metrics"]
+        found = {name: metrics[name] for name in ("out_of_fold", "left_out_rounds") if name in metrics}
+        return {name: told | {"of_first_training": True} for name, told in found.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # weights without their run's figures
 
 
 def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -247,7 +260,7 @@ def _write(
         "plan": asdict(plan_of(request, spec.classes)),
     }
     whole["metrics"] = report
-    (place / "metrics.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    (place / METRICS_NAME).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
     _write_history(trained.history, place / "history.csv")
     draw_curves(trained.history, trained.best_epoch, place / "curves.png")
     draw_confusion(report["validation"]["confusion"], spec.classes, place / "confusion.png")
