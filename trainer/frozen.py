@@ -1,7 +1,7 @@
 """The frozen beginning of a network, computed by OpenVINO while the rest is trained by torch.
 
-What is not trained needs no gradients, and OpenVINO computes it at several times torch's speed on a
-processor: a step of a Lite0 takes two thirds of the time.
+What is not trained needs no gradients, and OpenVINO fuses what torch computes layer by layer: a step of
+lite0_six takes 9.0 ms an image instead of 10.4 (160 px, batch 64, two threads).
 """
 
 from __future__ import annotations
