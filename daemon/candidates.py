@@ -1,21 +1,33 @@
-"""Which engines of a lower precision a network allows: as low as agrees with the reference.
+"""Which engines of a lower precision a network allows, and how quick they are.
 
-A whole network in bfloat16 or int8 may change answers. Then what minds most stays more precise: the
-network's beginning in float32, the most sensitive convolutions out of int8.
+A network in bfloat16 or int8 may change answers. Then a cascade computes the doubtful ones again; and the
+convolutions that mind most may stay out of int8.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from daemon.engine import PreparedEngine
-from daemon.engine_openvino import MODEL, OpenVinoEngine, openvino
-from daemon.mixed_precision import cuts, divided
+import numpy as np
+import numpy.typing as npt
+
+from daemon.cascade import CascadeEngine
+from daemon.engine import Compiled, Engine, EngineOutput, PreparedEngine, Slack
+from daemon.engine_openvino import MODEL, SIZES, OpenVinoEngine, openvino
+from daemon.parity import disagreement, doubtful_share, measured_slack
 from daemon.quantise import Quantised, quantised
+from trainer.spec import ModelSpec
+from trainer.weights import Tensors
+
+# Convolutions that stay out of int8, the most sensitive ones, per cent.
+_KEPT_PERCENT = (0, 12, 25, 50)
+_TIMED_RUNS = 4
+# A smaller batch that is slower by less than this is taken: it needs less memory.
+_AS_QUICK = 1.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,115 +35,124 @@ class Candidate:
     """An engine that was tried."""
 
     prepared: PreparedEngine
-    engine: OpenVinoEngine
-    difference: str  # in words, "" if it agrees with the reference
+    engine: Engine
+    slack: Slack  # how far it may be off
+    difference: str  # what that could change, in words; "" if nothing
     label: str  # what it computes in, for people
+    seconds: float  # per image, on one core
 
 
 class Workshop:
     """The folder in which engines of one network are made and compared with the reference."""
 
-    def __init__(self, blank: PreparedEngine, differs: Callable[[OpenVinoEngine], str]) -> None:
+    def __init__(
+        self,
+        blank: PreparedEngine,
+        spec: ModelSpec,
+        tensors: Tensors,
+        probes: npt.NDArray[np.uint8],
+        reference: EngineOutput,
+    ) -> None:
+        """Take the network that lies in the folder of `blank`, and what the reference says of the probes."""
         self.folder = Path(blank.folder)
         self.whole = openvino.Core().read_model(str(self.folder / MODEL))
         self._blank = blank
-        self._differs = differs
+        self._spec = spec
+        self._tensors = tensors
+        self._probes = probes
+        self._reference = reference
 
-    def tried(self, precision: str, parts: Mapping[str, str], label: str = "") -> Candidate:
-        """Open an engine of parts in the folder (file -> precision of what is not in int8) and compare."""
-        prepared = replace(self._blank, precision=precision, parts=dict(parts))
-        engine = OpenVinoEngine(prepared)
-        return Candidate(prepared, engine, self._differs(engine), label or precision)
+    def tried(self, label: str, file: str, precision: str) -> Candidate:
+        """Open a network that lies in the folder, compare it and time it."""
+        best = _timed_batches(self.folder, Compiled(file, precision, SIZES[-1]), self._probes)
+        seconds = min(best.values())
+        batch = next(size for size, took in best.items() if took <= seconds * _AS_QUICK)
+        network = Compiled(file, precision, batch)
+        engine = OpenVinoEngine(self.folder, network)
+        slack = self._slack(engine)
+        named = label.split("+", maxsplit=1)[0]
+        prepared = replace(self._blank, precision=named, network=network)
+        return Candidate(prepared, engine, slack, disagreement(slack, self._spec), label, best[batch])
+
+    def convolutions_in_int8(self, file: str) -> int:
+        """Return how many convolutions of a network in the folder this processor computes in int8."""
+        return OpenVinoEngine(self.folder, Compiled(file, "fp32", 1)).convolutions_in_int8()
+
+    def cascade(self, quick: Candidate, exact: Candidate) -> Candidate:
+        """Return the engine that computes again by `exact` what `quick` could get wrong."""
+        share = doubtful_share(quick.slack, self._spec)
+        engine = CascadeEngine(quick.engine, exact.engine, quick.slack, self._spec, self._tensors)
+        return Candidate(
+            replace(quick.prepared, exact=exact.prepared.network, slack=quick.slack),
+            engine,
+            self._slack(engine),
+            "" if np.isfinite([quick.slack.logits, quick.slack.distance]).all() else quick.difference,
+            f"{quick.label} with {share:.0%} again in {exact.label}",
+            quick.seconds + share * exact.seconds,
+        )
 
     def write(self, model: Any, name: str) -> str:
-        """Write a part and return its name; compiled forms of what had that name before are forgotten."""
-        shutil.rmtree(self.folder / "compiled", ignore_errors=True)
+        """Write a network and return its name."""
         openvino.save_model(model, str(self.folder / name), compress_to_fp16=False)
         return name
 
-
-def in_float32(workshop: Workshop) -> tuple[list[Candidate], list[str]]:
-    """Return the engine that computes all in float32 if it agrees, and what there is to tell."""
-    return _agreeing(workshop.tried("fp32", {MODEL: "fp32"}))
-
-
-def in_bfloat16(workshop: Workshop) -> tuple[list[Candidate], list[str]]:
-    """Return the engine with as much in bfloat16 as agrees, and what there is to tell."""
-    whole = workshop.tried("bf16", {MODEL: "bf16"})
-    if not whole.difference:
-        return [whole], []
-    agreeing, told = _agreeing(_with_exact_beginning(workshop, "bf16", "bf16", lambda part: part))
-    return agreeing, [f"bf16 from the first layer on: {whole.difference}", *told]
+    def _slack(self, engine: Engine) -> Slack:
+        said = engine.run(self._probes)
+        reference = self._reference
+        return measured_slack(
+            (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
+        )
 
 
-def in_int8(workshop: Workshop, layers: Sequence[Quantised]) -> tuple[list[Candidate], list[str]]:
-    """Return the engines with as many convolutions in int8 as agree, and what there is to tell.
+def in_float32(workshop: Workshop) -> Candidate:
+    """Return the engine that computes all in float32."""
+    return workshop.tried("fp32", MODEL, "fp32")
 
-    `layers` are sorted, the most sensitive first. What is not in int8 is in float32 in the first engine,
-    in the second in bfloat16, with a beginning in float32 if need be.
+
+def in_bfloat16(workshop: Workshop, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+    """Return the engine in bfloat16 that agrees, and what there is to tell."""
+    return _agreeing(workshop, workshop.tried("bf16", MODEL, "bf16"), exact)
+
+
+def in_int8(
+    workshop: Workshop, layers: Sequence[Quantised], exact: Candidate
+) -> tuple[list[Candidate], list[str]]:
+    """Return engines with some or all convolutions in int8 that agree, and what there is to tell.
+
+    `layers` are sorted, the most sensitive first: fewer in int8 are slower, but leave less to compute
+    again. What is not in int8 is in float32 or bfloat16.
     """
-    first, kept = _with_exact_layers(workshop, layers)
-    told = [f"int8 in all {len(layers)} convolutions: {first.difference}"] if first.difference else []
-    if kept == len(layers):
-        return [], [*told, "int8 refused: no convolution of it can be in int8"]
-    chosen = layers[kept:]
-    name = workshop.write(quantised(workshop.whole, chosen), "model.int8.xml")
-    slow = workshop.tried("int8", {name: "fp32"}, "int8+fp32")
-    quick = workshop.tried("int8", {name: "bf16"}, "int8+bf16")
-    if quick.difference:
-        quick = _with_exact_beginning(workshop, "int8", "int8+bf16", lambda part: quantised(part, chosen))
-    if not slow.engine.convolutions_in_int8():
-        return [], [*told, "int8 refused: this processor computes none of it in int8"]
-    told.append(f"int8 in {slow.engine.convolutions_in_int8()} of {len(layers)} convolutions")
-    agreeing = [one for one in (slow, quick) if not one.difference]
-    return agreeing, told
+    found: list[Candidate] = []
+    told: list[str] = []
+    for kept in sorted({len(layers) * share // 100 for share in _KEPT_PERCENT}):
+        file = workshop.write(quantised(workshop.whole, layers[kept:]), f"model.int8-{kept}.xml")
+        if not workshop.convolutions_in_int8(file):
+            return [], ["int8 refused: this processor computes none of it in int8"]
+        for precision in ("fp32", "bf16"):
+            label = f"int8+{precision}" + (f" but for {kept} of {len(layers)}" if kept else "")
+            agreeing, words = _agreeing(workshop, workshop.tried(label, file, precision), exact)
+            found += agreeing
+            told += words
+    return found, told
 
 
-def _agreeing(one: Candidate) -> tuple[list[Candidate], list[str]]:
-    return ([], [f"{one.label} refused: {one.difference}"]) if one.difference else ([one], [])
+def _agreeing(workshop: Workshop, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+    """Return an engine if it agrees, otherwise the cascade of it and the exact one."""
+    if not one.difference:
+        return [one], []
+    both = workshop.cascade(one, exact)
+    told = [f"{one.label} alone: {one.difference}"]
+    return ([] if both.difference else [both]), told
 
 
-def _with_exact_layers(workshop: Workshop, layers: Sequence[Quantised]) -> tuple[Candidate, int]:
-    """Return the engine with all layers in int8, and how many of the first must stay out of it to agree.
-
-    By bisection: the fewer are in int8, the smaller the difference, but for small disorder.
-    """
-
-    def tried(kept: int) -> Candidate:
-        name = workshop.write(quantised(workshop.whole, layers[kept:]), "model.int8.xml")
-        return workshop.tried("int8", {name: "fp32"})
-
-    first = tried(0)
-    return first, _first_agreeing(tried, 1, len(layers)) if first.difference else 0
-
-
-def _first_agreeing(tried: Callable[[int], Candidate], low: int, high: int) -> int:
-    """Return the smallest place in low..high whose engine agrees, by bisection; `high` if none does."""
-    while low < high:
-        middle = (low + high) // 2
-        if tried(middle).difference:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _with_exact_beginning(
-    workshop: Workshop, precision: str, label: str, change: Callable[[Any], Any]
-) -> Candidate:
-    """Keep as much of the beginning in float32 as it takes to agree; the rest is in bfloat16.
-
-    `change` is applied to both parts. By bisection: the more of it is exact, the smaller the difference,
-    but for small disorder.
-    """
-
-    def tried(place: int) -> Candidate:
-        names = (f"model.{precision}.front.xml", f"model.{precision}.back.xml")
-        for part, name in zip(divided(workshop.whole, places[place]), names, strict=True):
-            workshop.write(change(part), name)
-        return workshop.tried(precision, dict(zip(names, ("fp32", "bf16"), strict=True)), label)
-
-    places = cuts(workshop.whole)
-    if not places:
-        return replace(workshop.tried(precision, {MODEL: "bf16"}, label), difference="it cannot be divided")
-    return tried(min(_first_agreeing(tried, 0, len(places)), len(places) - 1))
+def _timed_batches(folder: Path, network: Compiled, probes: npt.NDArray[np.uint8]) -> dict[int, float]:
+    """Return the seconds per image of every batch size, the smallest size first."""
+    best = dict.fromkeys(SIZES, float("inf"))
+    pictures = probes[: SIZES[-1]]
+    engines = {size: OpenVinoEngine(folder, replace(network, batch=size)) for size in SIZES}
+    for _ in range(_TIMED_RUNS):  # in turns: what else the machine does then hits all alike
+        for size, engine in engines.items():
+            began = time.perf_counter()
+            engine.run(pictures)
+            best[size] = min(best[size], (time.perf_counter() - began) / len(pictures))
+    return best

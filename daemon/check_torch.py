@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import BtError, UsageError
-from daemon.compile_engine import disagreement, probe_batch
 from daemon.engine import EngineOutput, PreparedEngine, write_manifest
 from daemon.engine_torch import TorchEngine
-from trainer.spec import ModelSpec
-from trainer.weights import file_sha256, read_spec
+from daemon.parity import disagreement, measured_slack, probe_batch
+from trainer.weights import Weights, read_weights
 
 _TIMED_RUNS = 5
 
@@ -43,14 +42,14 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
 
     Raises UsageError if what it says there is not what the network says.
     """
-    spec = read_spec(weights)
-    probes = probe_batch(spec)
-    exact = PreparedEngine("torch", "cpu", "fp32", str(weights), file_sha256(weights), "", "")
+    read = read_weights(weights)
+    probes = probe_batch(read.spec)
+    exact = PreparedEngine("torch", "cpu", "fp32", str(weights), read.sha256, "", "")
     reference = TorchEngine(exact).run(probes)
     speeds: dict[str, float] = {}  # images/s of those that agree
     refused: list[str] = []
     for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
-        found = _compared(replace(exact, device=device, precision=candidate), probes, reference, spec)
+        found = _compared(replace(exact, device=device, precision=candidate), probes, reference, read)
         if isinstance(found, str):
             refused.append(f"{candidate} refused: {found}")
         else:
@@ -66,11 +65,15 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
 
 
 def _compared(
-    prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, spec: ModelSpec
+    prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, weights: Weights
 ) -> float | str:
     """Return an engine's images/s, or in words how it differs from the reference."""
     engine = TorchEngine(prepared)
-    difference = disagreement(engine.run(probes), reference, spec)
+    said = engine.run(probes)
+    slack = measured_slack(
+        (said.logits, said.features), (reference.logits, reference.features), weights.spec, weights.tensors
+    )
+    difference = disagreement(slack, weights.spec)
     if difference:
         return difference
     best = float("inf")

@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,26 +21,14 @@ import numpy.typing as npt
 
 from config.errors import BtError, UsageError
 from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
-from daemon.engine import Engine, EngineOutput, PreparedEngine, open_engine, write_manifest
+from daemon.engine import EngineOutput, PreparedEngine, open_engine, write_manifest
 from daemon.engine_openvino import MODEL, openvino
-from daemon.phantom import phantom
+from daemon.parity import probe_batch
 from daemon.quantise import Quantised
-from trainer.judgement import probabilities
-from trainer.preprocess import preprocess
-from trainer.spec import ModelSpec
 from trainer.weights import Tensors, Weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
-
-# What a lower precision may change: nothing about a label farther than this from the threshold, and
-# no confidence by more than this.
-TOLERANCE = 0.02
-# Measured: where drawn heads move by 0.011 and 0.007, the worst of 2,797 slices moves by 0.031 and 0.015.
-_ON_DRAWN = 0.35
-_PROBES = 256
-_TIMED_BATCH = 8
-_TIMED_RUNS = 6
 
 
 def main(arguments: list[str]) -> int:
@@ -89,41 +76,10 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
 def _tidy(folder: Path, prepared: PreparedEngine) -> None:
     """Remove what was tried and not chosen: compiled forms and parts."""
     shutil.rmtree(folder / "compiled", ignore_errors=True)
-    needed = {Path(name).stem for name in prepared.parts}
+    needed = {Path(one.file).stem for one in (prepared.network, prepared.exact) if one is not None}
     for path in folder.glob("model.*"):
         if path.stem not in needed:
             path.unlink()
-
-
-def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
-    """Return the network inputs (n, S, S) that engines are compared on: drawn heads and pure noise."""
-    noise = np.random.default_rng(0)
-    size = spec.preprocessing.image_size
-    heads = [
-        preprocess(phantom(number, lesion=number % 2 == 0, label=number % 3 == 0), spec.preprocessing)
-        for number in range(_PROBES - 4)
-    ]
-    return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
-
-
-def disagreement(said: EngineOutput, reference: EngineOutput, spec: ModelSpec) -> str:
-    """Return in words how an engine differs from the reference beyond the tolerance, '' if it does not."""
-    ours = probabilities(said.logits, spec.decision.temperature)
-    theirs = probabilities(reference.logits, spec.decision.temperature)
-    # Logits count as if each picture stood in the middle, where a confidence moves most: the probes are
-    # drawn and mostly certain, users' images are not.
-    moved = (said.logits - reference.logits) / spec.decision.temperature
-    worst = float((moved.max(axis=1) - moved.min(axis=1)).max()) / 4
-    if not worst <= TOLERANCE * _ON_DRAWN:  # also refuses NaN
-        return f"confidence differs by {worst:.4f}"
-    positive = spec.decision.positive
-    if positive is None:
-        changed = ours.argmax(axis=1) != theirs.argmax(axis=1)
-    else:
-        place, threshold = spec.classes.index(positive), spec.decision.threshold
-        clear = np.abs(theirs[:, place] - threshold) > TOLERANCE
-        changed = clear & ((ours[:, place] >= threshold) != (theirs[:, place] >= threshold))
-    return f"{int(changed.sum())} labels differ" if changed.any() else ""
 
 
 def _convert(network: object, size: int, folder: Path) -> None:
@@ -145,12 +101,18 @@ def _choose(
 ) -> PreparedEngine:
     """Return the fastest engine among the wanted precisions that agrees with the reference."""
     blank = PreparedEngine("openvino", "cpu", "", str(weights.path), weights.sha256, str(folder), "")
-    workshop = Workshop(blank, lambda engine: disagreement(engine.run(probes), reference, weights.spec))
+    workshop = Workshop(blank, weights.spec, weights.tensors, probes, reference)
+    exact = in_float32(workshop)
     agreeing: list[Candidate] = []
     told: list[str] = []
-    for wanted in _wanted(precision, layers):
-        made = {"int8": lambda: in_int8(workshop, layers), "bf16": lambda: in_bfloat16(workshop)}
-        found, words = made.get(wanted, lambda: in_float32(workshop))()
+    if exact.difference:
+        told.append(f"fp32 refused: {exact.difference}")
+    for wanted in () if exact.difference else _wanted(precision, layers):
+        made = {
+            "int8": lambda: in_int8(workshop, layers, exact),
+            "bf16": lambda: in_bfloat16(workshop, exact),
+        }
+        found, words = made.get(wanted, lambda: ([exact], []))()
         agreeing += found
         told += words
     if not agreeing:
@@ -158,10 +120,9 @@ def _choose(
             f"no engine of precision {precision} agrees with the reference ({'; '.join(told)})",
             hint="use --precision fp32 or auto",
         )
-    timed = [(_seconds_per_image(one.engine, probes), one) for one in agreeing]
-    speeds = ", ".join(f"{one.label} {1 / took:,.0f}" for took, one in timed)
+    speeds = ", ".join(f"{one.label} {1 / one.seconds:,.0f}" for one in agreeing)
     why = "; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *told])
-    best = min(timed, key=lambda pair: pair[0])[1]
+    best = min(agreeing, key=lambda one: one.seconds)
     return replace(best.prepared, why=why)
 
 
@@ -190,16 +151,6 @@ def _quantised_layers(network: nn.Module, tensors: Tensors) -> list[Quantised]:
         for place in order.tolist()
         if ranges[place, 0] <= 0 < ranges[place, 1]  # also refuses NaN
     ]
-
-
-def _seconds_per_image(engine: Engine, probes: npt.NDArray[np.uint8]) -> float:
-    batch = probes[:_TIMED_BATCH]
-    best = float("inf")
-    for _ in range(_TIMED_RUNS):
-        began = time.perf_counter()
-        engine.run(batch)
-        best = min(best, time.perf_counter() - began)
-    return best / len(batch)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -28,10 +28,10 @@ from config.errors import BtError, DeviceError, UsageError
 from config.text import printable
 from daemon.child import child_environment
 from trainer.spec import ModelSpec
-from trainer.weights import file_sha256, read_spec
+from trainer.weights import file_sha256, read_spec, read_weights
 
 # Changed when engines are made differently, so that no stale one is used.
-ENGINE_FORMAT = 4
+ENGINE_FORMAT = 5
 MANIFEST = "engine.json"
 # Making one takes some seconds; a process that takes this long is stuck.
 _COMPILE_SECONDS = 600.0
@@ -56,6 +56,23 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled network in the engine's folder."""
+
+    file: str
+    precision: str  # "fp32" or "bf16", of all that is not in int8
+    batch: int  # images at once, the quickest way here
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """By how much an engine may be off on any image."""
+
+    logits: float  # the difference between two logits, divided by the temperature
+    distance: float  # the distance to the training images; 0 without a limit
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedEngine:
     """Everything a process needs to open the engine."""
 
@@ -66,9 +83,10 @@ class PreparedEngine:
     weights_sha256: str  # hex
     folder: str  # of the compiled form, "" for torch
     why: str  # how engine and precision came to be picked
-    # The network's parts in the order in which they compute: file in the folder -> "fp32" or "bf16", the
-    # precision of all that is not in int8. Empty for torch.
-    parts: dict[str, str] = field(default_factory=dict)
+    network: Compiled | None = None  # None for torch
+    # What computes the images again whose answer `network` could change, and by how much it may be off.
+    exact: Compiled | None = None
+    slack: Slack | None = None
 
 
 def prepare_engine(
@@ -95,13 +113,24 @@ def prepare_engine(
 
 def open_engine(prepared: PreparedEngine) -> Engine:
     """Open a prepared engine in the process that computes."""
-    if prepared.kind == "openvino":
-        from daemon.engine_openvino import OpenVinoEngine
-
-        return OpenVinoEngine(prepared)
+    if prepared.network is not None:
+        return _open_compiled(prepared, prepared.network)
     from daemon.engine_torch import TorchEngine
 
     return TorchEngine(prepared)
+
+
+def _open_compiled(prepared: PreparedEngine, network: Compiled) -> Engine:
+    from daemon.cascade import CascadeEngine
+    from daemon.engine_openvino import OpenVinoEngine
+
+    folder = Path(prepared.folder)
+    engine = OpenVinoEngine(folder, network)
+    if prepared.exact is None or prepared.slack is None:
+        return engine
+    weights = read_weights(Path(prepared.weights))
+    exact = OpenVinoEngine(folder, prepared.exact)
+    return CascadeEngine(engine, exact, prepared.slack, weights.spec, weights.tensors)
 
 
 def pick_device(wanted: str) -> str:
@@ -213,6 +242,8 @@ def _read_manifest(folder: Path, weights: Path) -> PreparedEngine | None:
         stored = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if stored.pop("files") != _sizes(folder):
             return None
+        for name, kind in (("network", Compiled), ("exact", Compiled), ("slack", Slack)):
+            stored[name] = None if stored[name] is None else kind(**stored[name])
         names = {field.name for field in fields(PreparedEngine)}
         return PreparedEngine(
             **{name: stored[name] for name in names} | {"folder": str(folder), "weights": str(weights)}
@@ -223,8 +254,8 @@ def _read_manifest(folder: Path, weights: Path) -> PreparedEngine | None:
 
 def write_manifest(folder: Path, prepared: PreparedEngine) -> None:
     """Write what `_read_manifest` reads, last of all the files of an engine."""
-    stored = {field.name: getattr(prepared, field.name) for field in fields(PreparedEngine)}
-    (folder / MANIFEST).write_text(json.dumps({**stored, "files": _sizes(folder)}), encoding="utf-8")
+    stored = asdict(prepared) | {"files": _sizes(folder)}
+    (folder / MANIFEST).write_text(json.dumps(stored), encoding="utf-8")
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -9,58 +9,57 @@ import numpy as np
 import numpy.typing as npt
 
 from config.openvino_import import openvino_without_telemetry
-from daemon.engine import EngineOutput, PreparedEngine
+from daemon.engine import Compiled, EngineOutput, Floats
 
 openvino = openvino_without_telemetry()
 
 MODEL = "model.xml"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Batches are filled up to one of these sizes: every new shape costs some milliseconds the first time.
-_SIZES = (1, 2, 4, 8, 16, 32, 64)
+SIZES = (1, 2, 4, 8, 16)
 
 
 class OpenVinoEngine:
     """One compiled network on one thread."""
 
-    def __init__(self, prepared: PreparedEngine) -> None:
-        self._compiled = [
-            compiled_model(Path(prepared.folder), precision, name)
-            for name, precision in prepared.parts.items()
-        ]
-        self._parts = [part.create_infer_request() for part in self._compiled]
+    def __init__(self, folder: Path, network: Compiled) -> None:
+        """Open a network that lies in the folder, or the form that was compiled of it there before."""
+        self._compiled = _compiled_model(folder, network)
+        self._request = self._compiled.create_infer_request()
+        self._most = network.batch
 
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
+        # More at once than fits the processor's caches is slower, and takes memory.
+        parts = [self._pass(batch[at : at + self._most]) for at in range(0, len(batch), self._most)]
+        return EngineOutput(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+    def _pass(self, batch: npt.NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
         count = len(batch)
-        size = next((size for size in _SIZES if size >= count), count)
+        size = next(size for size in SIZES if size >= count)
         if size > count:
             batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=np.uint8)))
-        handed: Any = np.ascontiguousarray(batch[:, None])
-        for part in self._parts:
-            part.infer([handed], share_inputs=True)
-            handed = part.get_output_tensor(0)
+        self._request.infer([np.ascontiguousarray(batch[:, None])], share_inputs=True)
         logits, features, maps = (
             # A copy: the request's own memory is overwritten by the next batch.
-            np.array(self._parts[-1].get_output_tensor(number).data[:count], dtype=np.float32)
+            np.array(self._request.get_output_tensor(number).data[:count], dtype=np.float32)
             for number in range(3)
         )
-        return EngineOutput(logits, features, maps)
+        return logits, features, maps
 
     def convolutions_in_int8(self) -> int:
         """Return how many convolutions really compute in int8 on this processor."""
-        operations = [op for part in self._compiled for op in part.get_runtime_model().get_ops()]
         told = [
             tuple(str(op.get_rt_info()[name].astype(str)) for name in ("layerType", "primitiveType"))
-            for op in operations
+            for op in self._compiled.get_runtime_model().get_ops()
         ]
         return sum(kind == "Convolution" and primitive.endswith("_I8") for kind, primitive in told)
 
 
-def compiled_model(folder: Path, precision: str, name: str = MODEL) -> Any:
-    """Return a compiled network of a folder; quick when its compiled form lies there already."""
+def _compiled_model(folder: Path, network: Compiled) -> Any:
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(folder / "compiled")})
-    return core.compile_model(str(folder / name), "CPU", settings(precision))
+    return core.compile_model(str(folder / network.file), "CPU", settings(network.precision))
 
 
 def settings(precision: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from trainer.request import (
     setting_of,
 )
 from trainer.rounding import round_to_bfloat16
-from trainer.scores import by_source, scores
+from trainer.scores import by_source, score_quantiles, scores
 from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.split import random_split, split
 from trainer.train import Epoch, Pictures, Trained, fit, predict
@@ -170,7 +170,8 @@ def _conclude(
     )[1]
     left_out = np.flatnonzero(outside)
     report: dict[str, Any] = {
-        "validation": scores(logits, labels, groups[data.validation], decision, dataset.classes),
+        "validation": scores(logits, labels, groups[data.validation], decision, dataset.classes)
+        | {"score_quantiles": score_quantiles(logits, decision, dataset.classes)},
         "validation_by_source": by_source(logits, data.validation, dataset, groups, decision),
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, data.validation),
         "rejected": {

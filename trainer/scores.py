@@ -15,6 +15,7 @@ from trainer.spec import Decision
 # A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
 # images than this its figures say little and are left out.
 _SMALLEST_SOURCE = 10
+_QUANTILES = 20
 
 
 def scores(
@@ -34,6 +35,20 @@ def scores(
     if place == 0:  # the matrix's order is the classes'
         report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
     return report
+
+
+def score_quantiles(
+    logits: npt.NDArray[np.float32], decision: Decision, classes: tuple[str, ...]
+) -> list[float]:
+    """Return evenly spaced quantiles of the score that decides, from logits (n, classes).
+
+    The score is the calibrated probability of the positive class, without one the highest.
+    """
+    shares = probabilities(logits, decision.temperature)
+    positive = decision.positive
+    score = shares.max(axis=1) if positive is None else shares[:, classes.index(positive)]
+    places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return [round(float(value), 4) for value in np.quantile(score, places)]
 
 
 def by_source(
