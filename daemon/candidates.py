@@ -81,9 +81,14 @@ class Workshop:
     def cascade(self, quick: Candidate, exact: Candidate) -> Candidate:
         """Return the engine that computes again by `exact` what `quick` could get wrong."""
         share = doubtful_share(quick.slack, self._spec)
-        engine = CascadeEngine(quick.engine, exact.engine, quick.slack, self._spec, self._tensors)
+        assert exact.prepared.network is not None
+        # One by one: few are doubtful at a time, larger batches would be filled up and take memory.
+        alone = replace(exact.prepared.network, batch=1)
+        engine = CascadeEngine(
+            quick.engine, OpenVinoEngine(self.folder, alone), quick.slack, self._spec, self._tensors
+        )
         return Candidate(
-            replace(quick.prepared, exact=exact.prepared.network, slack=quick.slack),
+            replace(quick.prepared, exact=alone, slack=quick.slack),
             engine,
             self._slack(engine),
             "" if np.isfinite([quick.slack.logits, quick.slack.distance]).all() else quick.difference,

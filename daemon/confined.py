@@ -23,6 +23,12 @@ def limit_memory(allowed: int) -> None:
         return
 
 
+def return_free_memory() -> None:
+    """Give the kernel back what the C library keeps of memory that was freed, as after a start."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def die_with_the_parent() -> None:
     """Ask the kernel to end this process with its parent, should that be killed."""
     with contextlib.suppress(OSError, AttributeError):

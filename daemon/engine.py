@@ -27,6 +27,7 @@ import numpy.typing as npt
 from config.errors import BtError, DeviceError, UsageError
 from config.text import printable
 from daemon.child import child_environment
+from trainer.judgement import distance_tensors
 from trainer.spec import ModelSpec
 from trainer.weights import file_sha256, read_spec, read_weights
 
@@ -130,7 +131,7 @@ def _open_compiled(prepared: PreparedEngine, network: Compiled) -> Engine:
         return engine
     weights = read_weights(Path(prepared.weights))
     exact = OpenVinoEngine(folder, prepared.exact)
-    return CascadeEngine(engine, exact, prepared.slack, weights.spec, weights.tensors)
+    return CascadeEngine(engine, exact, prepared.slack, weights.spec, distance_tensors(weights.tensors))
 
 
 def pick_device(wanted: str) -> str:

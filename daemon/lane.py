@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from daemon.confined import limit_memory
+from daemon.confined import limit_memory, return_free_memory
 from daemon.engine import Engine, open_engine
 from daemon.heatmap_files import HeatmapFiles
 from daemon.task import NO_TASK, PROGRESS, LaneSetup, Task
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
-from trainer.judgement import Prediction, judge
+from trainer.judgement import Prediction, distance_tensors, judge
 from trainer.picture import PictureError, decode, read_file
 from trainer.preprocess import preprocess
 from trainer.slices import combine
@@ -41,9 +41,7 @@ class Lane:
         self._mark(NO_TASK)
         weights = read_weights(Path(setup.prepared.weights))
         self._spec: ModelSpec = weights.spec
-        self._tensors: Tensors = {
-            name: value for name, value in weights.tensors.items() if name.startswith("ood.")
-        }
+        self._tensors: Tensors = distance_tensors(weights.tensors)
         self._engine: Engine = engine or open_engine(setup.prepared)
         size = self._spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
@@ -54,6 +52,7 @@ class Lane:
         # What exists now lives as long as the lane: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        return_free_memory()
         limit_memory(setup.memory_bytes)
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:

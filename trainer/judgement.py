@@ -42,6 +42,11 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
     return shares
 
 
+def distance_tensors(tensors: Tensors) -> Tensors:
+    """Return those of a weights file's tensors that judging needs; the network's own are the engine's."""
+    return {name: value for name, value in tensors.items() if name.startswith("ood.")}
+
+
 def distances(features: Floats, tensors: Tensors) -> Floats:
     """Return the Mahalanobis distance (batch,) of features (batch, features) to the nearest class mean."""
     means = tensors["ood.means"].astype(np.float32)  # (classes, features)

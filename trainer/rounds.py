@@ -206,18 +206,20 @@ def _figures(dataset: Dataset, groups: Ints, one: Judgement) -> dict[str, Any]:
 def _out_of_fold(
     request: Request, dataset: Dataset, groups: Ints, judgements: Sequence[Judgement]
 ) -> dict[str, Any]:
-    """Return the figures of all images, each decided with what was fitted on the other folds."""
+    """Return the figures of all images, each decided with what was fitted on the other folds.
+
+    The few images that decided a fold's epoch set its biases too roughly; the other folds' images, all
+    unseen by their networks, set them better.
+    """
     shares = np.empty((len(dataset), len(dataset.classes)), dtype=np.float32)
     thresholds = []
     for one in judgements:
         others = [other for other in judgements if other is not one]
-        decision = fit_decision(
-            np.concatenate([other.logits for other in others]),
-            np.concatenate([dataset.labels[other.places] for other in others]),
-            dataset.classes,
-            request.sensitivity,
-        )
-        shares[one.places] = probabilities(one.logits, decision.temperature)
+        logits = np.concatenate([other.logits for other in others])
+        labels = np.concatenate([dataset.labels[other.places] for other in others])
+        shift = fit_shift(logits, labels)
+        decision = fit_decision(logits + shift, labels, dataset.classes, request.sensitivity)
+        shares[one.places] = probabilities(one.logits + shift, decision.temperature)
         thresholds.append(decision.threshold)
     everything = np.arange(len(dataset))
     log_shares = np.log(np.clip(shares, 1e-7, 1)).astype(np.float32)  # a softmax of it is the shares again
