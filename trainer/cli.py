@@ -65,7 +65,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--image-size",
     type=click.IntRange(32, 1024),
-    help="Input side, pixels (default: 256; for the Lite0s 224, which their weights were made for).",
+    help="Input side, pixels (default: 128 for cnn, 224 for the Lite0s, 256 for others).",
 )
 @click.option(
     "--samples",
@@ -149,8 +149,8 @@ _FOLDER = click.Path(path_type=Path)
     type=click.FloatRange(0, 0.9),
     metavar="SHARE",
     help="Draw a lesion into this share of the tumour-free images while training, and call them tumours "
-    "(default: 0.5 where a class is called yes, tumour, tumor, positive or 1, else 0): less is learnt of "
-    "where images come from.",
+    "(default: 0.5 where training starts from trained weights and a class is called yes, tumour, tumor, "
+    "positive or 1, else 0): less is learnt of where images come from.",
 )
 @click.option(
     "--freeze",
@@ -291,6 +291,7 @@ def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
         patience=options["patience"],
         seed=options["seed"],
         samples_per_epoch=options["samples"],
+        from_scratch=not trained,
         balance=options["balance"],
         max_minutes=options["max_minutes"],
     )

@@ -298,7 +298,7 @@ WITH_WEIGHTS = frozenset({"efficientnet_lite0", "lite0_short", "lite0_six"})
 
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
-        "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True
+        "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True, image_size=128
     ),
     "seed-cnn": Architecture("from scratch, as the project began: no normalisation", _seed_cnn, grey=True),
     "resnet18": Architecture(

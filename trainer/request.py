@@ -49,7 +49,7 @@ class Request:
     deterministic: bool = False
     init: Path | None = None
     pretrained: bool = False
-    lesions: float | None = None  # None: half of the tumour-free images where the classes' names say which
+    lesions: float | None = None  # None: see plan_of
     name: str = "model"
     meanings: Mapping[str, str] | None = None
     licences: Mapping[str, str] | None = None  # source -> licence, for the card
@@ -135,13 +135,16 @@ def setting_of(request: Request, dataset: Dataset, train: npt.NDArray[np.int64])
 def plan_of(request: Request, classes: tuple[str, ...]) -> Plan:
     """Return the plan, with lesions drawn into half of the tumour-free images unless told otherwise.
 
-    Only where one of two classes has a name that says tumour: what else a class may mean, no drawing knows.
+    Not for a network that starts from scratch: on few images it then learns neither the drawn ones nor the
+    real ones in any reasonable time (trainer/EXPERIMENTS.md). And only where one of two classes has a name
+    that says tumour: what else a class may mean, no drawing knows.
     Raises UsageError if lesions are asked for with other than two classes.
     """
     positive = positive_class(classes)
     if request.lesions and positive is None:
         raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
-    usual = _LESIONS if positive is not None and positive.lower() in POSITIVE_NAMES else 0.0
+    started = request.pretrained or request.init is not None
+    usual = _LESIONS if started and positive is not None and positive.lower() in POSITIVE_NAMES else 0.0
     return replace(request.plan, lesions=usual if request.lesions is None else request.lesions)
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from config.errors import BtError
 from trainer.augment import augment
+from trainer.calibrate import fit_shift
 from trainer.checkpoint import Checkpoint
 from trainer.lesions import draw_lesions
 from trainer.memory import keep_freed_memory
@@ -35,9 +36,9 @@ _MAX_NORM = 1.0
 # The averaged weights follow the trained ones with a time constant of about this many steps.
 _AVERAGE_STEPS = 200
 # An epoch draws at least so many images: a set of two hundred is gone through several times, changed
-# anew each time, or thirty epochs of it would be a hundred steps. What such a set needs is steps, not
-# exact gradients: its batches are smaller.
-_FEWEST_SAMPLES = 512
+# anew each time, or thirty epochs of it would be a hundred steps; from scratch it takes a thousand and more.
+# What such a set needs is steps, not exact gradients: its batches are smaller.
+_FEWEST_SAMPLES, _FEWEST_FROM_SCRATCH = 512, 1_600
 _BATCH, _SMALL_BATCH = 64, 32
 _SMALL_SET = 1_000  # training images
 
@@ -55,7 +56,8 @@ class Plan:
     label_smoothing: float = 0.05
     patience: int = 8  # epochs without a better validation loss
     seed: int = 0
-    samples_per_epoch: int = 0  # 0: as many as there are training images, 512 at least
+    samples_per_epoch: int = 0  # 0: as many as there are training images, but 512 (1,600) at least
+    from_scratch: bool = True
     balance: str = "source-label"  # "none", "label" or "source-label"
     lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
     max_minutes: float = 0.0  # 0: no limit
@@ -63,7 +65,8 @@ class Plan:
     def of_an_epoch(self, images: int) -> tuple[int, int]:
         """Return the size of a batch and how many of them an epoch over so many training images takes."""
         batch = self.batch or (_BATCH if images >= _SMALL_SET else _SMALL_BATCH)
-        samples = self.samples_per_epoch or max(_FEWEST_SAMPLES, images)
+        fewest = _FEWEST_FROM_SCRATCH if self.from_scratch else _FEWEST_SAMPLES
+        samples = self.samples_per_epoch or max(fewest, images)
         return min(batch, images), max(1, samples // batch)
 
 
@@ -242,12 +245,17 @@ def _step(
 def _judge(
     network: nn.Module, averaged: dict[str, Tensor], data: Pictures, device: torch.device
 ) -> tuple[float, float, float]:
-    """Return loss, accuracy and AUC of the averaged weights on the validation pictures."""
+    """Return loss, accuracy and AUC of the averaged weights on the validation pictures.
+
+    With the head's biases set on these pictures, as they are at the end: balanced sampling and drawn lesions
+    move them, which says nothing about how much was learnt.
+    """
     trained = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(averaged)
     logits, _ = predict(network, data.pictures[data.validation], device)
     network.load_state_dict(trained)
     labels = data.labels[data.validation]
+    logits = logits + fit_shift(logits, labels)
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
     auc = (
         roc_auc((logits[:, 1] - logits[:, 0]).astype(np.float64), labels)
