@@ -1,12 +1,16 @@
-"""The frozen beginning gives the same numbers whoever computes it, and the stem suits bfloat16."""
+"""The frozen beginning gives the same numbers whoever computes it, and the first blocks suit bfloat16."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from trainer.lite0 import Lite0, imagenet_tensors, load_imagenet
+from daemon.phantom import phantom
+from trainer.lite0 import Lite0, centre, load_imagenet
 from trainer.networks import Classifier, build, load_pretrained
+from trainer.preprocess import preprocess
+from trainer.spec import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -56,40 +60,72 @@ def test_a_network_without_frozen_parts_is_left_alone() -> None:
     assert network._beginning is None
 
 
-def _imagenet() -> Lite0:
+def _imagenet(*, centred: bool) -> Lite0:
+    torch.manual_seed(0)
     body = Lite0(inputs=1, stages=2, channels=8)
-    load_imagenet(body)  # with the stem lowered
+    load_imagenet(body)
+    if centred:
+        centre(body, _heads())
     return body.eval()
 
 
-def _as_imagenet_left_it() -> Lite0:
-    body = _imagenet()
-    found = imagenet_tensors()
-    names = ("_bn0.bias", "_blocks.0._bn1.bias")
-    body.load_state_dict(body.state_dict() | {name: found[name] for name in names})
-    return body
+def _heads() -> torch.Tensor:
+    how = Preprocessing(image_size=64)
+    heads = np.stack([preprocess(phantom(number, lesion=number % 2 == 0), how) for number in range(8)])
+    return torch.from_numpy(heads)[:, None] / 127.5 - 1
 
 
-def test_lowering_the_stem_changes_border_pixels_only() -> None:
-    lowered, raised = _imagenet(), _as_imagenet_left_it()
-    x = _pictures() / 127.5 - 1
+def _found(body: Lite0) -> torch.Tensor:
+    return body.finish(body.begin(_heads(), 1), 1)
 
+
+def test_centring_changes_only_what_padding_touches() -> None:
     with torch.no_grad():
-        before, after = raised.begin(x, 2), lowered.begin(x, 2)
+        before, after = (_found(_imagenet(centred=whether)) for whether in (False, True))
 
-    assert float((raised._bn0.bias - lowered._bn0.bias).detach().max()) > 2
-    inner, border = (after - before)[..., 1:-1, 1:-1].abs().max(), (after - before).abs().max()
-    assert float(inner) < 2e-3 < float(border)
+    # 16 x 16 places, of which padding reaches the outermost ones through five convolutions
+    inner, border = (after - before)[..., 4:-4, 4:-4].abs().max(), (after - before).abs().max()
+    assert float(inner) < 1e-4 < float(border)
+
+
+def test_centring_twice_is_centring_once() -> None:
+    body = _imagenet(centred=True)
+    once = {name: value.clone() for name, value in body.state_dict().items()}
+
+    centre(body, _heads() + 0.5)
+
+    assert all(torch.equal(value, once[name]) for name, value in body.state_dict().items())
 
 
 def _wrong_by(body: Lite0) -> float:
-    """Return what rounding the stem's output to bfloat16 changes, as a share of a channel's spread."""
+    """Return what rounding what the blocks compute to bfloat16 changes (root mean square)."""
+
+    def round_it(_: object, __: object, output: torch.Tensor) -> torch.Tensor:
+        return output.bfloat16().float()
+
     with torch.no_grad():
-        exact = body._relu(body._bn0(body._conv_stem(body._pad(_pictures() / 127.5 - 1))))
-    spread, wrong = exact.std(dim=(0, 2, 3)), (exact.bfloat16().float() - exact).abs().amax(dim=(0, 2, 3))
-    alive = spread > 1e-3
-    return float((wrong / spread)[alive].max())
+        exact = _found(body)
+        hooks = [
+            module.register_forward_hook(round_it)
+            for name, module in body.named_modules()
+            if name.endswith(("_relu", "_relu0", "_relu1", "_bn2"))
+        ]
+        rounded = _found(body)
+        for hook in hooks:
+            hook.remove()
+    return float((rounded - exact).square().mean().sqrt())
 
 
-def test_rounding_to_bfloat16_changes_a_lowered_stem_less() -> None:
-    assert _wrong_by(_imagenet()) < 0.1 < _wrong_by(_as_imagenet_left_it())
+def test_bfloat16_changes_centred_blocks_less() -> None:
+    assert _wrong_by(_imagenet(centred=True)) < 0.7 * _wrong_by(_imagenet(centred=False))
+
+
+def test_weights_from_before_there_were_centres_still_load() -> None:
+    old = {
+        name: value for name, value in _imagenet(centred=False).state_dict().items() if "centre" not in name
+    }
+    body = _imagenet(centred=True)
+
+    body.load_state_dict(old)
+
+    assert not body._relu.centre.any()

@@ -8,6 +8,7 @@ and std 0.5.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ _STAGES = (
 
 # The last blocks of the third and of the fifth stage: pictures at an eighth and at a sixteenth.
 _TEXTURED = frozenset({4, 10})
+# After so many blocks pictures are small sums of many channels: rounding hardly matters any more.
+_CENTRED_BLOCKS = 5
 
 
 class Lite0(nn.Module):
@@ -45,15 +48,16 @@ class Lite0(nn.Module):
         self._pad = _same_padding(3, 2)
         self._conv_stem = nn.Conv2d(inputs, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
+        self._relu = _Clipped(32)
         self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
         self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], channels, 1, bias=False)
         self._bn1 = _norm(channels)
-        self._relu = nn.ReLU6(inplace=True)
+        self._relu_head = nn.ReLU6(inplace=True)
 
     @property
     def parts(self) -> list[nn.Module]:
         """What can be kept as it is while the rest is trained, in order: the stem, then each block."""
-        return [nn.ModuleList([self._conv_stem, self._bn0]), *self._blocks]
+        return [nn.ModuleList([self._conv_stem, self._bn0, self._relu]), *self._blocks]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of normalised pictures, and their texture (batch, k).
@@ -84,31 +88,62 @@ class Lite0(nn.Module):
         return self._headed(x)
 
     def _headed(self, x: Tensor) -> Tensor:
-        features: Tensor = self._relu(self._bn1(self._conv_head(x)))
+        features: Tensor = self._relu_head(self._bn1(self._conv_head(x)))
         return features
+
+
+class _Clipped(nn.Module):
+    """ReLU6, and each channel's usual value taken off: bfloat16 has its fine steps round 0."""
+
+    centre: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu6(x) - self.centre.view(-1, 1, 1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Load; weights made before there were centres have none, which is zeros."""
+        state_dict.setdefault(prefix + "centre", torch.zeros_like(self.centre))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class _Block(nn.Module):
     """Expand, filter each channel, project back; added to the input where the shapes agree."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, *, centred: bool
+    ) -> None:
         super().__init__()
         inner = inputs * expansion
+        clipped = (lambda: _Clipped(inner)) if centred else nn.ReLU6
         self._expands = expansion > 1
         if self._expands:
             self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False)
             self._bn0 = _norm(inner)
+            self._relu0 = clipped()
         self._pad = _same_padding(kernel, stride)
         self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
         self._bn1 = _norm(inner)
+        self._relu1 = clipped()
         self._project_conv = nn.Conv2d(inner, outputs, 1, bias=False)
         self._bn2 = _norm(outputs)
-        self._relu = nn.ReLU6(inplace=True)
         self._adds = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._relu(self._bn0(self._expand_conv(x))) if self._expands else x
-        y = self._relu(self._bn1(self._depthwise_conv(self._pad(y))))
+        return self.projected(self.filtered(self.expanded(x)), x)
+
+    def expanded(self, x: Tensor) -> Tensor:
+        y: Tensor = self._relu0(self._bn0(self._expand_conv(x))) if self._expands else x
+        return y
+
+    def filtered(self, y: Tensor) -> Tensor:
+        filtered: Tensor = self._relu1(self._bn1(self._depthwise_conv(self._pad(y))))
+        return filtered
+
+    def projected(self, y: Tensor, x: Tensor) -> Tensor:
         y = self._bn2(self._project_conv(y))
         out: Tensor = x + y if self._adds else y
         return out
@@ -125,40 +160,63 @@ def load_imagenet(body: Lite0) -> None:
     if len(own["_conv_stem.weight"][0]) == 1:
         found["_conv_stem.weight"] = found["_conv_stem.weight"].sum(dim=1, keepdim=True)
     body.load_state_dict(own | found)
-    lower_stem(body)
 
 
 @torch.no_grad()
-def lower_stem(body: Lite0) -> None:
-    """Shift the stem's channels that no picture can bring to 0 or to 6 down towards 0.
+def centre(body: Lite0, pictures: Tensor) -> None:
+    """Move what the first blocks compute so that each channel's usual value is 0; a second time does nothing.
 
-    One of ImageNet's moves by 0.02 about 2.64, where bfloat16 has steps of 0.016, and the filters after it
-    are sharp: rounding this channel alone was most of what bfloat16 changed. Shifted, its steps are at most
-    0.001; the norm after the next convolution makes up for it, so only the outermost pixels, where
-    that convolution sees padding, get other values. For inputs from -1 to 1 (mean and std 0.5). "High
-    bias absorption" of Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-    Correction", with bounds that hold for every picture.
+    Of normalised pictures (batch, inputs, S, S) like those to come. What rounding a number to bfloat16
+    loses is proportional to the number; one of ImageNet's channels moves by 0.02 about 2.64, where the steps
+    are 0.016, and sharp filters follow. What is taken off is added again by the norm after the next
+    convolution: only where that sees padding do the values change, as if the picture went on with the usual
+    one. ("High bias absorption" of Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and
+    Bias Correction", with the median for a bound.)
     """
-    scale = _scale(body._bn0)
-    middle = body._bn0.bias - _mean(body._bn0) * scale
-    reach = body._conv_stem.weight.abs().sum(dim=(1, 2, 3)) * scale.abs()
-    free = (middle - reach > 0) & (middle + reach < 6)
-    shift = torch.where(free, middle - reach, torch.zeros_like(middle))
-    body._bn0.bias.sub_(shift)
-    first = body._blocks[0]
-    assert isinstance(first, _Block)
-    passed_on = first._depthwise_conv.weight.sum(dim=(1, 2, 3)) * shift
-    first._bn1.bias.add_(passed_on * _scale(first._bn1))
+    if any(bool(one.centre.any()) for one in body.modules() if isinstance(one, _Clipped)):
+        return
+    body.eval()
+    blocks: list[_Block] = list(body._blocks)  # type: ignore[arg-type]
+    x = body.begin(pictures, 1)
+    x = _taken_off(body._relu, x, blocks[0]._depthwise_conv, blocks[0]._bn1)
+    for block, after in itertools.islice(itertools.pairwise(blocks), _CENTRED_BLOCKS):
+        y = block.expanded(x)
+        if block._expands:
+            y = _taken_off(block._relu0, y, block._depthwise_conv, block._bn1)
+        y = _taken_off(block._relu1, block.filtered(y), block._project_conv, block._bn2)
+        x = block.projected(y, x)
+        usual = _usual(x)
+        block._bn2.bias.sub_(usual)
+        x = x - usual.view(-1, 1, 1)
+        _passed_on(usual, after._expand_conv, after._bn0)
+    if after._adds:
+        after._bn2.bias.add_(usual)
+
+
+def _taken_off(clipped: nn.Module, y: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Take each channel's usual value off a clipped output from now on, and return it without."""
+    assert isinstance(clipped, _Clipped)
+    usual = _usual(y)
+    clipped.centre.copy_(usual)
+    _passed_on(usual, convolution, norm)
+    return y - usual.view(-1, 1, 1)
+
+
+def _passed_on(usual: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Have the norm after a convolution add what comes of these values of the input's channels."""
+    weight = convolution.weight.sum(dim=(2, 3))  # (outputs, inputs of a group)
+    made = weight[:, 0] * usual if convolution.groups > 1 else weight @ usual
+    norm.bias.add_(made * _scale(norm))
+
+
+def _usual(x: Tensor) -> Tensor:
+    """Return the medians of the channels of (batch, channels, h, w), as bfloat16 has them."""
+    return x.transpose(0, 1).flatten(1).median(dim=1).values.bfloat16().float()
 
 
 def _scale(norm: nn.BatchNorm2d) -> Tensor:
     assert norm.running_var is not None
     return norm.weight / (norm.running_var + norm.eps).sqrt()
-
-
-def _mean(norm: nn.BatchNorm2d) -> Tensor:
-    assert norm.running_mean is not None
-    return norm.running_mean
 
 
 def imagenet_tensors() -> dict[str, Tensor]:
@@ -178,10 +236,13 @@ def imagenet_tensors() -> dict[str, Tensor]:
 
 
 def _blocks(inputs: int, stages: tuple[tuple[int, int, int, int, int], ...]) -> list[_Block]:
-    blocks = []
+    blocks: list[_Block] = []
     for repeats, kernel, stride, expansion, outputs in stages:
         for number in range(repeats):
-            blocks.append(_Block(inputs, outputs, kernel, stride if number == 0 else 1, expansion))
+            centred = len(blocks) < _CENTRED_BLOCKS
+            blocks.append(
+                _Block(inputs, outputs, kernel, stride if number == 0 else 1, expansion, centred=centred)
+            )
             inputs = outputs
     return blocks
 

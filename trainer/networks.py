@@ -165,7 +165,8 @@ def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
     try:
         network = build(spec.architecture, len(spec.classes), spec.architecture_options, spec.preprocessing)
         own = {name: torch.from_numpy(value.copy()) for name, value in tensors.items() if _is_own(name)}
-        network.load_state_dict(own, strict=True)
+        counters = {name: value for name, value in network.state_dict().items() if _is_counter(name)}
+        network.load_state_dict(counters | own, strict=True)
     except UsageError as error:
         raise WeightsError(
             f"the weights need an unknown architecture: {error.what}", hint="upgrade bt-daemon"
@@ -179,10 +180,14 @@ def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
 
 
 def tensors_of(network: nn.Module) -> Tensors:
-    """Return a network's parameters and buffers as numpy arrays, named as `load` expects them."""
+    """Return a network's parameters and buffers as numpy arrays, named as `load` expects them.
+
+    But for the norms' counts of training steps, which nothing here uses.
+    """
     return {
         name: value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
         for name, value in network.state_dict().items()
+        if not _is_counter(name)
     }
 
 
@@ -235,6 +240,10 @@ def gflops(network: nn.Module, image_size: int) -> float:
 
 def _is_own(name: str) -> bool:
     return not name.startswith(("ood.", "int8."))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith(".num_batches_tracked")
 
 
 def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, norm: bool = True) -> nn.Sequential:

@@ -18,6 +18,7 @@ from trainer import networks
 from trainer.calibrate import POSITIVE_NAMES, positive_class
 from trainer.data import Dataset, find_images, load_dataset
 from trainer.groups import group_ids, near_duplicates, read_patients
+from trainer.lite0 import Lite0, centre
 from trainer.spec import Preprocessing
 from trainer.train import Listener, Pictures, Plan
 from trainer.weights import read_weights
@@ -26,6 +27,8 @@ Ints = npt.NDArray[np.int64]
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
+# So many training images tell what a channel's usual value is.
+_USUAL_IMAGES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +160,14 @@ def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> Pictures:
     )  # fmt: skip
 
 
-def network_of(request: Request, classes: tuple[str, ...]) -> networks.Classifier:
-    """Return the network a training starts from: random, another model's, or ImageNet weights."""
+def network_of(request: Request, dataset: Dataset, train: Ints) -> networks.Classifier:
+    """Return the network a training starts from: random, another model's, or ImageNet weights.
+
+    `train` are the places of the images it may learn from: some of them tell what is usual (lite0.centre).
+    """
     how = Preprocessing(image_size=request.image_size)
     torch.manual_seed(request.plan.seed)
-    network = networks.build(request.architecture, len(classes), None, how)
+    network = networks.build(request.architecture, len(dataset.classes), None, how)
     if request.init is not None:
         start = read_weights(request.init)
         if start.spec.architecture != request.architecture:
@@ -173,5 +179,9 @@ def network_of(request: Request, classes: tuple[str, ...]) -> networks.Classifie
         networks.copy_fitting(start.tensors, network)
     elif request.pretrained:
         networks.load_pretrained(request.architecture, network)
+    if isinstance(network.body, Lite0) and (request.init is not None or request.pretrained):
+        some = train[np.linspace(0, len(train) - 1, min(len(train), _USUAL_IMAGES)).astype(np.int64)]
+        pictures = torch.from_numpy(np.array(dataset.pictures[some]))[:, None]
+        centre(network.body, network.normalised(pictures))
     network.freeze(request.plan.frozen)
     return network

@@ -150,7 +150,7 @@ def _train(request: Request, dataset: Dataset, groups: Ints, one: Round, reporte
         f"{printable(one.name)}: {len(train)}+{len(validation)} to learn from, {len(one.judged)} judged"
     )
     device = pick_device(request.device)
-    network = network_of(request, dataset.classes)
+    network = network_of(request, dataset, train)
     folder = request.output / one.name.replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     trained = fit(

@@ -69,7 +69,7 @@ def run_training(
     train, validation = _split(dataset, groups, inside, request)
     refuse_too_few(dataset, train, validation)
     reporter.say(_described(dataset, groups, train, validation))
-    network = network_of(request, dataset.classes)
+    network = network_of(request, dataset, train)
     data = pictures_of(dataset, train, validation)
     plan = plan_of(request, dataset.classes)
     if plan.lesions:
