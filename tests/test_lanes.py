@@ -153,8 +153,9 @@ def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, imag
 
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.engine import PreparedEngine; from daemon.lane import LaneSetup\n"
-        "from daemon.lanes import Lanes; from trainer.decoded import Limits\n"
+        "import sys, time; from daemon.engine import Compiled, PreparedEngine, Slack\n"
+        "from daemon.lane import LaneSetup; from daemon.lanes import Lanes\n"
+        "from trainer.decoded import Limits\n"
         f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31, None, 1), decode_seconds=10)\n"
         "print('started', flush=True); time.sleep(60)"
     )
