@@ -144,3 +144,10 @@ def test_rounded_weights_are_bfloat16_once_folded_and_change_little(architecture
     assert resolved.float().mean() > 0.99
     assert torch.equal(folded.bfloat16()[resolved], wanted[resolved])
     np.testing.assert_allclose(folded[resolved].numpy(), wanted[resolved].float().numpy(), rtol=2.0**-11)
+    if norm is not None:
+        assert norm.running_mean is not None
+        taken_off = (norm.running_mean - (0 if first.bias is None else first.bias)) * scale
+        bias = (norm.bias - taken_off).detach()
+        steps = (norm.bias.abs() + taken_off.abs()).detach() * 2.0**-10  # float16's, of what is added
+        assert bool(((bias - bias.bfloat16().float()).abs() <= steps).all())
+        assert float((bias - bias.bfloat16().float()).abs().mean()) < 2.0**-11 * float(bias.abs().mean())
