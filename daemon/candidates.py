@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.cascade import CascadeEngine
-from daemon.engine import Compiled, Engine, EngineOutput, PreparedEngine, Slack
+from daemon.engine import Compiled, EngineOutput, PreparedEngine, Slack
 from daemon.engine_openvino import MODEL, SIZES, OpenVinoEngine, openvino
 from daemon.parity import disagreement, doubtful_share, measured_slack
 from daemon.quantise import Quantised, quantised
@@ -37,8 +36,7 @@ class Candidate:
     """An engine that was tried."""
 
     prepared: PreparedEngine
-    engine: Engine
-    slack: Slack  # how far it may be off
+    slack: Slack  # how far it, or the quick part of a cascade, may be off
     difference: str  # what that could change, in words; "" if nothing
     label: str  # what it computes in, for people
     seconds: float  # per image, on one core
@@ -70,11 +68,14 @@ class Workshop:
         seconds = min(best.values())
         batch = next(size for size, took in best.items() if took <= seconds * _AS_QUICK)
         network = Compiled(file, precision, batch)
-        engine = OpenVinoEngine(self.folder, network)
-        slack = self._slack(engine)
+        said = OpenVinoEngine(self.folder, network).run(self._probes)
+        reference = self._reference
+        slack = measured_slack(
+            (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
+        )
         named = label.split("+", maxsplit=1)[0]
         prepared = replace(self._blank, precision=named, network=network)
-        return Candidate(prepared, engine, slack, disagreement(slack, self._spec), label, best[batch])
+        return Candidate(prepared, slack, disagreement(slack, self._spec), label, best[batch])
 
     def convolutions_in_int8(self, file: str) -> int:
         """Return how many convolutions of a network in the folder this processor computes in int8."""
@@ -86,13 +87,9 @@ class Workshop:
         assert exact.prepared.network is not None
         # One by one: few are doubtful at a time, larger batches would be filled up and take memory.
         alone = replace(exact.prepared.network, batch=1)
-        engine = CascadeEngine(
-            quick.engine, OpenVinoEngine(self.folder, alone), quick.slack, self._spec, self._tensors
-        )
         return Candidate(
             replace(quick.prepared, exact=alone, slack=quick.slack),
-            engine,
-            self._slack(engine),
+            quick.slack,
             "" if np.isfinite([quick.slack.logits, quick.slack.distance]).all() else quick.difference,
             f"{quick.label} with {share:.0%} again in {exact.label}",
             quick.seconds + share * exact.seconds,
@@ -102,13 +99,6 @@ class Workshop:
         """Write a network and return its name."""
         openvino.save_model(model, str(self.folder / name), compress_to_fp16=False)
         return name
-
-    def _slack(self, engine: Engine) -> Slack:
-        said = engine.run(self._probes)
-        reference = self._reference
-        return measured_slack(
-            (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
-        )
 
 
 def in_float32(workshop: Workshop) -> Candidate:

@@ -44,6 +44,8 @@ def test_folds_judge_every_image_once_and_the_card_tells(heads: Path, tmp_path: 
     report = json.loads((tmp_path / "run" / "folds" / "rounds.json").read_text())
     assert report["out_of_fold"]["count"] == 28
     assert sum(map(sum, report["out_of_fold"]["confusion"])) == 28
+    right = sum((float(row["p_yes"]) >= 0.5) == (row["label"] == "yes") for row in told)
+    assert right / 28 == pytest.approx(report["out_of_fold"]["at_one_half"]["accuracy"]["value"], abs=1e-5)
     assert "## Out of fold" in (tmp_path / "run" / "CARD.md").read_text()
     assert "out of fold" in done.stderr
 

@@ -35,13 +35,14 @@ def round_to_bfloat16(network: nn.Module, image_size: int) -> None:
         wide = scale.to(layer.weight.device).view(-1, *[1] * (layer.weight.dim() - 1))
         rounded = (layer.weight * wide).bfloat16().float() / wide
         if norm is not None:
-            _round_bias(layer, norm, scale)
+            _round_bias(layer, norm)
         # Three bits more than bfloat16 has: the product rounds to the same number, the file is half as large.
         layer.weight.copy_(_as_half(rounded))
 
 
-def _round_bias(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d, scale: Tensor) -> None:
+def _round_bias(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
+    scale = _scale(norm)
     taken_off = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias
     folded = norm.bias - taken_off * scale
     norm.bias.copy_(_as_half(folded.bfloat16().float() + taken_off * scale))

@@ -22,7 +22,7 @@ from config.errors import UsageError
 from config.text import printable
 from trainer import networks
 from trainer.baseline import nearest_neighbour
-from trainer.calibrate import fit_decision, fit_shift
+from trainer.calibrate import fit_decision, fit_shift, positive_class
 from trainer.checkpoint import Checkpoint
 from trainer.data import Dataset
 from trainer.judgement import distances, probabilities
@@ -89,14 +89,16 @@ def run_folds(request: Request, count: int, reporter: Reporter) -> dict[str, Any
     judgements = [_train(request, dataset, groups, one, reporter) for one in rounds]
     nearest = [nearest_neighbour(dataset.pictures, dataset.labels, *part)["accuracy"] for part in parts]
     sizes = [len(judged) for _, judged in parts]
+    shares, thresholds = _calibrated(request, dataset, judgements)
     report = {
         "kind": "folds",
         **_head(request, dataset, groups),
-        "out_of_fold": _out_of_fold(request, dataset, groups, judgements),
+        "out_of_fold": _out_of_fold(dataset, groups, shares, thresholds),
         "by_fold": {one.name: _figures(dataset, groups, one) for one in judgements},
         "nearest_neighbour": {"accuracy": round(float(np.average(nearest, weights=sizes)), 6)},
     }
-    _write(request, dataset, judgements, report)
+    _write(request, dataset, judgements, [shares[one.places] for one in judgements], report)
+    _draw(dataset, shares, report["out_of_fold"], request.output)
     return report
 
 
@@ -130,7 +132,8 @@ def run_left_out(request: Request, names: Sequence[str], reporter: Reporter) -> 
         **_head(request, dataset, groups),
         "left_out": {one.name: _figures(dataset, groups, one) for one in judgements},
     }
-    _write(request, dataset, judgements, report)
+    shares = [probabilities(one.logits, one.decision.temperature) for one in judgements]
+    _write(request, dataset, judgements, shares, report)
     return report
 
 
@@ -203,10 +206,10 @@ def _figures(dataset: Dataset, groups: Ints, one: Judgement) -> dict[str, Any]:
     }
 
 
-def _out_of_fold(
-    request: Request, dataset: Dataset, groups: Ints, judgements: Sequence[Judgement]
-) -> dict[str, Any]:
-    """Return the figures of all images, each decided with what was fitted on the other folds.
+def _calibrated(
+    request: Request, dataset: Dataset, judgements: Sequence[Judgement]
+) -> tuple[Floats, list[float]]:
+    """Return out-of-fold probabilities (n, classes), and each fold's threshold, as the other folds set them.
 
     The few images that decided a fold's epoch set its biases too roughly; the other folds' images, all
     unseen by their networks, set them better.
@@ -221,10 +224,18 @@ def _out_of_fold(
         decision = fit_decision(logits + shift, labels, dataset.classes, request.sensitivity)
         shares[one.places] = probabilities(one.logits + shift, decision.temperature)
         thresholds.append(decision.threshold)
+    return shares, thresholds
+
+
+def _out_of_fold(
+    dataset: Dataset, groups: Ints, shares: Floats, thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """Return the figures of all images, each decided with what was fitted on the other folds."""
     everything = np.arange(len(dataset))
     log_shares = np.log(np.clip(shares, 1e-7, 1)).astype(np.float32)  # a softmax of it is the shares again
-    middle = Decision(positive=judgements[0].decision.positive, threshold=float(np.mean(thresholds)))
-    even = Decision(positive=middle.positive, threshold=0.5)
+    positive = positive_class(dataset.classes)
+    middle = Decision(positive=positive, threshold=float(np.mean(thresholds)))
+    even = Decision(positive=positive, threshold=0.5)
     return {
         **scores(log_shares, dataset.labels, groups, middle, dataset.classes),
         "at_one_half": scores(log_shares, dataset.labels, groups, even, dataset.classes),
@@ -247,10 +258,13 @@ def _head(request: Request, dataset: Dataset, groups: Ints) -> dict[str, Any]:
 
 
 def _write(
-    request: Request, dataset: Dataset, judgements: Sequence[Judgement], report: dict[str, Any]
+    request: Request,
+    dataset: Dataset,
+    judgements: Sequence[Judgement],
+    shares: Sequence[Floats],
+    report: dict[str, Any],
 ) -> None:
-    from trainer.plots import draw_confusion, draw_scores
-
+    """Write the report and, of every round, the calibrated probabilities (n, classes) in `shares`."""
     place = request.output
     (place / "rounds.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     with (place / "predictions.csv").open(
@@ -258,24 +272,24 @@ def _write(
     ) as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in dataset.classes)])
-        for one in judgements:
-            shares = probabilities(one.logits, one.decision.temperature)
+        for one, said in zip(judgements, shares, strict=True):
             for row, number in enumerate(one.places.tolist()):
                 image = dataset.files[number]
-                told = [f"{share:.6f}" for share in shares[row]]
+                told = [f"{share:.6f}" for share in said[row]]
                 writer.writerow([image.name, image.label, one.name, int(one.inside[row]), *told])
-    if report["kind"] != "folds":
-        return
-    whole = report["out_of_fold"]
+
+
+def _draw(dataset: Dataset, shares: Floats, whole: dict[str, Any], place: Path) -> None:
+    """Draw what the folds together said, (n, classes), and what became of it."""
+    from trainer.plots import draw_confusion, draw_scores
+
     draw_confusion(whole["confusion"], dataset.classes, place / "confusion.png")
-    positive = judgements[0].decision.positive
+    positive = positive_class(dataset.classes)
     if positive is not None:
-        order = np.concatenate([one.places for one in judgements])
-        shares = np.concatenate([probabilities(one.logits, one.decision.temperature) for one in judgements])
         chosen = dataset.classes.index(positive)
         draw_scores(
             shares[:, chosen].astype(np.float64),
-            (dataset.labels[order] == chosen).astype(np.int64),
+            (dataset.labels == chosen).astype(np.int64),
             whole["threshold"],
             place / "scores.png",
         )
