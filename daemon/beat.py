@@ -14,7 +14,7 @@ from storage.heartbeat import Heartbeat, store_heartbeat
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.engine import PreparedEngine
+    from daemon.prepared import PreparedEngine
     from daemon.service import Service
     from trainer.spec import ModelSpec
 

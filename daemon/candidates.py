@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engine import Compiled, EngineOutput, PreparedEngine, Slack
+from daemon.engine import EngineOutput
 from daemon.engine_openvino import MODEL, SIZES, OpenVinoEngine, openvino
 from daemon.parity import disagreement, doubtful_share, measured_slack
+from daemon.prepared import Compiled, PreparedEngine, Slack
 from daemon.quantise import Quantised, quantised
 from trainer.spec import ModelSpec
 from trainer.weights import Tensors

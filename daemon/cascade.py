@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engine import Engine, EngineOutput, Slack
+from daemon.engine import Engine, EngineOutput
 from daemon.parity import doubtful
+from daemon.prepared import Slack
 from trainer.spec import ModelSpec
 from trainer.weights import Tensors
 

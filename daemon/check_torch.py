@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import BtError, UsageError
-from daemon.engine import EngineOutput, PreparedEngine, write_manifest
+from daemon.engine import EngineOutput
+from daemon.engine_cache import write_manifest
 from daemon.engine_torch import TorchEngine
 from daemon.parity import disagreement, measured_slack, probe_batch
-from trainer.weights import Weights, read_weights
+from daemon.prepared import PreparedEngine
+from trainer.weights import Weights, read_spec, read_weights
 
 _TIMED_RUNS = 5
 
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, prepared)
+    write_manifest(folder, prepared, read_spec(weights))
     return 0
 
 

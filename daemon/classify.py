@@ -17,7 +17,7 @@ from storage.records import Failed, FileVersion, Judged, Outcome, Status
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from daemon.engine import PreparedEngine
+    from daemon.prepared import PreparedEngine
     from trainer.spec import ModelSpec
 
 
@@ -53,7 +53,7 @@ def classify(
     engine = likely_engine(settings)
     with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
         prepared, spec = ready_engine(settings, logger)
-        lanes.begin(lane_setup(settings, prepared, None, 0))
+        lanes.begin(lane_setup(settings, prepared))
         outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
     model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
     found = [Classified(os.fsencode(path), outcomes[number], model) for number, path in enumerate(files)]

@@ -20,10 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import BtError, UsageError
+from config.openvino_import import converter
 from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
-from daemon.engine import EngineOutput, PreparedEngine, open_engine, write_manifest
+from daemon.engine import EngineOutput, open_engine
+from daemon.engine_cache import write_manifest
 from daemon.engine_openvino import MODEL, openvino
 from daemon.parity import probe_batch
+from daemon.prepared import PreparedEngine
 from daemon.quantise import Quantised
 from trainer.weights import Tensors, Weights, read_weights
 
@@ -64,7 +67,7 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
         prepared = _choose(weights, layers, workshop, precision, probes, reference)
         _tidy(workshop, prepared)
         open_engine(prepared).run(probes[:1])
-        write_manifest(workshop, prepared)
+        write_manifest(workshop, prepared, weights.spec)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(workshop, folder)
     except BaseException:
@@ -86,7 +89,8 @@ def _convert(network: object, size: int, folder: Path) -> None:
     import torch
 
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
-    model = openvino.convert_model(network, example_input=example, input=[([-1, 1, size, size], np.uint8)])
+    convert = converter()
+    model = convert(network, example_input=example, input=[([-1, 1, size, size], np.uint8)])
     # Uncompressed: the fp32 engine must be the fp32 network.
     openvino.save_model(model, str(folder / MODEL), compress_to_fp16=False)
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from config.openvino_import import openvino_without_telemetry
-from daemon.engine import Compiled, EngineOutput, Floats
+from daemon.engine import EngineOutput, Floats
+from daemon.prepared import Compiled
 
 openvino = openvino_without_telemetry()
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from daemon.cuda_pass import CudaPass
-from daemon.engine import EngineOutput, Floats, PreparedEngine
+from daemon.engine import EngineOutput, Floats
 from daemon.engine_memory import Layout
+from daemon.prepared import PreparedEngine
 from trainer.networks import load
 from trainer.weights import read_weights
 

@@ -22,7 +22,7 @@ from trainer.weights import read_weights
 if TYPE_CHECKING:
     from PIL import Image
 
-    from daemon.engine import PreparedEngine
+    from daemon.prepared import PreparedEngine
 
 _BATCH = 16
 

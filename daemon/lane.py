@@ -19,7 +19,7 @@ import numpy.typing as npt
 from daemon.confined import limit_memory, return_free_memory
 from daemon.engine import Engine, open_engine
 from daemon.heatmap_files import HeatmapFiles
-from daemon.task import NO_TASK, PROGRESS, LaneSetup, Task
+from daemon.task import NO_TASK, PROGRESS, Known, LaneSetup, Task
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from trainer.judgement import Prediction, distance_tensors, judge
@@ -46,14 +46,18 @@ class Lane:
         size = self._spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None
-        # An answer that is known already has no map; who asks for heatmaps gets one for every image.
-        looks = setup.database is not None and self._heatmaps is None
-        self._known = KnownJudgements(setup.database, setup.model_id) if looks and setup.database else None
+        self._known: KnownJudgements | None = None
         # What exists now lives as long as the lane: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         return_free_memory()
         limit_memory(setup.memory_bytes)
+
+    def remember(self, known: Known) -> None:
+        """Take over answers that are known already instead of inferring the same bytes again."""
+        # Such an answer has no map; who asks for heatmaps gets one for every image.
+        if self._heatmaps is None:
+            self._known = KnownJudgements(known.database, known.model_id)
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Return one outcome per task, in their order."""

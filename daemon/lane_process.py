@@ -21,11 +21,11 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from daemon.confined import die_with_the_parent
-from daemon.task import ENGINE_LOST, PROGRESS
+from daemon.task import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
     from daemon.engine import Engine
-    from daemon.task import LaneSetup
+    from daemon.task import LaneSetup, Task
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -47,7 +47,11 @@ def main(arguments: Sequence[str]) -> None:
         lane = Lane(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
         connection.send(None)  # ready
         while True:
-            connection.send(lane.work(connection.recv()))
+            message: Known | list[Task] = connection.recv()
+            if isinstance(message, Known):
+                lane.remember(message)
+            else:
+                connection.send(lane.work(message))
     except EngineLostError:
         os._exit(ENGINE_LOST)  # at once: the parent sees the connection close and asks how this ended
     except (EOFError, OSError):

@@ -34,7 +34,7 @@ from daemon.task import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
 from storage.records import Failed, FailureKind, Outcome
 
 if TYPE_CHECKING:
-    from daemon.task import LaneSetup, Task
+    from daemon.task import Known, LaneSetup, Task
 
 # Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
 _DEPTH = 2
@@ -86,6 +86,7 @@ class Lanes:
         `engine` is the likely one: "openvino", "torch" or "shared" (one process computes for all).
         """
         self._setup = setup
+        self._known: Known | None = None
         self._engine = engine
         self._decode_seconds = decode_seconds
         self._monotonic = monotonic
@@ -115,6 +116,12 @@ class Lanes:
         self._begin_device(setup)
         for lane in self._lanes:
             self._tell(lane)
+
+    def remember(self, known: Known) -> None:
+        """Tell the lanes where answers may be known already; what they were given before is inferred."""
+        self._known = known
+        for lane in self._lanes:
+            _tell_known(lane, known)
 
     def room(self) -> int:
         """Return how many tasks `submit` takes now."""
@@ -220,6 +227,8 @@ class Lanes:
             lane.connection.send(self._setup)
             if self._device is not None:
                 self._device.connect(lane.connection)
+        if self._known is not None:
+            _tell_known(lane, self._known)
 
     def _send(self, lane: _Lane, batch: list[Task]) -> None:
         if not lane.batches:
@@ -328,6 +337,11 @@ class Lanes:
             if len(lane.batches) >= _DEPTH:
                 return
             self._send(lane, self._retry.popleft())
+
+
+def _tell_known(lane: _Lane, known: Known) -> None:
+    with contextlib.suppress(OSError):  # as above
+        lane.connection.send(known)
 
 
 def _end(lane: _Lane) -> int:

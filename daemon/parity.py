@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engine import Slack
 from daemon.phantom import phantom
+from daemon.prepared import Slack
 from trainer.judgement import Floats, distances, probabilities
 from trainer.preprocess import preprocess
 from trainer.spec import ModelSpec

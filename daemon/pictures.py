@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from daemon.child import child_environment
 
 if TYPE_CHECKING:
-    from daemon.engine import PreparedEngine
+    from daemon.prepared import PreparedEngine
     from storage.results import ResultRow
     from trainer.picture import Limits
 

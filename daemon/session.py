@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from config.settings import Settings
-    from daemon.engine import PreparedEngine
     from daemon.inbox import Inbox, InboxRules
     from daemon.lanes import Lanes
+    from daemon.prepared import PreparedEngine
     from daemon.service import Service
     from daemon.task import LaneSetup
     from daemon.wakeup import Waker
@@ -111,18 +111,26 @@ def open_service(
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
     from daemon.lanes import Lanes
 
+    _check_moves(settings)
     count, engine = lane_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
-    with (
-        Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes,
-        _service_on(lanes, settings, roots, logger, waker, once=once) as service,
-    ):
-        yield service
+    with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+        prepared, spec = ready_engine(settings, logger)
+        setup = lane_setup(settings, prepared)
+        if settings.heatmaps:
+            from daemon.heatmap_files import checked_heatmap_folder
+
+            setup = replace(setup, heatmaps=checked_heatmap_folder(settings.heatmaps))
+        lanes.begin(setup)  # they open their engines while this process imports the storage
+        with _service_on(lanes, prepared, spec, settings, roots, logger, waker, once=once) as service:
+            yield service
 
 
 @contextmanager
 def _service_on(
     lanes: Lanes,
+    prepared: PreparedEngine,
+    spec: ModelSpec,
     settings: Settings,
     roots: Sequence[Path],
     logger: logging.Logger,
@@ -131,24 +139,19 @@ def _service_on(
     once: bool,
 ) -> Iterator[Service]:
     from daemon.beat import Beat
-    from daemon.heatmap_files import checked_heatmap_folder
     from daemon.lock import DatabaseLock
     from daemon.mover import Mover
     from daemon.service import Service
+    from daemon.task import Known
     from storage.database import database_path
 
-    _check_moves(settings)
-    prepared, spec = ready_engine(settings, logger)
     path = database_path(settings.db)
     clock = SystemClock()
     with ExitStack() as stack:
         stack.enter_context(DatabaseLock(path))
         ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
         model_id = ledger.model_id(model_record(prepared, spec))
-        setup = lane_setup(settings, prepared, str(path), model_id)
-        if settings.heatmaps:
-            setup = replace(setup, heatmaps=checked_heatmap_folder(settings.heatmaps))
-        lanes.begin(setup)
+        lanes.remember(Known(str(path), model_id))
         rules = _rules(settings, roots, path, once=once)
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
@@ -175,24 +178,20 @@ def likely_engine(settings: Settings) -> str:
 
 def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
     """Return the engine for the settings' weights, device and precision, and the model's spec."""
-    from daemon.engine import prepare_engine
-    from trainer.weights import default_weights
+    from daemon.engine_cache import prepare_engine
+    from trainer.weights_file import default_weights
 
     weights = Path(settings.weights) if settings.weights else default_weights()
     return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
 
 
-def lane_setup(
-    settings: Settings, prepared: PreparedEngine, database: str | None, model_id: int
-) -> LaneSetup:
+def lane_setup(settings: Settings, prepared: PreparedEngine) -> LaneSetup:
     """Return what a lane is told at its start."""
     from daemon.task import LaneSetup
 
     shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
     batch = _DEVICE_BATCH if shared else max(1, settings.batch)
-    return LaneSetup(
-        prepared, limits_of(settings), batch, settings.decode_memory, database, model_id, shared=shared
-    )
+    return LaneSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daemon.engine import PreparedEngine
+    from daemon.prepared import PreparedEngine
     from trainer.decoded import Limits
 
 # Memory shared by the daemon and a lane: number of the task being worked on within its batch and since
@@ -38,14 +38,20 @@ class LaneSetup:
     limits: Limits
     batch: int  # of the network: what its caches hold at once is fastest
     memory_bytes: int  # what decoding may allocate on top of the idle lane
-    database: str | None  # where identical bytes may have been judged before
-    model_id: int
     tasks: int = 32  # files in one message: each message costs the daemon a wake-up
     heatmaps: str = ""  # folder that gets one per judged image
     shared: bool = False  # whether one process computes for all lanes: it owns the device
     # A device computes a batch in milliseconds; one that takes this long hangs. Shorter than the lanes'
     # own patience, so that the device is blamed and not the files.
     answer_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where a lane finds what was concluded before about the very same bytes."""
+
+    database: str
+    model_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,13 @@ def engine_text() -> str:
 
 def model_text() -> str:
     """Return name, version and short hash of the shipped model."""
-    from trainer.weights import default_weights, file_sha256, read_spec
+    from trainer.weights import read_spec
+    from trainer.weights_file import default_weights, weights_sha256
 
     path = default_weights()
     try:
         spec = read_spec(path)
-        return f"{spec.name} {spec.version} ({file_sha256(path)[:SHORT_HASH]})"
+        return f"{spec.name} {spec.version} ({weights_sha256(path)[:SHORT_HASH]})"
     except (WeightsError, OSError):
         return "none is shipped; name one with --weights"
 

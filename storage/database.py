@@ -31,7 +31,7 @@ from storage.errors import (
     DatabaseUnwritableError,
     database_errors,
 )
-from storage.schema import REVISION
+from storage.schema import REVISION, create
 
 # Short: the daemon has its own patience (it keeps the turn and tries again), a command may be told.
 BUSY_SECONDS = 5.0
@@ -166,16 +166,20 @@ def reading(connection: sa.Connection) -> Iterator[None]:
 
 
 def migrate(connection: sa.Connection, path: Path) -> None:
-    """Bring the schema to this version's revision; nothing is imported when it is there already."""
+    """Bring the schema to this version's revision; Alembic is imported for an older database only."""
     with reading(connection):
         stored = stored_revision(connection)
     if stored == REVISION:
         return
-    _refuse_newer(stored, path)
-    from storage.migrations import upgrade
-
     with writing(connection):
-        upgrade(connection)
+        stored = stored_revision(connection)  # another process may have come first
+        _refuse_newer(stored, path)
+        if stored is None:
+            create(connection)
+        elif stored != REVISION:
+            from storage.migrations import upgrade
+
+            upgrade(connection)
 
 
 def stored_revision(connection: sa.Connection) -> str | None:

@@ -53,11 +53,9 @@ class PreparedIn:
         self, statement: Callable[[list[sa.BindParameter[Any]]], sa.sql.ClauseElement], names: Sequence[str]
     ) -> None:
         """`statement` makes the query from the list's parameters; `names` are the ones before the list."""
-        self._by_length = {}
-        for length in _LENGTHS:
-            keys = [f"item_{number}" for number in range(length)]
-            query = statement([sa.bindparam(key) for key in keys])
-            self._by_length[length] = Prepared(query, [*names, *keys])
+        self._statement = statement
+        self._names = list(names)
+        self._by_length: dict[int, Prepared] = {}
 
     def all(self, connection: sa.Connection, values: tuple[Any, ...], items: Sequence[Any]) -> list[Any]:
         """Return all rows for any number of items."""
@@ -66,5 +64,13 @@ class PreparedIn:
             chunk = list(items[start : start + LONGEST])
             length = next(length for length in _LENGTHS if length >= len(chunk))
             chunk += [chunk[-1]] * (length - len(chunk))
-            found += self._by_length[length].all(connection, (*values, *chunk))
+            found += self._of(length).all(connection, (*values, *chunk))
         return found
+
+    def _of(self, length: int) -> Prepared:
+        """Return the query for a length, made when it is first asked for: a start need not wait for all."""
+        if length not in self._by_length:
+            keys = [f"item_{number}" for number in range(length)]
+            query = self._statement([sa.bindparam(key) for key in keys])
+            self._by_length[length] = Prepared(query, [*self._names, *keys])
+        return self._by_length[length]

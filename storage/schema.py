@@ -114,6 +114,8 @@ file = sa.Table(
 )
 
 # Literals, not bound values: SQLite takes a partial index only for a term it can read while planning.
+# The indexes below name SQLite alone: a word for PostgreSQL here makes SQLAlchemy import that dialect at
+# every start (23 ms). The migrations, from which another database would be made, name both.
 IS_CURRENT = file.c.state != sa.literal_column(str(int(FileState.SUPERSEDED)))
 IS_PENDING = file.c.state == sa.literal_column(str(int(FileState.PENDING)))
 IS_QUARANTINED = file.c.state == sa.literal_column(str(int(FileState.QUARANTINED)))
@@ -127,7 +129,6 @@ sa.Index(
     file.c.name,
     unique=True,
     sqlite_where=IS_CURRENT,
-    postgresql_where=IS_CURRENT,
 )
 # The queue, oldest first; it also answers how many wait, how many of them again, and since when.
 sa.Index(
@@ -136,10 +137,9 @@ sa.Index(
     file.c.attempts,
     file.c.first_seen_us,
     sqlite_where=IS_PENDING,
-    postgresql_where=IS_PENDING,
 )
-sa.Index("ix_file_quarantined", file.c.state, sqlite_where=IS_QUARANTINED, postgresql_where=IS_QUARANTINED)
-sa.Index("ix_file_move_due", file.c.move, sqlite_where=IS_MOVE_DUE, postgresql_where=IS_MOVE_DUE)
+sa.Index("ix_file_quarantined", file.c.state, sqlite_where=IS_QUARANTINED)
+sa.Index("ix_file_move_due", file.c.move, sqlite_where=IS_MOVE_DUE)
 
 model = sa.Table(
     "model",
@@ -198,7 +198,6 @@ sa.Index(
     "ix_result_sha256_prefix",
     SHA_PREFIX,
     sqlite_where=result.c.sha256.is_not(None),
-    postgresql_where=result.c.sha256.is_not(None),
 )
 
 attempt = sa.Table(
@@ -237,3 +236,20 @@ heartbeat = sa.Table(
     sa.Column("snapshot", sa.Text, nullable=False),  # JSON object, see storage.heartbeat
     sa.UniqueConstraint("host", "pid", "started_us"),
 )
+
+
+def create(connection: sa.Connection) -> None:
+    """Make the tables of an empty database, in the transaction the connection is in.
+
+    The result is what the migrations lead to, without importing Alembic: a first start takes 0.2 s less.
+    """
+    metadata.create_all(connection)
+    # Alembic's own table, as Alembic makes it; outside `metadata`, for it is not ours.
+    version = sa.Table(
+        "alembic_version",
+        sa.MetaData(),
+        sa.Column("version_num", sa.String(32), nullable=False),
+        sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+    )
+    version.create(connection, checkfirst=True)
+    connection.execute(version.insert().values(version_num=REVISION))

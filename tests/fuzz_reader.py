@@ -29,7 +29,8 @@ with atheris.instrument_imports(include=["trainer", "pydicom", "nibabel", "PIL"]
     from tests.test_fuzz import LIMITS, seeds
     from trainer.decoded import PictureError
     from trainer.picture import decode
-    from trainer.weights import default_weights, read_weights
+    from trainer.weights import read_weights
+    from trainer.weights_file import default_weights
 
 from config.errors import WeightsError
 

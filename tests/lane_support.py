@@ -8,9 +8,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from daemon.engine import PreparedEngine
 from daemon.lanes import Lanes
 from daemon.phantom import phantom
+from daemon.prepared import PreparedEngine
 from daemon.task import LaneSetup, Task
 from storage.records import Outcome
 from trainer.decoded import Limits
@@ -35,7 +35,7 @@ def make_lanes(
     decode_seconds: float = 10.0,
     **setup: Any,
 ) -> Lanes:
-    told = LaneSetup(prepared, Limits(), batch, 1 << 31, None, 1, tasks=batch, **setup)
+    told = LaneSetup(prepared, Limits(), batch, 1 << 31, tasks=batch, **setup)
     return Lanes(count, told, decode_seconds=decode_seconds)
 
 

@@ -13,7 +13,7 @@ import daemon.parity
 from config.errors import UsageError
 from daemon.cascade import CascadeEngine
 from daemon.compile_engine import make_engine
-from daemon.engine import EngineOutput, Slack, open_engine
+from daemon.engine import EngineOutput, open_engine
 from daemon.engine_openvino import OpenVinoEngine
 from daemon.parity import (
     TOLERANCE,
@@ -24,10 +24,12 @@ from daemon.parity import (
     measured_slack,
     probe_batch,
 )
+from daemon.prepared import Slack
 from tests.parity_support import changed
 from trainer.judgement import judge
 from trainer.spec import Decision, ModelSpec, OutOfDistribution, Provenance
-from trainer.weights import default_weights, read_weights
+from trainer.weights import read_weights
+from trainer.weights_file import default_weights
 
 SIDE = 8
 DECISION = Decision(positive="yes", threshold=0.3, uncertain_low=0.2, uncertain_high=0.4)

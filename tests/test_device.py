@@ -28,12 +28,13 @@ import daemon.engine_torch
 from config.settings import Settings
 from daemon.child import child_environment
 from daemon.cuda_pass import CudaPass
-from daemon.engine import Floats, PreparedEngine
+from daemon.engine import Floats
 from daemon.engine_memory import Layout
 from daemon.engine_server import EngineServer, RowEngine
 from daemon.engine_shared import REQUEST, EngineLostError, SharedEngine
 from daemon.engine_torch import _CUDA_SIZES, TorchEngine
 from daemon.lanes import LaneError, Lanes
+from daemon.prepared import PreparedEngine
 from daemon.session import lane_setup, likely_engine
 from daemon.task import LaneSetup, Task
 from storage.records import Judged, Outcome
@@ -48,7 +49,8 @@ from tests.lane_support import (
     wait_until_ready,
 )
 from trainer.decoded import Limits
-from trainer.weights import default_weights, file_sha256, read_spec
+from trainer.weights import read_spec
+from trainer.weights_file import default_weights, weights_sha256
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -56,7 +58,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 @pytest.fixture(scope="module")
 def prepared() -> PreparedEngine:
     weights = default_weights()
-    return PreparedEngine("torch", "cpu", "fp32", str(weights), file_sha256(weights), "", "")
+    return PreparedEngine("torch", "cpu", "fp32", str(weights), weights_sha256(weights), "", "")
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +209,9 @@ def test_a_device_that_cannot_be_opened_ends_in_one_line(
 
 def test_the_device_is_left_when_the_daemon_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.engine import PreparedEngine; from daemon.lane import LaneSetup\n"
+        "import sys, time; from daemon.prepared import PreparedEngine; from daemon.task import LaneSetup\n"
         "from daemon.lanes import Lanes; from trainer.decoded import Limits\n"
-        f"setup = LaneSetup({prepared!r}, Limits(), 8, 1 << 31, None, 1, shared=True)\n"
+        f"setup = LaneSetup({prepared!r}, Limits(), 8, 1 << 31, shared=True)\n"
         "lanes = Lanes(2, setup, decode_seconds=10)\nprint('started', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -241,7 +243,7 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
 def test_a_wrong_guess_at_who_computes_costs_a_moment_only(
     prepared: PreparedEngine, images: list[Task], guess: str, shared: bool
 ) -> None:
-    setup = LaneSetup(prepared, Limits(), 8, 1 << 31, None, 1, shared=shared)
+    setup = LaneSetup(prepared, Limits(), 8, 1 << 31, shared=shared)
     before = set(psutil.Process().children())
     with Lanes(1, decode_seconds=10, engine=guess) as lanes:
         lanes.begin(setup)
@@ -254,8 +256,8 @@ def test_a_wrong_guess_at_who_computes_costs_a_moment_only(
 def test_a_gpu_is_shared_and_a_cpu_is_not(prepared: PreparedEngine) -> None:
     settings = Settings(device="cuda", batch=4)
 
-    gpu = lane_setup(settings, replace(prepared, device="cuda:0"), None, 0)
-    cpu = lane_setup(settings, prepared, None, 0)
+    gpu = lane_setup(settings, replace(prepared, device="cuda:0"))
+    cpu = lane_setup(settings, prepared)
 
     assert likely_engine(settings) == "shared"
     assert (gpu.shared, cpu.shared, cpu.batch) == (True, False, 4)

@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-import daemon.engine
+import daemon.engine_cache
 from config.errors import DeviceError, UsageError
-from daemon.engine import EngineOutput, PreparedEngine, open_engine, pick_device, prepare_engine
+from daemon.engine import EngineOutput, open_engine
+from daemon.engine_cache import pick_device, prepare_engine
 from daemon.explain import overlay
 from daemon.parity import probe_batch
+from daemon.prepared import PreparedEngine
 from tests.conftest import REPOSITORY
 from tests.parity_support import changed
 from trainer.judgement import probabilities
 from trainer.networks import load
 from trainer.spec import ModelSpec
-from trainer.weights import default_weights, file_sha256, read_weights
+from trainer.weights import read_weights
+from trainer.weights_file import default_weights, weights_sha256
 
 LOGGER = logging.getLogger("test")
 
@@ -141,9 +144,9 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     engine_cache: Path, prepared: PreparedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    make = daemon.engine._compile
+    make = daemon.engine_cache._compile
     monkeypatch.setattr(
-        daemon.engine, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
+        daemon.engine_cache, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
     )
     model = Path(prepared.folder) / "model.bin"
 
@@ -157,13 +160,13 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     assert made == [Path(prepared.folder)]
 
 
-def test_the_process_that_prepares_imports_neither_torch_nor_openvino(
+def test_the_process_that_prepares_imports_neither_torch_nor_openvino_nor_numpy(
     engine_cache: Path, prepared: PreparedEngine
 ) -> None:
     script = (
-        "import logging, sys; from pathlib import Path; from daemon.engine import prepare_engine\n"
+        "import logging, sys; from pathlib import Path; from daemon.engine_cache import prepare_engine\n"
         f"prepare_engine(Path({str(default_weights())!r}), 'auto', 'fp32', Path({str(engine_cache)!r}), "
-        "logging.getLogger())\nprint(sorted({'torch', 'openvino'} & set(sys.modules)))"
+        "logging.getLogger())\nprint(sorted({'torch', 'openvino', 'numpy'} & set(sys.modules)))"
     )
 
     done = subprocess.run(
@@ -185,7 +188,7 @@ def test_without_openvino_torch_is_used_and_the_log_says_so(
 
 
 def test_an_absent_cuda_device_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.engine, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(daemon.engine_cache, "_cuda_devices", lambda: 0)
 
     with pytest.raises(DeviceError, match="no CUDA device 0") as caught:
         pick_device("cuda")
@@ -204,14 +207,16 @@ def test_the_precision_of_a_device_is_sought_once_and_the_reason_kept(
 ) -> None:
     """On the CPU here, as if it were a GPU: the same process, the same comparison, torch in both."""
     caplog.set_level(logging.INFO)
-    wanted = (default_weights(), file_sha256(default_weights()), "cpu", "auto", engine_cache / "gpu", LOGGER)
+    weights = default_weights()
+    wanted = (weights, weights_sha256(weights), "cpu", "auto", engine_cache / "gpu", LOGGER)
 
-    picked = daemon.engine._on_gpu(*wanted)
-    again = daemon.engine._on_gpu(*wanted)
+    picked, told = daemon.engine_cache._on_gpu(*wanted)
+    again = daemon.engine_cache._on_gpu(*wanted)
 
-    assert picked == again
+    assert picked == again[0]
     assert caplog.text.count("looking for the fastest precision") == 1
     assert (picked.kind, picked.device) == ("torch", "cpu")
+    assert told == spec
     assert "images/s" in picked.why
     assert changed(open_engine(picked).run(probes), reference, spec) == 0
 
@@ -221,7 +226,7 @@ def test_a_device_that_torch_cannot_use_is_named_in_one_line(engine_cache: Path)
     weights = default_weights()
 
     with pytest.raises(DeviceError, match="cuda:99 cannot be used") as caught:
-        daemon.engine._on_gpu(weights, file_sha256(weights), "cuda:99", "fp32", engine_cache, LOGGER)
+        daemon.engine_cache._on_gpu(weights, weights_sha256(weights), "cuda:99", "fp32", engine_cache, LOGGER)
 
     assert "\n" not in str(caught.value)
 

@@ -10,19 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-import daemon.engine
+import daemon.engine_cache
 import daemon.parity
 from config.errors import UsageError
 from daemon.compile_engine import _convert, _quantised_layers, make_engine
-from daemon.engine import Compiled, EngineOutput, open_engine, prepare_engine
+from daemon.engine import EngineOutput, open_engine
+from daemon.engine_cache import prepare_engine
 from daemon.engine_openvino import MODEL, OpenVinoEngine, openvino
 from daemon.parity import probe_batch
+from daemon.prepared import Compiled
 from daemon.quantise import ends_with_exact_zero, quantised
 from tests.parity_support import changed
 from tests.training_support import draw_heads, train
 from trainer.networks import build, load
 from trainer.ranges import MOVES, RANGES, convolutions, measure_ranges
-from trainer.weights import Weights, default_weights, read_weights, write_weights
+from trainer.weights import Weights, read_weights, write_weights
+from trainer.weights_file import default_weights
 
 # OpenVINO's converter traces the network, which torch calls deprecated.
 pytestmark = [
@@ -141,7 +144,7 @@ def test_ranges_that_do_not_fit_the_network_are_not_used(trained: Weights) -> No
 
 
 def test_int8_is_refused_where_torch_computes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(daemon.engine, "_cuda_devices", lambda: 1)
+    monkeypatch.setattr(daemon.engine_cache, "_cuda_devices", lambda: 1)
 
     with pytest.raises(UsageError, match="by OpenVINO, for processors"):
         prepare_engine(default_weights(), "cuda", "int8", tmp_path, LOGGER)

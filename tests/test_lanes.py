@@ -15,7 +15,8 @@ import pytest
 
 import daemon.lanes
 from daemon.child import child_environment
-from daemon.engine import PreparedEngine, prepare_engine
+from daemon.engine_cache import prepare_engine
+from daemon.prepared import PreparedEngine
 from daemon.task import Task
 from storage.records import Failed, Judged
 from tests.conftest import REPOSITORY
@@ -28,7 +29,7 @@ from tests.lane_support import (
     task,
     wait_until_ready,
 )
-from trainer.weights import default_weights
+from trainer.weights_file import default_weights
 
 # Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
 HOSTILE_DECODER = """
@@ -153,10 +154,10 @@ def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, imag
 
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.engine import Compiled, PreparedEngine, Slack\n"
+        "import sys, time; from daemon.prepared import Compiled, PreparedEngine, Slack\n"
         "from daemon.lane import LaneSetup; from daemon.lanes import Lanes\n"
         "from trainer.decoded import Limits\n"
-        f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31, None, 1), decode_seconds=10)\n"
+        f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31), decode_seconds=10)\n"
         "print('started', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

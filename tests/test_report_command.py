@@ -96,9 +96,9 @@ def test_hostile_names_execute_nothing_and_sorting_works(tmp_path: Path) -> None
 def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engine_cache: Path) -> None:
     import logging
 
-    from daemon.engine import prepare_engine
+    from daemon.engine_cache import prepare_engine
     from trainer.picture import Limits
-    from trainer.weights import default_weights
+    from trainer.weights_file import default_weights
 
     prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
     path = os.fsencode(judged_folder / "inbox" / "head 1.png")

@@ -33,7 +33,7 @@ from storage.errors import (
 )
 from storage.records import Outcome
 from storage.results import count
-from storage.schema import REVISION, metadata
+from storage.schema import REVISION, create
 from tests.storage_support import TUMOUR, Store, open_store, raw
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -83,25 +83,27 @@ def test_writer_flushes_every_commit_and_guards_references(tmp_path: Path) -> No
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_migrated_database_has_exactly_the_declared_tables(tmp_path: Path) -> None:
+def test_new_database_is_what_the_migrations_lead_to(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
+    query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
     open_writer(path).close()
     engine = sa.create_engine("sqlite://")
-    with engine.connect() as connection:
-        metadata.create_all(connection)
-        declared = connection.exec_driver_sql(
-            "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
-        ).all()
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+        migrated = connection.exec_driver_sql(query).all()
+        revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").all()
     engine.dispose()
 
-    migrated = raw(path, "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
+    made = raw(path, query)
 
     def shape(rows: list[tuple[object, ...]]) -> dict[object, list[str]]:
         """Return each object's parts; in which order constraints are written makes no difference."""
         parts = {name: re.split("[(),]", "".join(str(sql).split())) for _, name, sql in rows}
-        return {name: sorted(part) for name, part in parts.items() if name != "alembic_version"}
+        return {name: sorted(part) for name, part in parts.items()}
 
-    assert shape(migrated) == shape([tuple(row) for row in declared])
+    assert "alembic_version" in shape(made)
+    assert shape(made) == shape([tuple(row) for row in migrated])
+    assert raw(path, "SELECT version_num FROM alembic_version") == [tuple(row) for row in revision]
 
 
 def test_code_and_migrations_agree_on_the_newest_revision() -> None:
@@ -112,9 +114,11 @@ def test_code_and_migrations_agree_on_the_newest_revision() -> None:
     assert script.get_current_head() == REVISION
 
 
-def test_opening_a_current_database_does_not_import_alembic(tmp_path: Path) -> None:
+@pytest.mark.parametrize("new", [True, False])
+def test_opening_a_new_or_current_database_does_not_import_alembic(tmp_path: Path, new: bool) -> None:
     path = tmp_path / "results.db"
-    open_writer(path).close()
+    if not new:
+        open_writer(path).close()
 
     done = in_new_process(
         """
@@ -187,21 +191,39 @@ def test_older_schema_is_refused_by_readers_with_the_command_that_helps(tmp_path
         open_reader(path)
 
 
-def test_failing_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_first_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.db"
-    original = migrations.upgrade
 
-    def upgrade_and_fail(connection: sa.Connection, revision: str = "head") -> None:
-        original(connection, revision)
+    def create_and_fail(connection: sa.Connection) -> None:
+        create(connection)
         raise RuntimeError
 
-    monkeypatch.setattr(migrations, "upgrade", upgrade_and_fail)
+    monkeypatch.setattr("storage.database.create", create_and_fail)
     with pytest.raises(RuntimeError):
         open_writer(path)
     monkeypatch.undo()
 
     assert raw(path, "SELECT * FROM sqlite_master") == []
     open_writer(path).close()
+
+
+def test_failing_migration_leaves_the_older_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.db"
+    open_writer(path).close()
+    raw(path, "UPDATE alembic_version SET version_num = '0000'")
+    before = raw(path, "SELECT name, sql FROM sqlite_master")
+
+    def upgrade_and_fail(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("DROP TABLE tally")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        raise RuntimeError
+
+    monkeypatch.setattr(migrations, "upgrade", upgrade_and_fail)
+    with pytest.raises(RuntimeError):
+        open_writer(path)
+
+    assert raw(path, "SELECT name, sql FROM sqlite_master") == before
+    assert raw(path, "SELECT version_num FROM alembic_version") == [("0000",)]
 
 
 def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:

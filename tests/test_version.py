@@ -11,7 +11,7 @@ import pytest
 from daemon.cli import main
 from daemon.version import engine_text, model_text, version_text
 from tests.conftest import REPOSITORY
-from trainer.weights import default_weights, file_sha256
+from trainer.weights_file import default_weights, weights_sha256
 
 
 def test_it_names_program_engine_and_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,7 +27,7 @@ def test_the_model_is_named_with_the_beginning_of_its_hash() -> None:
     if not default_weights().is_file():
         pytest.skip("no model is shipped yet")
 
-    assert model_text().endswith(f"({file_sha256(default_weights())[:8]})")
+    assert model_text().endswith(f"({weights_sha256(default_weights())[:8]})")
 
 
 def test_a_missing_engine_or_model_is_told_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,7 +387,7 @@ def evaluate(
     from trainer.evaluate import evaluate as judge_all
     from trainer.evaluate import evaluation_text
     from trainer.request import pick_device
-    from trainer.weights import default_weights
+    from trainer.weights_file import default_weights
 
     with Console(0) as console:
         report = judge_all(
@@ -436,7 +436,7 @@ def calibrate(
     from trainer.console import Console
     from trainer.data import parse_merge
     from trainer.recalibrate import recalibrate, recalibration_text
-    from trainer.weights import default_weights
+    from trainer.weights_file import default_weights
 
     with Console(0) as console:
         report = recalibrate(
@@ -480,7 +480,7 @@ def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json
     from trainer.console import Console
     from trainer.quantize import quantization_text
     from trainer.quantize import quantize as measure
-    from trainer.weights import default_weights
+    from trainer.weights_file import default_weights
 
     with Console(0) as console:
         report = measure(

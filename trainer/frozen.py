@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from config.openvino_import import openvino_without_telemetry
+from config.openvino_import import converter, openvino_without_telemetry
 
 Beginning = Callable[[Tensor], Tensor]
 
@@ -25,14 +25,12 @@ def compiled_beginning(beginning: nn.Module, example: Tensor) -> Beginning | Non
     Its results differ from the module's by rounding in float32. It belongs to one thread.
     """
     try:
-        openvino = openvino_without_telemetry()
+        openvino, convert = openvino_without_telemetry(), converter()
     except ImportError:
         return None
     with warnings.catch_warnings(), _without_gradients(beginning):
         warnings.simplefilter("ignore")  # torch.jit.trace, which OpenVINO converts by, is deprecated
-        model = openvino.convert_model(
-            beginning, example_input=example, input=[([-1, *example.shape[1:]], np.float32)]
-        )
+        model = convert(beginning, example_input=example, input=[([-1, *example.shape[1:]], np.float32)])
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",

@@ -20,12 +20,9 @@ from safetensors.numpy import save
 from config.errors import WeightsError
 from config.text import printable
 from trainer.spec import ModelSpec
+from trainer.weights_file import WEIGHTS_HINT, check_weights_file, weights_sha256
 
 SPEC_KEY = "bt_daemon.spec"
-# A default model has a few MB, the largest architecture offered about 100 MB; beyond this a file is
-# not one of ours and would only fill the memory.
-MAX_BYTES = 2 << 30
-
 Tensors = dict[str, npt.NDArray[np.generic]]
 
 
@@ -39,11 +36,6 @@ class Weights:
     tensors: Tensors
 
 
-def default_weights() -> Path:
-    """Return the path of the model that ships with the package."""
-    return Path(__file__).parent / "default" / "default.safetensors"
-
-
 def read_spec(path: Path) -> ModelSpec:
     """Return the ModelSpec of a weights file without reading its tensors; raise WeightsError."""
     return _open(path)[0]
@@ -52,7 +44,7 @@ def read_spec(path: Path) -> ModelSpec:
 def read_weights(path: Path) -> Weights:
     """Return spec, tensors and identity of a weights file; raise WeightsError if it is not one."""
     spec, tensors = _open(path, with_tensors=True)
-    return Weights(path=path, sha256=file_sha256(path), spec=spec, tensors=tensors)
+    return Weights(path=path, sha256=weights_sha256(path), spec=spec, tensors=tensors)
 
 
 def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
@@ -83,29 +75,21 @@ def _narrow(tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(tensor)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors]:
     shown = printable(str(path))
-    hint = "give --weights a .safetensors file written by bt-train"
     try:
-        if not path.is_file():
-            raise WeightsError(f"no weights file at {shown}", hint=hint)
-        if path.stat().st_size > MAX_BYTES:
-            raise WeightsError(f"{shown} is larger than {MAX_BYTES >> 30} GiB: not a weights file", hint=hint)
+        check_weights_file(path)
         with safe_open(path, framework="np") as stream:
             text = (stream.metadata() or {}).get(SPEC_KEY)
             if text is None:
-                raise WeightsError(f"{shown} is a safetensors file of another tool", hint=hint)
+                raise WeightsError(f"{shown} is a safetensors file of another tool", hint=WEIGHTS_HINT)
             spec = ModelSpec.from_json(text)
             return spec, {name: stream.get_tensor(name) for name in stream.keys()} if with_tensors else {}  # noqa: SIM118 - not a dict
     except WeightsError as error:
         raise (
-            error if shown in error.what else WeightsError(f"{shown}: {error.what}", hint=error.hint or hint)
+            error
+            if shown in error.what
+            else WeightsError(f"{shown}: {error.what}", hint=error.hint or WEIGHTS_HINT)
         ) from None
     except (
         SafetensorError,
@@ -118,4 +102,6 @@ def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors
         MemoryError,
     ) as error:
         reason = printable(str(error)).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{shown} is not a readable weights file ({reason[:120]})", hint=hint) from error
+        raise WeightsError(
+            f"{shown} is not a readable weights file ({reason[:120]})", hint=WEIGHTS_HINT
+        ) from error

@@ -85,7 +85,8 @@ def _torch_cuda(count: int, *, wants_cuda: bool) -> Found:
 def weights(around: Surroundings) -> Iterator[Found]:
     """Whether the weights file is whole and ours."""
     from daemon.version import SHORT_HASH
-    from trainer.weights import default_weights, read_weights
+    from trainer.weights import read_weights
+    from trainer.weights_file import default_weights
 
     path = Path(around.settings.weights) if around.settings.weights else default_weights()
     weights = read_weights(path)

@@ -23,12 +23,13 @@ from typing import Any
 
 from config.errors import BtError
 from daemon.child import child_environment
-from daemon.engine import pick_device
+from daemon.engine_cache import pick_device
 from tests.benchmark import contenders, measure
 from tests.benchmark.files import fill
 from tests.benchmark.limit import limit
 from tests.conftest import SHARED
-from trainer.weights import Weights, default_weights, read_weights
+from trainer.weights import Weights, read_weights
+from trainer.weights_file import default_weights
 
 _CLEAR = 0.02  # an image nearer to the threshold may get either label
 _OURS = ("bt-daemon", "bt-daemon again", "bt-daemon heatmaps")  # the last also draws one for every image

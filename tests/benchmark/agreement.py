@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engine import Engine, open_engine, prepare_engine
+from daemon.engine import Engine, open_engine
+from daemon.engine_cache import prepare_engine
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
 from trainer.decoded import Limits
@@ -31,7 +32,8 @@ from trainer.judgement import distances, probabilities
 from trainer.picture import decode
 from trainer.preprocess import preprocess
 from trainer.spec import Preprocessing
-from trainer.weights import Weights, default_weights, read_weights
+from trainer.weights import Weights, read_weights
+from trainer.weights_file import default_weights
 
 _BATCH = 8
 

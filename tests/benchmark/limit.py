@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.child import child_environment
-from daemon.engine import Engine, PreparedEngine, open_engine, prepare_engine
+from daemon.engine import Engine, open_engine
+from daemon.engine_cache import prepare_engine
+from daemon.prepared import PreparedEngine
 from daemon.session import model_record
 from storage.database import open_writer
 from storage.ledger import Ledger

@@ -22,14 +22,14 @@ from pathlib import Path
 from statistics import median
 
 from daemon.child import child_environment
-from daemon.engine import prepare_engine
+from daemon.engine_cache import prepare_engine
 from daemon.lane import Lane
 from daemon.lanes import Lanes
 from daemon.task import PROGRESS, LaneSetup, Task
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
 from trainer.decoded import Limits
-from trainer.weights import default_weights
+from trainer.weights_file import default_weights
 
 _WAYS = ("bare", "protected")
 _DECODE_SECONDS = 10.0
@@ -78,7 +78,7 @@ def _setup(folder: Path) -> tuple[LaneSetup, list[Task]]:
     for number, path in enumerate(sorted((folder / "images").iterdir())):
         found = path.stat()
         tasks.append(Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino))
-    return LaneSetup(prepared, Limits(), 8, _MEMORY_BYTES, None, 0), tasks
+    return LaneSetup(prepared, Limits(), 8, _MEMORY_BYTES), tasks
 
 
 def _bare(folder: Path) -> float:

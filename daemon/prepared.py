@@ -1,0 +1,39 @@
+"""What an engine is, in words that pass between processes. Imports nothing slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled network in the engine's folder."""
+
+    file: str
+    precision: str  # "fp32" or "bf16", of all that is not in int8
+    batch: int  # images at once, the quickest way here
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """By how much an engine may be off on any image."""
+
+    logits: float  # the difference between two logits, divided by the temperature
+    distance: float  # the distance to the training images; 0 without a limit
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEngine:
+    """Everything a process needs to open the engine."""
+
+    kind: str  # "openvino" or "torch"
+    device: str  # "cpu" or "cuda:N"
+    precision: str  # "fp32", "bf16", "int8"
+    weights: str  # path
+    weights_sha256: str  # hex
+    folder: str  # of the compiled form, "" for torch
+    why: str  # how engine and precision came to be picked
+    network: Compiled | None = None  # None for torch
+    # What computes the images again whose answer `network` could change, and by how much it may be off.
+    exact: Compiled | None = None
+    slack: Slack | None = None
