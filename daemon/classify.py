@@ -93,8 +93,8 @@ def _all(lanes: Lanes, tasks: Sequence[Task]) -> list[Outcome]:
     rest = list(tasks)
     outcomes: list[Outcome] = []
     while len(outcomes) < len(tasks):
-        room = lanes.room()
-        if rest and room:
+        room = lanes.room(len(rest))
+        if room:
             lanes.submit(rest[:room])
             rest = rest[room:]
         left = lanes.next_deadline() - time.monotonic()

@@ -123,11 +123,17 @@ class Lanes:
         for lane in self._lanes:
             _tell_known(lane, known)
 
-    def room(self) -> int:
-        """Return how many tasks `submit` takes now."""
+    def room(self, waiting: int) -> int:
+        """Return how many of the `waiting` tasks `submit` takes now.
+
+        When few are left it takes them in smaller batches, so that all lanes end at about the same time
+        (guided self-scheduling, Polychronopoulos and Kuck 1987).
+        """
         if self._retry or self._setup is None:
             return 0
-        return sum(self._setup.tasks for lane in self._lanes if len(lane.batches) < _DEPTH)
+        share = -(-waiting // (_DEPTH * len(self._lanes)))
+        size = min(self._setup.tasks, max(self._setup.batch, share))
+        return min(waiting, size * sum(len(lane.batches) < _DEPTH for lane in self._lanes))
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the least loaded lanes, at most `room()` of them."""

@@ -138,7 +138,7 @@ class Service:
     def _patience(self) -> float | None:
         """Return how long the next wait may last."""
         now = self.clock.monotonic()
-        if self._queue and self.lanes.room() > 0 and not self._store_failures:
+        if self.lanes.room(len(self._queue)) > 0 and not self._store_failures:
             return 0.0
         due = min((inbox.next_due() for inbox in self.inboxes), default=float("inf"))
         due = min(due, self.lanes.next_deadline(), now + 1.0)  # at least once a second: the status row
@@ -245,10 +245,11 @@ class Service:
         """Hand queued entries to the lanes; nothing is handed out while the database takes nothing."""
         if self._store_failures:
             return
-        while (room := self.lanes.room()) > 0:
-            if not self._queue and not self._refill():
+        while self._queue or self._refill():
+            room = self.lanes.room(len(self._queue))
+            if room == 0:
                 return
-            entries = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
+            entries = [self._queue.popleft() for _ in range(room)]
             entries = [entry for entry in entries if self._inbox_of(entry).root_present()]
             if not entries:
                 return

@@ -32,10 +32,11 @@ def make_lanes(
     *,
     count: int = 1,
     batch: int = 16,
+    tasks: int | None = None,
     decode_seconds: float = 10.0,
     **setup: Any,
 ) -> Lanes:
-    told = LaneSetup(prepared, Limits(), batch, 1 << 31, tasks=batch, **setup)
+    told = LaneSetup(prepared, Limits(), batch, 1 << 31, tasks=tasks or batch, **setup)
     return Lanes(count, told, decode_seconds=decode_seconds)
 
 

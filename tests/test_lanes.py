@@ -141,15 +141,24 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
 
 def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
     with make_lanes(prepared, batch=2) as lanes:
-        rooms = [lanes.room()]
+        rooms = [lanes.room(8)]
         lanes.submit(images[:2])
-        rooms.append(lanes.room())
+        rooms.append(lanes.room(8))
         lanes.submit(images[2:4])
-        rooms.append(lanes.room())
+        rooms.append(lanes.room(8))
         collect(lanes, 4)
 
         assert rooms == [2, 2, 0]
         assert lanes.in_flight() == 0
+
+
+def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, images: list[Task]) -> None:
+    with make_lanes(prepared, count=2, batch=2, tasks=32) as lanes:
+        rooms = [lanes.room(waiting) for waiting in (0, 1, 3, 20, 1000)]
+        lanes.submit(images[:2])
+        rooms.append(lanes.room(20))
+
+        assert rooms == [0, 1, 3, 10, 64, 10]
 
 
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:

@@ -105,7 +105,7 @@ def _protected(folder: Path) -> float:
 def _judge(lanes: Lanes, tasks: list[Task]) -> None:
     sent = done = 0
     while done < len(tasks):
-        if (room := lanes.room()) and sent < len(tasks):
+        if room := lanes.room(len(tasks) - sent):
             lanes.submit(tasks[sent : sent + room])
             sent = min(len(tasks), sent + room)
         wait(lanes.waitables(), max(0.0, min(1.0, lanes.next_deadline() - time.monotonic())))
