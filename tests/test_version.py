@@ -32,7 +32,7 @@ def test_the_model_is_named_with_the_beginning_of_its_hash() -> None:
 
 def test_a_missing_engine_or_model_is_told_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.version._installed", lambda package: None)
-    monkeypatch.setattr("trainer.weights.default_weights", lambda: REPOSITORY / "missing.safetensors")
+    monkeypatch.setattr("trainer.weights_file.default_weights", lambda: REPOSITORY / "missing.safetensors")
 
     assert engine_text() == "none"
     assert model_text() == "none is shipped; name one with --weights"
