@@ -139,6 +139,7 @@ class Lane:
             slice_index=index if volume else None,
             slice_count=picture.slice_count if volume else None,
             tags=picture.tags or None,
+            score=whole.score(self._spec),
         )
 
     def _mark(self, place: int) -> None:

@@ -225,6 +225,10 @@ def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
         device=prepared.device,
         classes=spec.classes,
         why=prepared.why,
+        positive=spec.decision.positive,
+        threshold=spec.decision.threshold if spec.decision.positive is not None else None,
+        uncertain_low=spec.decision.uncertain_low,
+        uncertain_high=spec.decision.uncertain_high,
     )
 
 

@@ -19,7 +19,7 @@ from storage.records import Judged, Status
 # The words and numbers are those of storage.schema, which this module must not import (a test compares).
 _STATUSES = (Status.OK, Status.UNCERTAIN, Status.REJECTED)
 _QUERY = """
-    SELECT result.status, label.name, result.confidence, reason.text, slice_index, slice_count, tags
+    SELECT result.status, label.name, result.confidence, reason.text, slice_index, slice_count, tags, score
     FROM result
     LEFT JOIN label ON label.id = result.label_id
     LEFT JOIN reason ON reason.id = result.reason_id
@@ -83,10 +83,10 @@ def _judged(
     label: str | None,
     confidence: float | None,
     reason: str | None,
-    *rest: int | str | None,
+    slice_index: int | None,
+    slice_count: int | None,
+    tags: str | None,
+    score: float | None,
 ) -> Judged:
-    slice_index, slice_count, tags = rest
-    assert not isinstance(slice_index, str)
-    assert not isinstance(slice_count, str)
-    named = None if tags is None else json.loads(str(tags))
-    return Judged(_STATUSES[status], label, confidence, reason, slice_index, slice_count, named)
+    named = None if tags is None else json.loads(tags)
+    return Judged(_STATUSES[status], label, confidence, reason, slice_index, slice_count, named, score)

@@ -70,8 +70,17 @@ class Names:
         return self._text(reason, "text", text)
 
     def model_id(self, record: ModelRecord, now_us: int) -> int:
-        """Return the number of a model on an engine, made if need be."""
-        return self._number(
+        """Return the number of a model on an engine, made if need be.
+
+        What its scores are compared with is stored each time: schema 0001 did not know it.
+        """
+        compared = {
+            "positive": record.positive,
+            "threshold": record.threshold,
+            "uncertain_low": record.uncertain_low,
+            "uncertain_high": record.uncertain_high,
+        }
+        number = self._number(
             model,
             {
                 "weights_sha256": record.weights_sha256,
@@ -87,6 +96,8 @@ class Names:
                 "first_used_us": now_us,
             },
         )
+        self._connection.execute(model.update().where(model.c.id == number).values(compared))
+        return number
 
     def _text(self, table: sa.Table, column: str, text: str) -> int:
         key = (table.name, text)

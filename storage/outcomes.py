@@ -55,6 +55,7 @@ class _Result:
     reason_id: int | None = None
     slices: tuple[int | None, int | None] = (None, None)
     tags: str | None = None
+    score: float | None = None
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def _add_judged(context: Context, held: _Held, outcome: Outcome, judged: Judged,
         reason_id=None if judged.reason is None else names.reason_id(judged.reason),
         slices=(judged.slice_index, judged.slice_count),
         tags=None if judged.tags is None else json.dumps(judged.tags, sort_keys=True),
+        score=judged.score,
     )
     _add_result(context, held, outcome, row, rows)
 
@@ -152,7 +154,7 @@ def _add_judged(context: Context, held: _Held, outcome: Outcome, judged: Judged,
 def _add_result(context: Context, held: _Held, outcome: Outcome, row: _Result, rows: _Rows) -> None:
     model_id, now_us = context.model_id, context.now_us
     judged = (row.label_id, row.status, row.confidence, now_us, outcome.duration_us, outcome.sha256)
-    rows.results.append((held.id, model_id, *judged, row.reason_id, *row.slices, row.tags))
+    rows.results.append((held.id, model_id, *judged, row.reason_id, *row.slices, row.tags, row.score))
     inbox_id = context.names.folder(held.folder_id)[0]
     if held.status is not None:
         rows.tallies.add(-1, held.completed_us, (inbox_id, model_id, held.label_id or 0, held.status))

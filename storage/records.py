@@ -68,6 +68,7 @@ class Judged:
     slice_index: int | None = None  # which slice decided, for volumes and multi-frame objects
     slice_count: int | None = None
     tags: dict[str, str] | None = None  # named DICOM tags, only those a setting asks for
+    score: float | None = None  # calibrated probability of the class of interest, of rejected images too
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +101,7 @@ class ModelRecord:
     device: str  # "cpu", "cuda:0"
     classes: tuple[str, ...]
     why: str = ""  # how the engine and precision came to be picked
+    positive: str | None = None  # the class a score is the probability of; None: of the likeliest class
+    threshold: float | None = None  # score from which the label is `positive`
+    uncertain_low: float | None = None  # the band in which a result is uncertain: low <= score < high
+    uncertain_high: float | None = None

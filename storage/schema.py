@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from storage.records import Status
 
 # The newest revision in storage/migrations; a database of a newer one is refused.
-REVISION = "0001"
+REVISION = "0002"
 
 # Written out here so that a stored number never depends on the order of an enumeration.
 STATUS_CODES: dict[Status, int] = {Status.OK: 0, Status.UNCERTAIN: 1, Status.REJECTED: 2, Status.ERROR: 3}
@@ -50,6 +50,7 @@ class MoveState(IntEnum):
 
     DUE = 1  # the result is committed, the move is not done yet
     MOVED = 2
+    RETURN_DUE = 3  # `retry` wants it judged again: it is to come home from where it was moved
 
 
 metadata = sa.MetaData(
@@ -111,6 +112,10 @@ file = sa.Table(
     sa.Column("previous_id", sa.BigInteger),  # the version it superseded; may be pruned, so no foreign key
     sa.Column("move", sa.SmallInteger),  # MoveState
     sa.Column("moved_to", _Bytes),  # absolute path, when it was moved
+    # A move that could not be done, as `attempts` and `not_before_us` are for judging; NULL: not tried yet.
+    sa.Column("move_attempts", sa.SmallInteger),
+    sa.Column("move_not_before_us", _Microseconds),
+    sa.Column("move_trouble", sa.Text),  # why the last try failed
 )
 
 # Literals, not bound values: SQLite takes a partial index only for a term it can read while planning.
@@ -119,7 +124,10 @@ file = sa.Table(
 IS_CURRENT = file.c.state != sa.literal_column(str(int(FileState.SUPERSEDED)))
 IS_PENDING = file.c.state == sa.literal_column(str(int(FileState.PENDING)))
 IS_QUARANTINED = file.c.state == sa.literal_column(str(int(FileState.QUARANTINED)))
-IS_MOVE_DUE = file.c.move == sa.literal_column(str(int(MoveState.DUE)))
+IS_MOVE_DUE = file.c.move.in_(
+    [sa.literal_column(str(int(state))) for state in (MoveState.DUE, MoveState.RETURN_DUE)]
+)
+move_due_at_us = sa.func.coalesce(file.c.move_not_before_us, sa.literal_column("0"))
 due_at_us = sa.func.coalesce(file.c.not_before_us, file.c.first_seen_us)
 
 # One current version per path, and the way from a path to it.
@@ -139,7 +147,7 @@ sa.Index(
     sqlite_where=IS_PENDING,
 )
 sa.Index("ix_file_quarantined", file.c.state, sqlite_where=IS_QUARANTINED)
-sa.Index("ix_file_move_due", file.c.move, sqlite_where=IS_MOVE_DUE)
+sa.Index("ix_file_move_due", move_due_at_us, sqlite_where=IS_MOVE_DUE)
 
 model = sa.Table(
     "model",
@@ -154,6 +162,11 @@ model = sa.Table(
     sa.Column("classes", sa.Text, nullable=False),  # JSON array, in the order of the logits
     sa.Column("why", sa.Text, nullable=False),  # how engine and precision came to be picked
     sa.Column("first_used_us", _Microseconds, nullable=False),
+    # What scores are compared with; NULL in rows of schema 0001 until a daemon uses the model again.
+    sa.Column("positive", sa.Text),  # the class a score is the probability of; NULL: of the likeliest
+    sa.Column("threshold", sa.Double),  # score from which the label is `positive`
+    sa.Column("uncertain_low", sa.Double),  # the band in which a result is uncertain
+    sa.Column("uncertain_high", sa.Double),
     sa.UniqueConstraint("weights_sha256", "engine", "precision", "device"),
 )
 
@@ -188,6 +201,8 @@ result = sa.Table(
     sa.Column("slice_index", sa.Integer),
     sa.Column("slice_count", sa.Integer),
     sa.Column("tags", sa.Text),  # JSON object, only what a setting asks for
+    # Calibrated probability of the model's `positive` class, 0..1, of rejected images too; NULL for errors.
+    sa.Column("score", sa.Double),
     # The promise of one row per (file version, model).
     sa.UniqueConstraint("file_id", "model_id"),
 )

@@ -78,7 +78,7 @@ def test_backup_is_a_whole_database_for_its_owner_only(
 
 
 def test_migrate_has_nothing_to_do_on_a_current_database(program: Program) -> None:
-    assert program("db", "migrate").out == "schema 0001, nothing to do\n"
+    assert program("db", "migrate").out == "schema 0002, nothing to do\n"
 
 
 def test_prune_deletes_what_is_older_and_can_be_tried_first(program: Program) -> None:

@@ -32,6 +32,10 @@ class Prediction:
     probabilities: tuple[float, ...]  # calibrated, in the order of the spec's classes
     distance: float | None  # Mahalanobis distance to the training images, None without a limit
 
+    def score(self, spec: ModelSpec) -> float:
+        """Return the calibrated probability of the class of interest, 0..1; without one, the largest."""
+        return _score(self.probabilities, spec)
+
 
 def probabilities(logits: Floats, temperature: float) -> Floats:
     """Return the calibrated probabilities (batch, classes) of logits (batch, classes)."""
@@ -81,8 +85,7 @@ def conclude(row: Floats, spec: ModelSpec, distance: float | None) -> Prediction
         return Prediction(Verdict.REJECTED, None, None, shares, distance)
     label = _label(shares, spec)
     decision = spec.decision
-    score = shares[spec.classes.index(decision.positive)] if decision.positive is not None else max(shares)
-    unsure = decision.uncertain_low <= score < decision.uncertain_high
+    unsure = decision.uncertain_low <= _score(shares, spec) < decision.uncertain_high
     return Prediction(
         Verdict.UNCERTAIN if unsure else Verdict.OK,
         label,
@@ -90,6 +93,11 @@ def conclude(row: Floats, spec: ModelSpec, distance: float | None) -> Prediction
         shares,
         distance,
     )
+
+
+def _score(shares: tuple[float, ...], spec: ModelSpec) -> float:
+    positive = spec.decision.positive
+    return max(shares) if positive is None else shares[spec.classes.index(positive)]
 
 
 def _label(shares: tuple[float, ...], spec: ModelSpec) -> str:

@@ -1,0 +1,1 @@
+"""Troubles that a machine makes, done to a running daemon one by one."""
