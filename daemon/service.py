@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from config.errors import DatabaseError
 from daemon.inbox import Inbox
 from daemon.lanes import Lanes
+from daemon.mover import Mover
 from daemon.task import Task
 from daemon.wakeup import StopSignal, Waker
 from storage.ledger import Ledger
@@ -80,7 +81,7 @@ class Service:
     clock: Clock
     logger: logging.Logger
     watchers: Sequence[Watcher] = ()
-    after_commit: Callable[[], None] | None = None
+    mover: Mover | None = None
     counters: Counters = field(default_factory=Counters)
 
     _queue: deque[Entry] = field(default_factory=deque)
@@ -109,6 +110,8 @@ class Service:
         self._notice_others()
         if self._found or self._outcomes:
             self._store()
+        if self.mover is not None and not self._store_failures:
+            self.mover.turn()
         self._dispatch()
         for watcher in self.watchers:
             watcher.turned(self)
@@ -118,6 +121,8 @@ class Service:
         if self._found or self._outcomes or self._queue or self._in_flight or self._more_in_ledger:
             return False
         if self._next_due - self.clock.monotonic() < ONCE_PATIENCE_SECONDS:
+            return False
+        if self.mover is not None and self.mover.next_due() <= self.clock.monotonic():
             return False
         return all(inbox.idle() for inbox in self.inboxes)
 
@@ -145,7 +150,7 @@ class Service:
         if self._found or self._outcomes:
             due = min(due, self._store_not_before)
         if not self._store_failures:
-            due = min(due, self._next_due)
+            due = min(due, self._next_due, self.mover.next_due() if self.mover is not None else due)
         return max(0.0, due - now)
 
     def _notice_others(self) -> None:
@@ -197,8 +202,8 @@ class Service:
         self._pending = max(0, self._pending + len(entries) - len(outcomes))
         self._enqueue(entries)
         self._schedule_retries()
-        if self.after_commit is not None and outcomes:
-            self.after_commit()
+        if self.mover is not None and outcomes:
+            self.mover.wake()
 
     def _store_failed(self, error: DatabaseError) -> None:
         self.counters.last_error = str(error)
@@ -294,3 +299,5 @@ class Service:
         self._store_not_before = 0.0
         if self._found or self._outcomes:
             self._store()
+        if self.mover is not None and not self._store_failures:
+            self.mover.turn()  # what is left is moved at the next start

@@ -160,10 +160,10 @@ def _service_on(
         service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
-            service.after_commit = Mover(
-                ledger, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
-            ).move_due
-            service.after_commit()  # what a crash left undone
+            # Its first turn moves what a crash left undone.
+            service.mover = Mover(
+                ledger.moves, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
+            )
         for inbox in inboxes:
             inbox.start()
         service.watchers = [beat, _Announcement(logger, prepared, spec, once=once)]

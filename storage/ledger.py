@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,13 +19,13 @@ import sqlalchemy as sa
 from storage import outcomes as storing
 from storage.database import reading, writing
 from storage.heartbeat import Counts, Heartbeat, counts, store_heartbeat
+from storage.moves import MOVE_FORGOTTEN, Moves
 from storage.names import Names
 from storage.prepared import Prepared, PreparedIn
 from storage.records import Entry, FileVersion, ModelRecord, Outcome
 from storage.retry import RetryPolicy
 from storage.schema import (
     IS_CURRENT,
-    IS_MOVE_DUE,
     IS_PENDING,
     IS_QUARANTINED,
     FileState,
@@ -44,15 +43,6 @@ _CHUNK = 500
 # Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
 _SWEEP = 10_000
 _FORGOTTEN = (int(FileState.GONE), int(FileState.CHANGED))
-
-
-@dataclass(frozen=True, slots=True)
-class MoveDue:
-    """A file whose result is committed and that is still to be moved away."""
-
-    file_id: int
-    version: FileVersion
-    quarantined: bool
 
 
 def wall_clock_us() -> int:
@@ -200,26 +190,6 @@ class Ledger:
             context = storing.Context(self._connection, self._names, model_id, self._clock(), self._retry)
             storing.store(context, outcomes, self._moving)
 
-    def moves_due(self, limit: int) -> list[MoveDue]:
-        """Return finished files that are still to be moved; after a crash they are asked for again."""
-        query = sa.select(*_VERSION, file.c.state).where(IS_MOVE_DUE).order_by(file.c.id).limit(limit)
-        with reading(self._connection):
-            return [
-                MoveDue(row.id, self._version(row), row.state == FileState.QUARANTINED)
-                for row in self._connection.execute(query)
-            ]
-
-    def mark_moved(self, moved: Sequence[tuple[int, bytes | None]]) -> None:
-        """Store where files went (absolute path), or None: gone or changed meanwhile, nothing to move."""
-        rows = [
-            {"b_id": file_id, "move": None if path is None else int(MoveState.MOVED), "moved_to": path}
-            for file_id, path in moved
-        ]
-        if rows:
-            statement = file.update().where(file.c.id == sa.bindparam("b_id"))
-            with self.transaction():
-                self._connection.execute(statement, rows)
-
     def mark_gone(self, file_ids: Sequence[int]) -> None:
         """Say of pending versions that their files were deleted; if they come back they are pending again."""
         with self.transaction():
@@ -230,10 +200,11 @@ class Ledger:
     def requeue(self, file_ids: Sequence[int] | None = None) -> int:
         """Make quarantined versions (None: all) pending again and waiting ones due now; return how many.
 
-        Their error rows go: the attempts tell what happened, and the row to come takes their place.
+        Their error rows go: the attempts tell what happened, and the row to come takes their place. What
+        lies in a quarantine folder is left as it is: see `storage.moves`.
         """
         count = 0
-        for ids in _chunks(file_ids) if file_ids is not None else self._sweep(IS_QUARANTINED | _IS_PUT_OFF):
+        for ids in self._at_home(file_ids) if file_ids is not None else self._sweep(_IS_STUCK):
             with self.transaction():
                 count += self._requeue(ids)
         return count
@@ -308,8 +279,33 @@ class Ledger:
         storing.drop_errors(self._connection, self._names, ids, changes)
         changes.write(self._connection)
         statement = file.update().where(file.c.id.in_(ids), IS_QUARANTINED | _IS_PUT_OFF)
-        values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": None, "move": None}
+        values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": None, **MOVE_FORGOTTEN}
         return self._connection.execute(statement.values(values)).rowcount
+
+    def came_home(self, file_id: int, version: FileVersion) -> None:
+        """Make a file that was brought back from quarantine pending, as it lies in its inbox now.
+
+        Its error row goes with it, as with `requeue`.
+        """
+        values = {
+            "size": version.size, "mtime_ns": version.mtime_ns, "inode": version.inode,
+            "first_seen_us": self._clock(), "moved_to": None,
+        }  # fmt: skip
+        with self.transaction():
+            self._connection.execute(file.update().where(file.c.id == file_id).values(values))
+            self._requeue([file_id])
+
+    @property
+    def moves(self) -> Moves:
+        """The moves of finished files, on the ledger's connection."""
+        return Moves(self._connection, self._names, self._clock, self.transaction)
+
+    def _at_home(self, file_ids: Sequence[int]) -> Iterator[list[int]]:
+        for ids in _chunks(file_ids):
+            query = sa.select(file.c.id).where(file.c.id.in_(ids), _IS_STUCK)
+            with reading(self._connection):
+                found = [int(number) for number in self._connection.execute(query).scalars()]
+            yield found
 
     def _sweep(self, condition: sa.ColumnElement[bool]) -> Iterator[list[int]]:
         """Yield the ids of all files that meet `condition`, in bites, so that no transaction grows large."""
@@ -345,6 +341,7 @@ _NEXT_DUE = (
     sa.select(due_at_us).where(IS_PENDING, due_at_us > sa.bindparam("after_us")).order_by(due_at_us).limit(1)
 )
 _IS_PUT_OFF = IS_PENDING & (file.c.attempts > 0)
+_IS_STUCK = (IS_QUARANTINED & file.c.move.is_distinct_from(int(MoveState.MOVED))) | _IS_PUT_OFF
 _LAST_ID = sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
 _INSERT = Prepared(
     file.insert(),

@@ -50,7 +50,6 @@ class MoveState(IntEnum):
 
     DUE = 1  # the result is committed, the move is not done yet
     MOVED = 2
-    RETURN_DUE = 3  # `retry` wants it judged again: it is to come home from where it was moved
 
 
 metadata = sa.MetaData(
@@ -124,9 +123,7 @@ file = sa.Table(
 IS_CURRENT = file.c.state != sa.literal_column(str(int(FileState.SUPERSEDED)))
 IS_PENDING = file.c.state == sa.literal_column(str(int(FileState.PENDING)))
 IS_QUARANTINED = file.c.state == sa.literal_column(str(int(FileState.QUARANTINED)))
-IS_MOVE_DUE = file.c.move.in_(
-    [sa.literal_column(str(int(state))) for state in (MoveState.DUE, MoveState.RETURN_DUE)]
-)
+IS_MOVE_DUE = file.c.move == sa.literal_column(str(int(MoveState.DUE)))
 move_due_at_us = sa.func.coalesce(file.c.move_not_before_us, sa.literal_column("0"))
 due_at_us = sa.func.coalesce(file.c.not_before_us, file.c.first_seen_us)
 

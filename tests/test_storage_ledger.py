@@ -316,12 +316,12 @@ def test_move_is_due_after_the_commit_until_it_is_marked(tmp_path: Path) -> None
     store.close()
 
     store = open_store(tmp_path / "results.db", move_done=True)
-    due = store.ledger.moves_due(10)
-    store.ledger.mark_moved([(moved.file_id, b"/done/a.png"), (left.file_id, None)])
+    due = store.ledger.moves.due(10, [store.inbox_id], quarantined=False)
+    store.ledger.moves.mark([(moved.file_id, b"/done/a.png"), (left.file_id, None)])
 
-    assert [(move.file_id, move.version.name, move.quarantined) for move in due] == [
-        (moved.file_id, b"a.png", False),
-        (left.file_id, b"b.png", False),
+    assert [(move.file_id, move.version.name) for move in due] == [
+        (moved.file_id, b"a.png"),
+        (left.file_id, b"b.png"),
     ]
     assert store.ledger.counts().moves_due == 0
     assert {row.full_path for row in rows(store.connection)} == {
@@ -332,10 +332,11 @@ def test_move_is_due_after_the_commit_until_it_is_marked(tmp_path: Path) -> None
     store.close()
 
 
-def test_reclassify_makes_present_files_pending_for_another_model_once(store: Store) -> None:
+def test_reclassify_makes_present_files_pending_for_another_model_once(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "results.db", move_done=True)
     first, second = store.add(b"a.png", b"b.png")
     store.judge([first, second])
-    store.ledger.mark_moved([(second.file_id, b"/done/b.png")])
+    store.ledger.moves.mark([(second.file_id, b"/done/b.png")])
     other = store.ledger.model_id(OTHER_MODEL)
 
     chosen = store.ledger.reclassify(other)

@@ -193,13 +193,13 @@ def test_inbox_that_is_away_makes_no_file_forgotten(tmp_path: Path, inbox: Path,
 def test_pruning_keeps_what_waits_and_forgets_old_versions_and_moved_files(
     tmp_path: Path, inbox: Path
 ) -> None:
-    store = open_store(tmp_path / "results.db")
+    store = open_store(tmp_path / "results.db", move_done=True)
     old = judged_file(store, inbox, "a.png")
     os.utime(inbox / "a.png", ns=(5, 5))
     judged_file(store, inbox, "a.png")
     moved = judged_file(store, inbox, "moved.png")
     [(moved_id, _)] = [(row.id, row.path) for row in rows(store.connection) if row.path == b"moved.png"]
-    store.ledger.mark_moved([(moved_id, b"/done/moved.png")])
+    store.ledger.moves.mark([(moved_id, b"/done/moved.png")])
     [waiting] = store.add(b"waiting.png")
     store.clock.advance(1)
 

@@ -155,7 +155,7 @@ INSERT INTO "tally" VALUES(86400,1789948800000000,1,1,1,0,2);
 INSERT INTO "tally" VALUES(86400,1789948800000000,1,1,2,1,1);
 CREATE INDEX ix_file_quarantined ON file (state) WHERE state = 2;
 CREATE INDEX ix_file_due ON file (coalesce(not_before_us, first_seen_us), attempts, first_seen_us) WHERE state = 0;
-CREATE INDEX ix_file_move_due ON file (coalesce(move_not_before_us, 0)) WHERE move IN (1, 3);
+CREATE INDEX ix_file_move_due ON file (coalesce(move_not_before_us, 0)) WHERE move = 1;
 CREATE UNIQUE INDEX uq_file_current_path ON file (folder_id, name) WHERE state != 3;
 CREATE INDEX ix_result_completed ON result (completed_us, status, label_id);
 CREATE INDEX ix_result_sha256_prefix ON result (substr(sha256, 1, 8)) WHERE sha256 IS NOT NULL;

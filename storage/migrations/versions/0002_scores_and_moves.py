@@ -20,8 +20,8 @@ def upgrade() -> None:
         "ix_file_move_due",
         "file",
         [sa.text("coalesce(move_not_before_us, 0)")],
-        sqlite_where=sa.text("move IN (1, 3)"),
-        postgresql_where=sa.text("move IN (1, 3)"),
+        sqlite_where=sa.text("move = 1"),
+        postgresql_where=sa.text("move = 1"),
     )
     op.add_column("model", sa.Column("positive", sa.Text(), nullable=True))
     op.add_column("model", sa.Column("threshold", sa.Double(), nullable=True))
