@@ -115,6 +115,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "retrying": counts.retrying if counts else 0,
         "quarantined": counts.quarantined if counts else 0,
         "moves_due": counts.moves_due if counts else 0,
+        "move_troubles": dict(stored.move_troubles) if stored else {},
         "oldest_pending": _iso(oldest, zone),
         "oldest_pending_seconds": status.seconds_since(oldest),
         "last_result": _iso(stored.last_result_us if stored else None, zone),
@@ -180,6 +181,7 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("speed", f"{status.images_per_second:.1f} images/s over the last minute" if status.lives else ""),
         ("waiting", _waiting_text(status)),
         ("given up", _given_up_text(status)),
+        ("moves", moves_text(status.stored.move_troubles)),
         ("lanes", _lanes_text(status) if status.lives else ""),
         ("trouble", printable(str(status.told.get("trouble") or "")) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
@@ -220,6 +222,12 @@ def _given_up_text(status: DaemonStatus) -> str:
     assert status.stored is not None
     number = status.stored.counts.quarantined
     return f"{number} (see bt-daemon errors)" if number else ""
+
+
+def moves_text(troubles: Mapping[str, int]) -> str:
+    """Return how many finished files cannot be moved away, by cause; '' if all can."""
+    parts = [f"{number} ({printable(reason)})" for reason, number in sorted(troubles.items())]
+    return f"{', '.join(parts)} cannot be moved away yet; tried again by themselves" if parts else ""
 
 
 def _lanes_text(status: DaemonStatus) -> str:

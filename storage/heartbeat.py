@@ -52,6 +52,7 @@ class StatusSnapshot:
     by_status: dict[Status, int]
     results_last_minute: int
     last_result_us: int | None
+    move_troubles: dict[str, int]  # why moves could not be done yet -> how many
 
 
 def store_heartbeat(connection: sa.Connection, beat: Heartbeat) -> None:
@@ -94,7 +95,18 @@ def status_snapshot(connection: sa.Connection, now_us: int) -> StatusSnapshot:
             by_status=by_status,
             results_last_minute=count(connection, Query(since_us=now_us - _MINUTE_US)),
             last_result_us=connection.execute(last).scalar_one(),
+            move_troubles=move_troubles(connection),
         )
+
+
+def move_troubles(connection: sa.Connection) -> dict[str, int]:
+    """Return why moves of finished files could not be done so far, and how many wait for each reason."""
+    query = sa.select(file.c.move_trouble, sa.func.count()).where(
+        IS_MOVE_DUE, file.c.move_trouble.is_not(None)
+    )
+    with reading(connection):
+        rows = connection.execute(query.group_by(file.c.move_trouble)).all()
+    return {str(reason): int(number) for reason, number in rows}
 
 
 def counts(connection: sa.Connection) -> Counts:

@@ -77,6 +77,7 @@ class TroubledFile:
     reason: str
     at_us: int  # of the last failure
     not_before_us: int | None  # of the next try
+    moved_to: bytes | None = None  # absolute path in the quarantine folder, if it was moved there
 
 
 def story(connection: sa.Connection, target: int | bytes) -> list[Story]:
@@ -109,6 +110,7 @@ def troubled(
                 reason=row.text,
                 at_us=row.at_us,
                 not_before_us=row.not_before_us if row.state == FileState.PENDING else None,
+                moved_to=row.moved_to,
             )
 
 

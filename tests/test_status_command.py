@@ -114,6 +114,7 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
             "retrying": 1,
             "quarantined": 1,
             "moves_due": 0,
+            "move_troubles": {},
             "found_by_scan_only": 42,
             "last_error": "busy.png: Permission denied",
         }.items()

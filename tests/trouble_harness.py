@@ -16,9 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.troubles import disk_and_inbox
+from tests.troubles import disk_and_inbox, moves
 
-_TROUBLES = {**disk_and_inbox.TROUBLES}
+_TROUBLES = {**disk_and_inbox.TROUBLES, **moves.TROUBLES}
 
 
 def main() -> int:

@@ -54,12 +54,23 @@ def command(invocation: Invocation, by_cause: bool, limit: int | None, as_json: 
             _print_json(found, columns, zone)
         else:
             _print(found, columns, zone, invocation, by_cause=by_cause, limited=limit is not None)
+            _say_moves(connection, invocation)
 
 
 def _troubled(connection: sa.Connection | None) -> Iterable[TroubledFile]:
     from storage.stories import troubled
 
     return troubled(connection) if connection is not None else ()
+
+
+def _say_moves(connection: sa.Connection | None, invocation: Invocation) -> None:
+    """Say how many judged files cannot be moved away, and why."""
+    from daemon.daemon_status import moves_text
+    from daemon.listing import say
+    from storage.heartbeat import move_troubles
+
+    if connection is not None and (text := moves_text(move_troubles(connection))):
+        say(invocation, f"Moves: {text}.")
 
 
 def _print_json(found: Any, columns: Sequence[Column], zone: tzinfo) -> None:

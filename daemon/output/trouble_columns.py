@@ -50,6 +50,7 @@ EVERY = (
     Column("next_try", Kind.TIME, lambda row: row.not_before_us),
     Column("kind", Kind.TEXT, lambda row: row.kind.value),
     Column("reason", Kind.TEXT, lambda row: row.reason),
+    Column("moved_to", Kind.NAME, lambda row: row.moved_to),
 )
 CAUSES = (
     Column("count", Kind.INTEGER, lambda row: row.count),

@@ -17,8 +17,8 @@ _PATIENCE_SECONDS = 300.0
 def put(inbox: Path, numbers: range) -> None:
     """Write each picture beside the inbox and rename it in."""
     for number in numbers:
-        part = inbox.parent / "part.png"
-        phantom(number, lesion=bool(number % 2), size=64).save(part)
+        part = inbox.parent / "part.tmp"
+        phantom(number, lesion=bool(number % 2), size=64).save(part, format="PNG")
         os.replace(part, inbox / f"slice {number:04}.png")
 
 
