@@ -331,6 +331,9 @@ class Inbox:
 
     def _end_scan(self) -> None:
         scan, now = self._scan, self.clock.monotonic()
+        if self.rules.once and scan.walk is not None and scan.walk.vanished:
+            scan.walk, scan.wanted_again = None, True  # the only scan must have seen all
+            return
         scan.walk, scan.finished, scan.seconds = None, now, now - scan.started
         pause = self.rules.rescan_seconds
         if self._polling and not self.rules.once:

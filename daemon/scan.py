@@ -70,7 +70,7 @@ class Walk:
         self._odd = odd
         self._recursive = recursive
         self._looks = self._walk(start)
-        self.complete = True  # False when a folder could not be read to its end
+        self.vanished = False  # whether a folder went away while it was looked for
         self.finished = False
 
     def piece(self, limit: int) -> list[Look]:
@@ -89,8 +89,9 @@ class Walk:
                         yield self._entry(folder, entry, folders)
             except OSError as error:
                 # Deleted meanwhile, or not ours to read: the next scan asks again.
-                self.complete = False
-                if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                if isinstance(error, FileNotFoundError | NotADirectoryError):
+                    self.vanished = True
+                else:
                     self._odd(folder, f"folder that cannot be read ({error.strerror})")
 
     def _entry(self, folder: bytes, entry: os.DirEntry[bytes], folders: list[bytes]) -> Look | None:

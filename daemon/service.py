@@ -14,10 +14,11 @@ import logging
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from config.errors import DatabaseError
+from config.errors import BtError, DatabaseError
+from config.text import printable_name
 from daemon.inbox import Inbox
 from daemon.lanes import Lanes
 from daemon.mover import Mover
@@ -39,6 +40,14 @@ STORE_RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
 NOTICE_SECONDS = 1.0
 # With --once, how long to wait for a file that failed for a reason that may pass.
 ONCE_PATIENCE_SECONDS = 10.0
+# With --once, how long to wait for an inbox that is away: a network folder is often back in a moment.
+ONCE_AWAY_SECONDS = 30.0
+# What may be the fault of an inbox that is away, not of the file.
+_DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
+
+
+class InboxAwayError(BtError):
+    """With `--once`: an inbox went away before everything in it was judged, and stayed away."""
 
 
 class Clock(Protocol):
@@ -89,6 +98,8 @@ class Service:
     _found: list[FileVersion] = field(default_factory=list)
     _outcomes: list[Outcome] = field(default_factory=list)
     _more_in_ledger: bool = True
+    _present: frozenset[int] = frozenset()  # the inboxes whose folder is there
+    _away_since: float | None = None  # monotonic time at which one was first missed
     _pending: int = 0  # entries found in this run or left by an earlier one, without outcome yet
     _next_due: float = float("inf")  # monotonic time at which a retry in the ledger falls due
     _notice_due: float = 0.0
@@ -107,6 +118,7 @@ class Service:
         self.waker.wait(self.lanes.waitables(), timeout)
         self._outcomes += self.lanes.collect()
         self._look()
+        self._notice_roots()
         self._notice_others()
         if self._found or self._outcomes:
             self._store()
@@ -124,7 +136,20 @@ class Service:
             return False
         if self.mover is not None and self.mover.next_due() <= self.clock.monotonic():
             return False
-        return all(inbox.idle() for inbox in self.inboxes)
+        if self._away_since is not None:
+            return self.clock.monotonic() - self._away_since >= ONCE_AWAY_SECONDS
+        return all(inbox.root_present() and inbox.idle() for inbox in self.inboxes)
+
+    def left_behind(self) -> InboxAwayError | None:
+        """Return why a single pass could not be a whole one: an inbox that is away; None if none is."""
+        away = [inbox.root for inbox in self.inboxes if not inbox.root_present()]
+        if not away:
+            return None
+        return InboxAwayError(
+            f"inbox is away (renamed, deleted or not mounted): {', '.join(map(printable_name, away))}; "
+            f"{self.ledger.counts().pending} images wait there",
+            hint="bring it back and give the same command again",
+        )
 
     @property
     def waiting(self) -> int:
@@ -165,6 +190,17 @@ class Service:
         except DatabaseError as error:
             self._store_failed(error)
 
+    def _notice_roots(self) -> None:
+        """See which inboxes are there; what one left in the ledger is taken up when it is back."""
+        present = frozenset(inbox.inbox_id for inbox in self.inboxes if inbox.root_present())
+        if present - self._present:
+            self._more_in_ledger = True
+        self._present = present
+        if len(present) == len(self.inboxes):
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = self.clock.monotonic()
+
     def _look(self) -> None:
         if len(self._found) >= HELD_LIMIT:
             return
@@ -175,7 +211,7 @@ class Service:
         """Commit what was found and concluded together; on failure keep it for the next turn."""
         if self.clock.monotonic() < self._store_not_before:
             return
-        outcomes = [outcome for outcome in self._outcomes if not self._doubtful(outcome)]
+        outcomes = [self._believed(outcome) for outcome in self._outcomes if not self._doubtful(outcome)]
         released = [outcome for outcome in self._outcomes if self._doubtful(outcome)]
         try:
             with self.ledger.transaction():
@@ -226,11 +262,20 @@ class Service:
             self.counters.judged += 1
 
     def _doubtful(self, outcome: Outcome) -> bool:
-        """Whether 'gone' may only mean that the inbox itself is away (unmounted, renamed)."""
-        if not isinstance(outcome.result, Failed) or outcome.result.kind is not FailureKind.GONE:
+        """Whether a failure may only mean that the inbox itself is away (unmounted, renamed)."""
+        if not isinstance(outcome.result, Failed) or outcome.result.kind not in _DOUBTFUL:
             return False
         entry = self._in_flight.get(outcome.file_id)
         return entry is not None and not self._inbox_of(entry).root_present()
+
+    def _believed(self, outcome: Outcome) -> Outcome:
+        """Return the outcome, or another try where a file is said to be gone and is there."""
+        if not isinstance(outcome.result, Failed) or outcome.result.kind is not FailureKind.GONE:
+            return outcome
+        entry = self._in_flight.get(outcome.file_id)
+        if entry is None or not os.path.lexists(self._path(entry)):
+            return outcome
+        return replace(outcome, result=Failed(FailureKind.TRANSIENT, "was away when it was read"))
 
     def _enqueue(self, entries: list[Entry]) -> None:
         room = 0 if self._more_in_ledger else QUEUE_LIMIT - len(self._queue)
@@ -255,9 +300,10 @@ class Service:
             if room == 0:
                 return
             entries = [self._queue.popleft() for _ in range(room)]
-            entries = [entry for entry in entries if self._inbox_of(entry).root_present()]
+            # What is left out here waits in the ledger until its inbox is back (`_notice_roots`).
+            entries = [entry for entry in entries if entry.version.inbox_id in self._present]
             if not entries:
-                return
+                continue
             self._in_flight.update((entry.file_id, entry) for entry in entries)
             self.lanes.submit([self._task(entry) for entry in entries])
 
@@ -271,7 +317,7 @@ class Service:
                 QUEUE_LIMIT,
                 self.clock.now_us(),
                 exclude=self._in_flight.keys(),
-                inbox_ids=[inbox.inbox_id for inbox in self.inboxes],
+                inbox_ids=self._present,
             )
             self._more_in_ledger = len(entries) == QUEUE_LIMIT
             self._schedule_retries()
@@ -283,8 +329,10 @@ class Service:
 
     def _task(self, entry: Entry) -> Task:
         version = entry.version
-        path = os.path.join(self._inbox_of(entry).root, version.path)
-        return Task(entry.file_id, path, version.size, version.mtime_ns, version.inode)
+        return Task(entry.file_id, self._path(entry), version.size, version.mtime_ns, version.inode)
+
+    def _path(self, entry: Entry) -> bytes:
+        return os.path.join(self._inbox_of(entry).root, entry.version.path)
 
     def _inbox_of(self, entry: Entry) -> Inbox:
         return next(inbox for inbox in self.inboxes if inbox.inbox_id == entry.version.inbox_id)

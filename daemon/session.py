@@ -78,6 +78,9 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
         began = time.monotonic()
         service.run(stop, once=once)
         _say_goodbye(service, logger, time.monotonic() - began, stopped=stop.requested)
+        left = service.left_behind() if once and not stop.requested else None
+    if left is not None:
+        raise left
     return 0
 
 
