@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from config.text import printable
 from daemon.child import child_environment
+from daemon.restarts import from_outside, in_words
 from daemon.task import EngineEnd, EngineSetup
 
 # The kernel takes a killed process off a GPU in moments; one that stays longer hangs in the driver, and
@@ -28,6 +28,7 @@ class Device:
         self._logger = logger
         self._setup: EngineSetup | None = None
         self._reason = ""
+        self.killed = False  # whether the last process that ended was killed from outside
         self._process, self.control = _start()
 
     def begin(self, setup: EngineSetup) -> None:
@@ -66,19 +67,19 @@ class Device:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.1 if self._reason else 0)
         code = self._process.poll()
+        self.killed = code is not None and from_outside(code) and not self._reason
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         self.control.close()
-        return printable(self._reason) or _words(code)
+        return printable(self._reason) or ("it did not answer" if code is None else in_words(code))
 
-    def restart(self) -> str:
-        """Replace a process that has ended or does not answer; return in words what became of it."""
-        reason, self._reason = self.close(), ""
+    def restart(self) -> None:
+        """Start another process in the place of one that was closed."""
+        self._reason = ""
         self._process, self.control = _start()
         if self._setup is not None:
             self.begin(self._setup)
-        return reason
 
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
@@ -92,9 +93,3 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
             env=child_environment(),
         )
     return process, Connection(ours.detach())
-
-
-def _words(code: int | None) -> str:
-    if code is None:
-        return "it did not answer"
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

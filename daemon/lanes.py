@@ -1,8 +1,9 @@
 """The lanes as the daemon sees them: tasks in, outcomes out, and no lane is ever waited for in vain.
 
 A lane that dies or works on one file for too long is replaced. Which file it was working on is read
-from memory shared with it, so the guilty file becomes an error outcome and its neighbours are tried
-again. Where one process owns a device for all lanes, its end is nobody's guilt: it and all lanes are
+from memory shared with it: that file is tried again alone and becomes an error outcome if it is guilty,
+its neighbours are tried again (`daemon.blame`). How soon the next lane is started `daemon.restarts` knows.
+Where one process owns a device for all lanes, its end is nobody's guilt: it and all lanes are
 started anew, and what they held is tried again. No threads: the daemon's loop waits on `waitables` and
 calls `collect`.
 """
@@ -14,7 +15,6 @@ import logging
 import mmap
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -26,15 +26,18 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from config.errors import BtError
+from daemon.blame import Blame
 from daemon.child import child_environment
 from daemon.device import Device
 from daemon.log import LOGGER_NAME
+from daemon.restarts import LaneError, Restarts, from_outside, in_words
 from daemon.task import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
-from storage.records import Failed, FailureKind, Outcome
 
 if TYPE_CHECKING:
     from daemon.task import Known, LaneSetup, Task
+    from storage.records import Outcome
+
+__all__ = ["LaneError", "Lanes"]
 
 # Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
 _DEPTH = 2
@@ -43,17 +46,15 @@ _START_SECONDS = 60.0
 # The engine computes a batch in some milliseconds; a batch that stands this long after its last file
 # was decoded is stuck in the engine.
 _ENGINE_SECONDS = 60.0
+# How long a lane that has closed its connection may take to end.
+_REAP_SECONDS = 2.0
 # Where lanes wait for a device to be opened they notice themselves if it never is (after 120 s).
 _DEVICE_START_SECONDS = 150.0
 # A device that is lost this often without one outcome between will not do better the next time.
 _MOST_LOSSES = 3
 
 
-class LaneError(BtError):
-    """Lanes or the device's process die again and again: the engine cannot be opened here."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     process: subprocess.Popen[bytes]
     connection: Connection
@@ -91,12 +92,13 @@ class Lanes:
         self._decode_seconds = decode_seconds
         self._monotonic = monotonic
         self._retry: deque[list[Task]] = deque()  # neighbours of a guilty file, to be tried again
-        self._deaths: dict[int, int] = {}  # file -> lanes that died with it in an undecided batch
+        self._blame = Blame()
         self._outcomes: list[Outcome] = []
-        self._stillborn = 0
         self._losses = 0  # of the device in a row, with no outcome between
         self._logger = logger or logging.getLogger(LOGGER_NAME)
-        self.restarts = 0
+        self._restarts = Restarts(count, self._logger, monotonic)
+        self._vacancies: list[float] = []  # when each lane that is missing is started, monotonic seconds
+        self._count = count
         self._device = Device(self._logger) if engine == "shared" else None
         if setup is not None:
             self._begin_device(setup)
@@ -129,7 +131,7 @@ class Lanes:
         When few are left it takes them in smaller batches, so that all lanes end at about the same time
         (guided self-scheduling, Polychronopoulos and Kuck 1987).
         """
-        if self._retry or self._setup is None:
+        if self._retry or self._setup is None or not self._lanes:
             return 0
         share = -(-waiting // (_DEPTH * len(self._lanes)))
         size = min(self._setup.tasks, max(self._setup.batch, share))
@@ -152,6 +154,16 @@ class Lanes:
         """Whether at least one lane has opened its engine."""
         return any(lane.ready for lane in self._lanes)
 
+    @property
+    def restarts(self) -> int:
+        """How many lanes were replaced."""
+        return self._restarts.count
+
+    @property
+    def trouble(self) -> str:
+        """What keeps lanes from working, '' if nothing does."""
+        return self._restarts.trouble
+
     def in_flight(self) -> int:
         """Return how many tasks have no outcome yet."""
         return sum(lane.held for lane in self._lanes) + sum(map(len, self._retry)) + len(self._outcomes)
@@ -162,11 +174,9 @@ class Lanes:
         return [*device, *(lane.connection for lane in self._lanes)]
 
     def next_deadline(self) -> float:
-        """Return when `collect` should look for hung lanes, monotonic seconds; inf if none works."""
-        return min(
-            (self._deadline(lane) for lane in self._lanes if lane.batches or not lane.ready),
-            default=float("inf"),
-        )
+        """Return when `collect` should look for hung or missing lanes, monotonic seconds; inf for never."""
+        deadlines = [self._deadline(lane) for lane in self._lanes if lane.batches or not lane.ready]
+        return min(deadlines + self._vacancies, default=float("inf"))
 
     def collect(self) -> list[Outcome]:
         """Return the outcomes that are there now, replacing lanes that died or hang.
@@ -175,11 +185,10 @@ class Lanes:
         """
         if self._device is not None and not self._device.listen():
             self._lose_device()
-        for number, lane in enumerate(self._lanes):
-            if not self._receive(lane):
-                self._replace(number, hung=False)
-            elif (lane.batches or not lane.ready) and self._monotonic() >= self._deadline(lane):
-                self._replace(number, hung=True)
+        for lane in list(self._lanes):
+            if lane in self._lanes:  # else it went with the device
+                self._attend(lane)
+        self._fill_vacancies()
         self._resubmit()
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
@@ -188,7 +197,7 @@ class Lanes:
         """End all lanes; what has no outcome yet stays without one."""
         for lane in self._lanes:
             _end(lane)
-        self._lanes = []
+        self._lanes, self._vacancies = [], []
         if self._device is not None:
             self._device.close()
             self._device = None
@@ -243,19 +252,26 @@ class Lanes:
         with contextlib.suppress(OSError):  # noticed by `collect`, which has the batch from `batches`
             lane.connection.send(batch)
 
+    def _attend(self, lane: _Lane) -> None:
+        """Take what a lane has sent; let go of it if it died or hangs."""
+        if not self._receive(lane):
+            self._lose(lane, hung=False)
+        elif (lane.batches or not lane.ready) and self._monotonic() >= self._deadline(lane):
+            self._lose(lane, hung=True)
+
     def _receive(self, lane: _Lane) -> bool:
         """Take what a lane has sent; return False if it is dead."""
         try:
             while lane.connection.poll():
                 message = lane.connection.recv()
                 if message is None:
-                    lane.ready, self._stillborn = True, 0
+                    lane.ready = True
+                    self._restarts.ready()
                     continue
                 batch = lane.batches.popleft()
                 self._losses = 0
                 lane.fed = self._monotonic()
-                for task in batch:
-                    self._deaths.pop(task.file_id, None)
+                self._blame.acquit(batch)
                 self._outcomes += message
         except (EOFError, OSError):
             return False
@@ -272,33 +288,32 @@ class Lanes:
         place, since = PROGRESS.unpack_from(lane.progress)
         return place, since / 1e9
 
-    def _replace(self, number: int, *, hung: bool) -> None:
-        """Start a new lane in the place of a dead or hung one, and decide what becomes of its tasks."""
-        lane = self._lanes[number]
+    def _lose(self, lane: _Lane, *, hung: bool) -> None:
+        """End a dead or hung lane, decide what becomes of its tasks, and when another is started."""
         place, _ = self._place(lane)
-        was_ready = lane.ready
-        ended = _end(lane)
-        if self._device is not None and ended == ENGINE_LOST:
+        code, by_us = _end(lane)
+        if self._device is not None and code == ENGINE_LOST:
             self._lose_device()
             return
-        self.restarts += 1
-        if not was_ready:
-            self._stillborn += 1
-            if self._stillborn >= 3 * len(self._lanes):
-                raise LaneError(
-                    f"the worker processes end before they are ready ({_words(ended)})",
-                    hint="see bt-daemon doctor",
-                )
-        if lane.batches:
-            first = lane.batches.popleft()
-            self._retry.extend(lane.batches)
+        self._lanes.remove(lane)
+        how = "it hung" if hung else in_words(code)
+        killed = not by_us and from_outside(code)
+        if lane.batches and lane.ready:
             reason = (
-                f"took longer than {self._decode_seconds:g} s"
-                if hung
-                else f"crashed the decoder ({_words(ended)})"
+                f"took longer than {self._decode_seconds:g} s" if hung else f"crashed the decoder ({how})"
             )
-            self._divide(first, place if was_ready else NO_TASK, reason)
-        self._lanes[number] = self._start()
+            guilty, again = self._blame.divide(lane.batches.popleft(), place, reason, killed=killed)
+            self._outcomes += guilty
+            self._retry.extend(again)
+        self._retry.extend(lane.batches)  # nobody had looked at these
+        pause = self._restarts.after(how, killed=killed, was_ready=lane.ready)
+        self._vacancies.append(self._monotonic() + pause)
+
+    def _fill_vacancies(self) -> None:
+        now = self._monotonic()
+        due = sum(vacancy <= now for vacancy in self._vacancies)
+        self._vacancies = [vacancy for vacancy in self._vacancies if vacancy > now]
+        self._lanes += [self._start() for _ in range(due)]
 
     def _lose_device(self) -> None:
         """Start the device's process anew, and all lanes, whose connections led to the old one."""
@@ -307,38 +322,21 @@ class Lanes:
             self._receive(lane)  # what is finished need not be done again
             _end(lane)
             self._retry.extend(lane.batches)
-        self._losses += 1
         where = self._setup.prepared.device if self._setup is not None else "the device"
+        reason = self._device.close()
+        self._losses += not (self._device.killed and self._restarts.opened)
         if self._losses >= _MOST_LOSSES:
-            reason = self._device.close()
             raise LaneError(
                 f"the engine on {where} ends again and again ({reason})", hint="see bt-daemon doctor"
             )
-        self._logger.warning("the engine on %s is started again (%s)", where, self._device.restart())
-        self.restarts += len(self._lanes)
-        self._lanes[:] = [
-            self._start() for _ in self._lanes
-        ]  # in place: `collect` is on its way through them
-
-    def _divide(self, batch: list[Task], place: int, reason: str) -> None:
-        """Make the guilty file of a batch an error, and have the others tried again."""
-        if 0 <= place < len(batch):
-            guilty = batch[place]
-            self._outcomes.append(Outcome(guilty.file_id, Failed(FailureKind.PERMANENT, reason)))
-            rest = batch[:place] + batch[place + 1 :]
-            self._retry.extend([rest] if rest else [])
-            return
-        # It died outside decoding, so any of them may be guilty: one by one from now on.
-        for task in batch:
-            deaths = self._deaths[task.file_id] = self._deaths.get(task.file_id, 0) + (len(batch) == 1)
-            if deaths >= 2:
-                self._deaths.pop(task.file_id)
-                self._outcomes.append(Outcome(task.file_id, Failed(FailureKind.PERMANENT, reason)))
-            else:
-                self._retry.append([task])
+        self._logger.warning("the engine on %s is started again (%s)", where, reason)
+        self._device.restart()
+        self._restarts.count += len(self._lanes)
+        self._vacancies = []
+        self._lanes = [self._start() for _ in range(self._count)]
 
     def _resubmit(self) -> None:
-        while self._retry:
+        while self._retry and self._lanes:
             lane = min(self._lanes, key=lambda one: len(one.batches))
             if len(lane.batches) >= _DEPTH:
                 return
@@ -350,18 +348,19 @@ def _tell_known(lane: _Lane, known: Known) -> None:
         lane.connection.send(known)
 
 
-def _end(lane: _Lane) -> int:
-    """End a lane and return how it ended (subprocess's return code); one that has ended stays so."""
+def _end(lane: _Lane) -> tuple[int, bool]:
+    """End a lane; return how it ended (subprocess's return code), and whether it was ended here."""
     if lane.connection.closed:
-        return lane.process.wait()
+        return lane.process.wait(), False
     # A dying lane closes its connection a moment before it can be reaped: how it died is worth the wait.
     with contextlib.suppress(subprocess.TimeoutExpired):
-        lane.process.wait(0.1 if _hung_up(lane) else 0)
+        lane.process.wait(_REAP_SECONDS if _hung_up(lane) else 0)
+    by_us = lane.process.poll() is None
     lane.process.kill()
     code = lane.process.wait()
     lane.connection.close()
     lane.progress.close()
-    return code
+    return code, by_us
 
 
 def _hung_up(lane: _Lane) -> bool:
@@ -369,7 +368,3 @@ def _hung_up(lane: _Lane) -> bool:
     poll = select.poll()
     poll.register(lane.connection.fileno(), select.POLLHUP)
     return any(event & select.POLLHUP for _, event in poll.poll(0))
-
-
-def _words(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -159,7 +159,7 @@ class Service:
     @property
     def trouble(self) -> str:
         """What holds the work up right now, '' if nothing does."""
-        return self.counters.last_error if self._store_failures else ""
+        return self.counters.last_error if self._store_failures else self.lanes.trouble
 
     def known_work(self) -> int:
         """Return how many images this run knows of so far, judged or waiting."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ def make_lanes(
     batch: int = 16,
     tasks: int | None = None,
     decode_seconds: float = 10.0,
+    monotonic: Callable[[], float] = time.monotonic,
     **setup: Any,
 ) -> Lanes:
     told = LaneSetup(prepared, Limits(), batch, 1 << 31, tasks=tasks or batch, **setup)
-    return Lanes(count, told, decode_seconds=decode_seconds)
+    return Lanes(count, told, decode_seconds=decode_seconds, monotonic=monotonic)
 
 
 def task(number: int, path: Path) -> Task:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -16,10 +18,13 @@ import pytest
 import daemon.lanes
 from daemon.child import child_environment
 from daemon.engine_cache import prepare_engine
+from daemon.lanes import LaneError, Lanes
 from daemon.prepared import PreparedEngine
 from daemon.task import Task
-from storage.records import Failed, Judged
+from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
+from tests.daemon_support import until
+from tests.inbox_support import MovableClock
 from tests.lane_support import (
     PATIENCE_SECONDS,
     collect,
@@ -41,6 +46,10 @@ def hostile(data, limits, size):
         time.sleep(3600)
     if data.startswith(b"CRASH"):
         os.kill(os.getpid(), signal.SIGSEGV)
+    if data.endswith(b"STOP") and os.path.exists(os.environ["STOP_WHILE"]):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if data.startswith(b"KILL"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(b"EAT"):
         bytearray(20 << 30)
     return decode(data, limits, size)
@@ -80,8 +89,9 @@ def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: l
 @pytest.mark.parametrize(
     ("content", "reason", "restarts"),
     [
-        (b"HANG", "took longer than 1 s", 1),
-        (b"CRASH", "crashed the decoder (SIGSEGV)", 1),
+        (b"HANG", "took longer than 1 s", 2),
+        (b"CRASH", "crashed the decoder (SIGSEGV)", 2),
+        (b"KILL", "crashed the decoder (SIGKILL)", 4),
         (b"EAT", "needs more memory than decode_memory allows", 0),
     ],
 )
@@ -120,6 +130,88 @@ def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
     assert sorted(one.file_id for one in outcomes) == list(range(8))
     assert all(isinstance(one.result, Judged) for one in outcomes)
     assert lanes.restarts == 1
+
+
+@pytest.mark.defects(6)
+@pytest.mark.usefixtures("hostile")
+def test_a_lane_killed_over_a_healthy_image_makes_it_no_error(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while that very image is decoded: once among others, once alone."""
+    slow, flag = tmp_path / "inbox" / "slow.png", tmp_path / "flag"
+    slow.write_bytes(Path(os.fsdecode(images[0].path)).read_bytes() + b"STOP")
+    flag.touch()
+    monkeypatch.setenv("STOP_WHILE", str(flag))
+    before = set(psutil.Process().children())
+
+    with make_lanes(prepared) as lanes:
+        lanes.submit([*images[:2], task(99, slow), *images[2:]])
+        outcomes = [*_kill_when_stopped(lanes, before), *_kill_when_stopped(lanes, before)]
+        flag.unlink()
+        outcomes += collect(lanes, 9 - len(outcomes))
+
+    assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
+    assert all(isinstance(one.result, Judged) for one in outcomes)
+
+
+@pytest.mark.defects(6)
+def test_a_lane_killed_before_it_is_ready_blames_no_image(
+    prepared: PreparedEngine, images: list[Task]
+) -> None:
+    before = set(psutil.Process().children())
+    clock = MovableClock()
+    outcomes: list[Outcome] = []
+
+    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
+        lanes.submit(images[:1])
+        for _ in range(5):
+            outcomes += _kill_the_lane(lanes, before)
+            clock.ahead += 40  # the next lane is started now
+        outcomes += collect(lanes, 1 - len(outcomes))
+
+    assert [type(one.result) for one in outcomes] == [Judged]
+
+
+@pytest.mark.defects(7)
+def test_lanes_killed_faster_than_they_start_are_started_more_slowly_and_never_given_up(
+    prepared: PreparedEngine, images: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(psutil.Process().children())
+    clock = MovableClock()
+    caplog.set_level(logging.INFO, "bt-daemon")
+
+    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
+        lanes.submit(images)
+        for _ in range(5):
+            _kill_the_lane(lanes, before)
+            assert lanes.trouble == "" or "SIGKILL" in lanes.trouble
+            clock.ahead += max(0.0, lanes.next_deadline() - clock.monotonic())
+        trouble = lanes.trouble
+        wait_until_ready(lanes)
+        after = lanes.trouble
+        outcomes = collect(lanes, len(images))
+
+    assert "worker processes end before they are ready (SIGKILL)" in trouble
+    assert after == ""
+    assert sum(isinstance(one.result, Judged) for one in outcomes) == 8
+    assert caplog.text.count("end before they are ready") == 1
+    assert "nothing was lost" in caplog.text
+
+
+@pytest.mark.defects(7)
+def test_an_engine_that_no_lane_can_open_ends_in_one_line(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path
+) -> None:
+    broken = replace(prepared, weights=str(tmp_path / "missing.safetensors"))
+
+    with (
+        make_lanes(broken, count=2) as lanes,
+        pytest.raises(LaneError, match="end before they are ready") as caught,
+    ):
+        judge(lanes, images)
+
+    assert "\n" not in str(caught.value)
+    assert lanes.restarts == 6
 
 
 def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
@@ -180,6 +272,32 @@ def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngi
         gone, alive = psutil.wait_procs(lanes, timeout=PATIENCE_SECONDS)
 
     assert (len(gone), alive) == (2, [])
+
+
+def _kill_the_lane(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only lane as soon as there is one, and let the daemon notice."""
+    outcomes: list[Outcome] = []
+    until(lambda: _children_since(before) or outcomes.extend(lanes.collect()))
+    (lane,) = _children_since(before)
+    lane.kill()
+    wait(lanes.waitables(), PATIENCE_SECONDS)
+    return outcomes + lanes.collect()
+
+
+def _kill_when_stopped(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only lane when it has stopped itself over an image."""
+    outcomes: list[Outcome] = []
+
+    def is_stopped() -> bool:
+        outcomes.extend(lanes.collect())
+        return any(one.status() == psutil.STATUS_STOPPED for one in _children_since(before))
+
+    until(is_stopped)
+    return outcomes + _kill_the_lane(lanes, before)
+
+
+def _children_since(before: set[psutil.Process]) -> set[psutil.Process]:
+    return set(psutil.Process().children()) - before
 
 
 def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, images: list[Task]) -> None:
