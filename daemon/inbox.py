@@ -413,6 +413,7 @@ class Inbox:
     def _poll_for_now(self, why: str) -> None:
         self._poll(why)
         self._ask_again = self.clock.monotonic() + ASK_AGAIN_SECONDS
+        self._scan_again()  # now: what came since the watch was lost nobody has announced
 
     def _try_watch_again(self) -> None:
         """Ask the kernel for the watch that it refused; what came meanwhile the next scan finds."""

@@ -243,3 +243,20 @@ def test_a_refused_watch_is_asked_for_again(inbox: Path, monkeypatch: pytest.Mon
         bench.until(lambda: any(version.name == b"now.png" for version in bench.handed))
     finally:
         bench_context.__exit__(None, None, None)
+
+
+@pytest.mark.defects(12)
+def test_when_the_kernel_has_no_more_watches_the_first_poll_comes_at_once(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(inbox, rescan_seconds=3600, settle_seconds=0.01) as bench:
+        monkeypatch.setattr(daemon.inbox, "watches_exhausted", lambda root: True)
+        bench.inbox._scan_again()
+        bench.pass_time(1.1)
+        assert bench.inbox.health().state == "polling"
+
+        (inbox / "a.png").write_bytes(b"whole")
+        bench.pass_time(1.1)
+        bench.pass_time(2.5)
+
+        assert bench.names == ["a.png"]
