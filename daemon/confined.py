@@ -29,6 +29,12 @@ def return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def leave_stopping_to_the_parent() -> None:
+    """Ignore what a terminal or a service manager sends to the whole group: the daemon ends its own."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def die_with_the_parent() -> None:
     """Ask the kernel to end this process with its parent, should that be killed."""
     with contextlib.suppress(OSError, AttributeError):

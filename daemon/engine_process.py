@@ -9,18 +9,17 @@ in; remarks, and why it ended, go out. It ends when the daemon closes its end or
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from daemon.confined import die_with_the_parent
+from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.task import EngineEnd, EngineSetup
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until the parent closes its end; return 1 if the device failed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    leave_stopping_to_the_parent()
     die_with_the_parent()
     control = Connection(int(arguments[0]))
     try:

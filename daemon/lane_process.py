@@ -13,14 +13,13 @@ import contextlib
 import importlib
 import mmap
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from daemon.confined import die_with_the_parent
+from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.task import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     """Serve tasks until the parent closes its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    leave_stopping_to_the_parent()
     die_with_the_parent()
     connection = Connection(int(arguments[0]))
     progress = mmap.mmap(int(arguments[1]), PROGRESS.size)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +28,7 @@ def set_up_log(verbosity: int, form: str, stream: TextIO | None = None) -> loggi
     logger.handlers.clear()
     logger.propagate = False
     logger.setLevel(_level(verbosity))
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Stderr() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(_JsonLine() if form == "json" else _TextLine())
     logger.addHandler(handler)
     return logger
@@ -73,6 +76,36 @@ class CauseLog:
         """Log that a cause has ended, if it was ever logged."""
         if self._said.pop(cause, None) is not None:
             self._logger.info("%s", message)
+
+
+def stderr_failed(error: OSError) -> None:
+    """Write to nowhere from now on if the terminal or the reader of a pipe has gone: the work goes on.
+
+    A full disk under a log file may get room again.
+    """
+    terminal = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(2).st_mode)
+    if terminal or error.errno == errno.EPIPE:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what is stderr at that moment: a progress bar puts itself in its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            stderr_failed(error)
+        else:
+            super().handleError(record)
 
 
 def _level(verbosity: int) -> int:

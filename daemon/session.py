@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daemon.prepared import PreparedEngine
     from daemon.service import Service
     from daemon.task import LaneSetup
-    from daemon.wakeup import Waker
+    from daemon.wakeup import StopSignal, Waker
     from storage.ledger import Ledger
     from storage.records import ModelRecord
     from trainer.decoded import Limits
@@ -75,6 +75,7 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
             from daemon.progress import ProgressBar
 
             service.watchers = [*service.watchers, stack.enter_context(ProgressBar(color=invocation.color))]
+        service.watchers = [*service.watchers, _HangupNotice(stop, logger)]
         began = time.monotonic()
         service.run(stop, once=once)
         _say_goodbye(service, logger, time.monotonic() - began, stopped=stop.requested)
@@ -334,6 +335,25 @@ class _Announcement:
         )
         self._logger.info(
             "%s %s; %s", "judging what is in" if self._once else "watching", folders, self._with
+        )
+
+
+class _HangupNotice:
+    """Says what SIGHUP does not do, each time it comes."""
+
+    def __init__(self, stop: StopSignal, logger: logging.Logger) -> None:
+        self._stop = stop
+        self._logger = logger
+        self._told = 0
+
+    def turned(self, service: Service) -> None:  # noqa: ARG002 - a watcher's signature
+        """Say it in the turn after the signal, outside its handler."""
+        if self._stop.hangups == self._told:
+            return
+        self._told = self._stop.hangups
+        self._logger.info(
+            "SIGHUP: going on with the same settings; to have others read, stop this daemon (SIGTERM) and "
+            "start it again, nothing is lost"
         )
 
 

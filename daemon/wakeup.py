@@ -43,10 +43,14 @@ class Waker:
 
 
 class StopSignal:
-    """Turns SIGTERM and SIGINT into a request to finish; a second one ends the process at once."""
+    """Turns SIGTERM and SIGINT into a request to finish; a second one ends the process at once.
+
+    SIGHUP (a closed terminal, or somebody who expects a reload) is only counted: the work goes on.
+    """
 
     def __init__(self, waker: Waker) -> None:
         self.requested = False
+        self.hangups = 0
         self._waker = waker
         self._before: dict[int, Any] = {}
         self._wakeup_before = -1
@@ -55,6 +59,7 @@ class StopSignal:
         self._wakeup_before = signal.set_wakeup_fd(self._waker.write_end, warn_on_full_buffer=False)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
         return self
 
     def __exit__(
@@ -73,3 +78,6 @@ class StopSignal:
         if self.requested:
             os._exit(128 + number)
         self.requested = True
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's signature
+        self.hangups += 1
