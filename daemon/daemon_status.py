@@ -251,6 +251,7 @@ def _inbox_as_text(inbox: dict[str, Any], status: DaemonStatus, style: Style) ->
     facts = [
         ("state" if status.lives else "was", f"{state}: {why}" if why else state),
         ("last scan", f"{_age(status, last)} ago" if last else ""),
+        ("passed over", printable(str(inbox.get("passed_over_kinds") or ""))),
         *((name, f"{inbox[key]} {words}" if inbox.get(key) else "") for name, key, words in numbers),
     ]
     return f"  inbox {printable(str(inbox.get('path', '?')))}\n{pairs(facts, style, indent='    ')}"

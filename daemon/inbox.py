@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -40,6 +40,8 @@ POLL_SECONDS = 2.0
 POLL_SHARE = 20.0
 # More new folders than this at a time are left to one scan of the whole.
 FOLDERS_LIMIT = 1_000
+# So many kinds of entries that were passed over are named.
+_KINDS_SHOWN = 8
 # While the kernel grants no watch, it is asked again this often: other programs end, limits are raised.
 ASK_AGAIN_SECONDS = 300.0
 
@@ -72,6 +74,8 @@ class Inbox:
     _guard_due: float = field(init=False, default=0.0)
     _odd: OddEntries = field(init=False)
     _by_scan_only: int = field(init=False, default=0)
+    _passed: Counter[str] = field(init=False, default_factory=Counter)  # of the last scan, by why
+    _passed_said: set[str] = field(init=False, default_factory=set)
     _queue_size: int = field(init=False, default_factory=kernel_queue_size)
     _database_trouble: bool = field(init=False, default=False)
 
@@ -164,6 +168,8 @@ class Inbox:
             overflows=self._hints.overflows,
             odd_entries=self._odd.count,
             watcher_alive=self._watch is not None and self._watch.alive,
+            passed_over=self._passed.total(),
+            passed_over_kinds=_in_words(self._passed),
         )
 
     def close(self) -> None:
@@ -334,6 +340,8 @@ class Inbox:
         if self.rules.once and scan.walk is not None and scan.walk.vanished:
             scan.walk, scan.wanted_again = None, True  # the only scan must have seen all
             return
+        if scan.walk is not None:
+            self._tell_passed_over(scan.walk.passed_over)
         scan.walk, scan.finished, scan.seconds = None, now, now - scan.started
         pause = self.rules.rescan_seconds
         if self._polling and not self.rules.once:
@@ -345,6 +353,17 @@ class Inbox:
         if self._watch is not None and watches_exhausted(self.root):
             self._disarm()
             self._poll_for_now("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
+
+    def _tell_passed_over(self, found: Counter[str]) -> None:
+        """Say it of each kind once: a wish for --include must not wait for somebody to miss an image."""
+        self._passed = found
+        if found.keys() <= self._passed_said:
+            return
+        self._passed_said |= found.keys()
+        self.log.info(
+            "%s: %d passed over (%s); --include GLOB takes files by name, see watch --help",
+            self._shown, found.total(), _in_words(found),
+        )  # fmt: skip
 
     def _scan_again(self) -> None:
         self._scan.wanted_again = True
@@ -455,3 +474,9 @@ class Inbox:
         self._scan.walk, self._scan.wanted_again = None, False
         self._scan.due = now + GUARD_SECONDS
         self._scan.finished = None
+
+
+def _in_words(passed: Counter[str]) -> str:
+    kinds = sorted(passed.items(), key=lambda kind: (-kind[1], kind[0]))
+    shown = [f"{number} {why}" for why, number in kinds[:_KINDS_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(passed) > _KINDS_SHOWN))

@@ -31,3 +31,5 @@ class InboxHealth:
     overflows: int  # how often the kernel dropped events
     odd_entries: int  # pipes, sockets, devices, symbolic links: never read
     watcher_alive: bool
+    passed_over: int = 0  # entries of the last scan that hold no image by their name, or are hidden
+    passed_over_kinds: str = ""  # the same in words: "6 .json, 3 hidden"

@@ -18,6 +18,15 @@ _IGNORED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 DONE_SUFFIX = b".done"
+# What lies beside images in BIDS and other research folders and holds none; whoever has images under such
+# an ending names it with --include. Endings of one or two letters and digits end many a DICOM name.
+NO_IMAGES = frozenset(
+    b".bib .bval .bvals .bvec .bvecs .bz2 .cfg .conf .css .csv .csv.gz .db .doc .docx .htm .html .ini "
+    b".ipynb .js .json .json.gz .log .lst .mat .md .md5 .nfo .npy .npz .odt .pdf .ppt .pptx .py .rar "
+    b".rst .rtf .sh .sha256 .sql .sqlite .tar .tar.gz .tex .toml .tsv .tsv.gz .txt .txt.gz .url .xls "
+    b".xlsx .xml .xz .yaml .yml .zip .7z ".split()
+)
+_NO_IMAGE_NAMES = frozenset((b"changes", b"license", b"readme", b"dicomdir"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Choice:
         """Tell whether a file is wanted, its folder being wanted. Both are relative to the inbox."""
         if _IGNORED.fullmatch(name) or (self._done_files and name.lower().endswith(DONE_SUFFIX)):
             return False
+        if self._include is None and holds_no_image(name):
+            return False
         if self._include is None and self._exclude is None:
             return True
         path = os.fsdecode(os.path.join(folder, name))
@@ -61,6 +72,26 @@ class Choice:
         if _IGNORED.fullmatch(os.path.basename(path)) or path in self._skipped:
             return False
         return self._exclude is None or self._exclude.fullmatch(os.fsdecode(path)) is None
+
+
+def holds_no_image(name: bytes) -> bool:
+    """Tell whether a file's name alone says that it is a sidecar, a document or an archive."""
+    lower = name.lower()
+    stem, dot, last = lower.rpartition(b".")
+    if not dot:
+        return lower in _NO_IMAGE_NAMES
+    if last == b"gz":
+        return b"." + stem.rpartition(b".")[2] + b".gz" in NO_IMAGES
+    return dot + last in NO_IMAGES
+
+
+def why_passed_over(name: bytes) -> str:
+    """Return in a word why an entry is not taken though nobody excluded it; '' if somebody did."""
+    if _IGNORED.fullmatch(name):
+        return "hidden" if name.startswith(b".") else "leftover"
+    if not holds_no_image(name):
+        return ""
+    return (os.path.splitext(name.lower())[1] or name.lower()).decode("ascii", "replace")
 
 
 def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:

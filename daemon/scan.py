@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 from config.text import printable_name
-from daemon.rules import Choice
+from daemon.rules import Choice, why_passed_over
 from storage.records import FileVersion
 
 # So many odd entries are told apart; a folder with more has been complained about enough.
@@ -70,6 +71,7 @@ class Walk:
         self._odd = odd
         self._recursive = recursive
         self._looks = self._walk(start)
+        self.passed_over: Counter[str] = Counter()  # by why: hidden, leftover or the ending
         self.vanished = False  # whether a folder went away while it was looked for
         self.finished = False
 
@@ -101,8 +103,11 @@ class Walk:
                 path = os.path.join(folder, name)
                 if self._recursive and self._choice.enters_folder(path):
                     folders.append(path)
+                elif self._recursive:
+                    self._pass_over(name)
                 return None
             if not self._choice.takes_file(folder, name):
+                self._pass_over(name)
                 return None
             found = entry.stat(follow_symlinks=False)
         except OSError:
@@ -111,6 +116,10 @@ class Walk:
             self._odd(os.path.join(folder, name), kind_of(found.st_mode))
             return None
         return _look(self._inbox_id, folder, name, found)
+
+    def _pass_over(self, name: bytes) -> None:
+        if why := why_passed_over(name):
+            self.passed_over[why] += 1
 
 
 @dataclass(slots=True)

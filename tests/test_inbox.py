@@ -289,7 +289,7 @@ def test_polling_gives_the_same_files(inbox: Path) -> None:
 
 def test_leftovers_are_ignored_and_upper_case_extensions_are_not(inbox: Path) -> None:
     (inbox / "@eaDir").mkdir()
-    for name in (".DS_Store", "._x.png", "@eaDir/a.png", "a.png.part", "A.PNG", "notes.txt"):
+    for name in (".DS_Store", "._x.png", "@eaDir/a.png", "a.png.part", "A.PNG", "notes"):
         (inbox / name).write_bytes(b"whole")
     with opened(inbox) as bench:
         bench.pass_time(3)
@@ -298,7 +298,29 @@ def test_leftovers_are_ignored_and_upper_case_extensions_are_not(inbox: Path) ->
         bench.quiet()
         bench.pass_time(3)
 
-        assert bench.names == ["A.PNG", "notes.txt"]
+        assert bench.names == ["A.PNG", "notes"]
+
+
+@pytest.mark.defects(40)
+def test_what_is_passed_over_is_counted_and_said_once(inbox: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "bt-daemon")
+    (inbox / ".git").mkdir()
+    for name in ("a.png", "a.json", "b.json", "notes.txt", ".hidden.png", ".git/x", "c.part", "left.out"):
+        (inbox / name).write_bytes(b"whole")
+    with opened(inbox, rescan_seconds=2, exclude=("*.out",)) as bench:
+        bench.pass_time(3)
+        bench.pass_time(3)
+        (inbox / "d.json").write_bytes(b"whole")
+        bench.pass_time(3)
+        bench.pass_time(3)
+        health = bench.inbox.health()
+
+        assert bench.names == ["a.png"]
+    assert health.passed_over == 7
+    assert health.passed_over_kinds.split(", ") == ["3 .json", "2 hidden", "1 .txt", "1 leftover"]
+    said = [line for line in caplog.messages if "passed over" in line]
+    assert len(said) == 1
+    assert "6 passed over (2 .json, 2 hidden" in said[0]
 
 
 def test_no_symlink_is_followed_by_scan_or_event(inbox: Path, tmp_path: Path) -> None:

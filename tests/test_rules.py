@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.rules import Choice, InboxRules
+from daemon.rules import Choice, InboxRules, why_passed_over
 
 ROOT = b"/inbox"
 
@@ -24,7 +24,19 @@ def test_leftovers_of_other_programs_are_ignored(name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"a.PNG", b"scan", b"IM000001", b"notes.txt", b"part.png", b"tmp", b"\xff\n.png", b"x.png.done"]
+    "name",
+    [
+        b"a.PNG",
+        b"scan",
+        b"IM000001",
+        b"1.2.840.10008.5",
+        b"T1w.nii.gz",
+        b"a.img",
+        b"part.png",
+        b"tmp",
+        b"\xff\n.png",
+        b"x.png.done",
+    ],
 )
 def test_every_other_file_is_taken_whatever_its_extension(name: bytes) -> None:
     choice = Choice(InboxRules(), ROOT)
@@ -83,3 +95,25 @@ def test_folders_that_finished_files_are_moved_to_are_not_entered() -> None:
 def test_marker_files_are_taken_only_when_they_mean_nothing() -> None:
     assert Choice(InboxRules(), ROOT).takes_file(b"", b"a.png.done")
     assert not Choice(InboxRules(done_files=True), ROOT).takes_file(b"", b"a.png.done")
+
+
+@pytest.mark.defects(40)
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"sub-01_T1w.json", b"participants.tsv", b"dwi.bval", b"dwi.BVEC", b"notes.TXT", b"scans.zip",
+        b"a.csv", b"a.xml", b"a.html", b"a.pdf", b"a.log", b"a.nfo", b"a.md", b"README", b"CHANGES", b"DICOMDIR",
+        b"physio.tsv.gz", b"all.tar.gz",
+    ],
+)  # fmt: skip
+def test_sidecars_and_documents_are_passed_over_unless_they_are_included(name: bytes) -> None:
+    assert not Choice(InboxRules(), ROOT).takes_file(b"sub-01/anat", name)
+    assert Choice(InboxRules(include=("*",)), ROOT).takes_file(b"sub-01/anat", name)
+    assert why_passed_over(name)
+
+
+@pytest.mark.defects(40)
+def test_what_an_option_leaves_out_is_not_counted_as_passed_over() -> None:
+    assert why_passed_over(b"a.png") == ""
+    assert why_passed_over(b".DS_Store") == "hidden"
+    assert why_passed_over(b"a.png.part") == "leftover"

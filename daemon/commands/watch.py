@@ -7,9 +7,16 @@ from pathlib import Path
 import click
 
 from config.options import Invocation, pass_invocation, program_options, setting_options
+from daemon.rules import NO_IMAGES
+
+_PASSED_OVER = (
+    "Passed over and counted: hidden files, leftovers of other programs (.part, .tmp, ~) and, unless "
+    "--include names them, files that hold no image by their ending: "
+    + " ".join(sorted(ending.decode() for ending in NO_IMAGES))
+)
 
 
-@click.command()
+@click.command(epilog=_PASSED_OVER)
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--once", is_flag=True, help="Judge what is there, then exit.")
 @click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
