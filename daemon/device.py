@@ -12,12 +12,15 @@ from multiprocessing.connection import Connection
 
 from config.text import printable
 from daemon.child import child_environment
+from daemon.frames import FrameReader, GarbledError
 from daemon.restarts import from_outside, in_words
-from daemon.task import EngineEnd, EngineSetup
+from daemon.task import ENDED, EngineSetup
 
 # The kernel takes a killed process off a GPU in moments; one that stays longer hangs in the driver, and
 # waiting for it would only make the daemon hang too.
 _END_SECONDS = 5.0
+# Its remarks are lines of text.
+_MOST_BYTES = 1 << 16
 
 
 class Device:
@@ -29,7 +32,11 @@ class Device:
         self._setup: EngineSetup | None = None
         self._reason = ""
         self.killed = False  # whether the last process that ended was killed from outside
+        self._open()
+
+    def _open(self) -> None:
         self._process, self.control = _start()
+        self._frames = FrameReader(_MOST_BYTES)
 
     def begin(self, setup: EngineSetup) -> None:
         """Tell the process what to open."""
@@ -49,17 +56,21 @@ class Device:
             reduction.send_handle(lane, far.fileno(), 0)
 
     def listen(self) -> bool:
-        """Log what the process has remarked; return False if it has ended."""
+        """Log what the process has remarked; return False if it has ended, or talks as it never does."""
         try:
             while self.control.poll():
-                said = self.control.recv()
-                if isinstance(said, EngineEnd):
-                    self._reason = said.reason
-                else:
-                    self._logger.warning("%s", printable(said))
-        except (EOFError, OSError):
+                for message in self._frames.read(self.control.fileno()):
+                    self._hear(message)
+        except (EOFError, OSError, GarbledError):
             return False
         return True
+
+    def _hear(self, message: bytes) -> None:
+        text = printable(message[1:].decode(errors="replace"))
+        if message[:1] == ENDED:
+            self._reason = text
+        else:
+            self._logger.warning("%s", text)
 
     def close(self) -> str:
         """End the process and return in words why it ended, if it did so by itself."""
@@ -72,12 +83,12 @@ class Device:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         self.control.close()
-        return printable(self._reason) or ("it did not answer" if code is None else in_words(code))
+        return self._reason or ("it did not answer" if code is None else in_words(code))
 
     def restart(self) -> None:
         """Start another process in the place of one that was closed."""
         self._reason = ""
-        self._process, self.control = _start()
+        self._open()
         if self._setup is not None:
             self.begin(self._setup)
 

@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
-from daemon.task import EngineEnd, EngineSetup
+from daemon.frames import send_frame
+from daemon.task import ENDED, REMARK, EngineSetup
+
+_LONGEST = 1000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon says it in one line
         with contextlib.suppress(OSError):
-            control.send(EngineEnd(_one_line(error)))
+            _say(control, ENDED, _one_line(error))
         return 1
     return 0
 
@@ -38,9 +41,13 @@ def _serve(control: Connection) -> None:
     from daemon.engine_torch import TorchEngine
 
     setup: EngineSetup = control.recv()
-    engine = TorchEngine(setup.prepared, maps=setup.maps, remark=control.send)
+    engine = TorchEngine(setup.prepared, maps=setup.maps, remark=lambda text: _say(control, REMARK, text))
     engine.warm_up()
     EngineServer(engine, control, setup.batch).serve()
+
+
+def _say(control: Connection, kind: bytes, text: str) -> None:
+    send_frame(control.fileno(), kind + text[:_LONGEST].encode(errors="replace"))
 
 
 def _one_line(error: Exception) -> str:

@@ -6,8 +6,10 @@ while it computes becomes the next batch. A lane that has died is forgotten.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
+import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,9 +77,11 @@ class EngineServer:
         except (EOFError, OSError):
             return False
         connection = Connection(handle)
-        descriptor = os.memfd_create("bt-batch", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("bt-batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, self._layout.bytes)
+            # Memory that a lane could make shorter would kill this process.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             client = _Client(connection, SharedBatch(self._layout, descriptor))
             connection.send(self._layout)
             reduction.send_handle(connection, descriptor, 0)
@@ -91,7 +95,10 @@ class EngineServer:
     def _receive(self, client: _Client) -> None:
         try:
             (client.waiting,) = REQUEST.unpack(client.connection.recv_bytes(REQUEST.size))
-        except (EOFError, OSError):
+        except (EOFError, OSError, struct.error):
+            self._forget(client)
+            return
+        if not 0 < client.waiting <= self._layout.batch:  # no lane asks that; it would block the others
             self._forget(client)
             return
         self._queue.append(client)

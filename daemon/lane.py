@@ -61,26 +61,29 @@ class Lane:
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Return one outcome per task, in their order."""
-        began = time.monotonic_ns()
         contents: dict[int, bytes] = {}  # place -> sha256
         results: dict[int, Judged | Failed] = {}
+        spent_ns: dict[int, int] = {}  # place -> on reading and decoding this file
         inputs: list[npt.NDArray[np.uint8]] = []
         whose: list[int] = []  # the place each input belongs to
         pictures: dict[int, _Read] = {}
         for place, task in enumerate(tasks):
-            self._mark(place)
+            began = self._mark(place)
             read = self._read(task, contents, place)
+            spent_ns[place] = time.monotonic_ns() - began
             if isinstance(read, _Read):
                 pictures[place] = read
                 inputs += read.inputs
                 whose += [place] * len(read.inputs)
             else:
                 results[place] = read
-        self._mark(NO_TASK)
+        began = self._mark(NO_TASK)
         results |= self._judge(inputs, whose, pictures, tasks)
-        share = (time.monotonic_ns() - began) // 1000 // max(1, len(tasks))
+        share_ns = (time.monotonic_ns() - began) // max(1, len(inputs))  # of one slice
+        for place, picture in pictures.items():
+            spent_ns[place] += share_ns * len(picture.inputs)
         return [
-            Outcome(task.file_id, results[place], contents.get(place), share)
+            Outcome(task.file_id, results[place], contents.get(place), spent_ns[place] // 1000)
             for place, task in enumerate(tasks)
         ]
 
@@ -142,8 +145,11 @@ class Lane:
             score=whole.score(self._spec),
         )
 
-    def _mark(self, place: int) -> None:
-        PROGRESS.pack_into(self._progress, 0, place, time.monotonic_ns())
+    def _mark(self, place: int) -> int:
+        """Show what is worked on from now; return now, monotonic nanoseconds."""
+        now = time.monotonic_ns()
+        PROGRESS.pack_into(self._progress, 0, place, now)
+        return now
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
     python -m daemon.lane_process DESCRIPTOR DESCRIPTOR ENGINE
 
-`daemon.lanes` starts it and talks to it through a socket (the first descriptor): tasks in, outcomes
-out. The second is memory in which it shows what it works on. It is started before the daemon knows
-what to tell it, so that both import what they need at the same time.
+`daemon.lanes` starts it and talks to it through a socket (the first descriptor): tasks in, pickled, for
+the daemon is trusted; outcomes out as `daemon.lane_messages`, for a lane is not. The second is memory in
+which it shows what it works on. It is started before the daemon knows what to tell it, so that both import
+what they need at the same time.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from daemon import lane_messages
 from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
+from daemon.frames import send_frame
 from daemon.task import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
     from daemon.engine import Engine
+    from daemon.lane import Lane
     from daemon.task import LaneSetup, Task
 
 
@@ -35,26 +39,40 @@ def main(arguments: Sequence[str]) -> None:
     progress = mmap.mmap(int(arguments[1]), PROGRESS.size)
 
     from daemon.engine_shared import EngineLostError
-    from daemon.lane import Lane
     from trainer.quiet import silence_c_libraries
 
-    with contextlib.suppress(ImportError):  # whether that matters is seen when the engine is opened
-        importlib.import_module(f"daemon.engine_{arguments[2]}")
+    for name in ("daemon.lane", f"daemon.engine_{arguments[2]}"):
+        with contextlib.suppress(ImportError):  # whether that matters is seen when the engine is opened
+            importlib.import_module(name)
     try:
         setup: LaneSetup = connection.recv()
         silence_c_libraries()
-        lane = Lane(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
-        connection.send(None)  # ready
+        lane = _opened(connection, setup, progress)
+        send_frame(connection.fileno(), lane_messages.READY)
         while True:
             message: Known | list[Task] = connection.recv()
             if isinstance(message, Known):
                 lane.remember(message)
             else:
-                connection.send(lane.work(message))
+                send_frame(connection.fileno(), lane_messages.encode(lane.work(message)))
     except EngineLostError:
         os._exit(ENGINE_LOST)  # at once: the parent sees the connection close and asks how this ended
     except (EOFError, OSError):
         return
+
+
+def _opened(connection: Connection, setup: LaneSetup, progress: mmap.mmap) -> Lane:
+    """Open the engine; if it cannot be opened tell the daemon why, and end with 1."""
+    from daemon.engine_shared import EngineLostError
+    from daemon.lane import Lane
+
+    try:
+        return Lane(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
+    except (EngineLostError, EOFError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon says it in one line
+        send_frame(connection.fileno(), lane_messages.encode_unable(error))
+        sys.exit(1)
 
 
 def _shared_engine(connection: Connection, setup: LaneSetup) -> Engine:

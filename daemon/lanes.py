@@ -11,6 +11,7 @@ calls `collect`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import mmap
 import os
@@ -26,9 +27,11 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from daemon import lane_messages
 from daemon.blame import Blame
 from daemon.child import child_environment
 from daemon.device import Device
+from daemon.frames import FrameReader, GarbledError
 from daemon.log import LOGGER_NAME
 from daemon.restarts import LaneError, Restarts, from_outside, in_words
 from daemon.task import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
@@ -62,6 +65,8 @@ class _Lane:
     started: float
     fed: float = 0.0  # when its first batch became the one to work on
     ready: bool = False
+    unable: str = ""  # what it said instead of what a lane says
+    frames: FrameReader = field(default_factory=lambda: FrameReader(lane_messages.MOST_BYTES))
     batches: deque[list[Task]] = field(default_factory=deque)
 
     @property
@@ -214,8 +219,10 @@ class Lanes:
 
     def _start(self) -> _Lane:
         ours, theirs = socket.socketpair()
-        shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC)
+        shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(shared, PROGRESS.size)
+        # Memory that a lane could make shorter would kill who looks at it.
+        fcntl.fcntl(shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         progress = mmap.mmap(shared, PROGRESS.size)
         try:
             process = subprocess.Popen(
@@ -260,29 +267,42 @@ class Lanes:
             self._lose(lane, hung=True)
 
     def _receive(self, lane: _Lane) -> bool:
-        """Take what a lane has sent; return False if it is dead."""
+        """Take what a lane has sent; return False if it is dead, or talks as no lane does."""
         try:
             while lane.connection.poll():
-                message = lane.connection.recv()
-                if message is None:
-                    lane.ready = True
-                    self._restarts.ready()
-                    continue
-                batch = lane.batches.popleft()
-                self._losses = 0
-                lane.fed = self._monotonic()
-                self._blame.acquit(batch)
-                self._outcomes += message
+                for message in lane.frames.read(lane.connection.fileno()):
+                    self._take(lane, message)
         except (EOFError, OSError):
             return False
+        except GarbledError as error:
+            lane.unable = str(error)
+            return False
         return True
+
+    def _take(self, lane: _Lane, message: bytes) -> None:
+        if not lane.ready:
+            if message != lane_messages.READY:
+                raise GarbledError(lane_messages.why_unable(message) or "no greeting")
+            lane.ready = True
+            self._restarts.ready()
+            return
+        if not lane.batches:
+            raise GarbledError("an answer to nothing")
+        outcomes = lane_messages.decode(message, lane.batches[0])
+        self._blame.acquit(lane.batches.popleft())
+        self._losses = 0
+        lane.fed = self._monotonic()
+        self._outcomes += outcomes
 
     def _deadline(self, lane: _Lane) -> float:
         place, since = self._place(lane)
         if not lane.ready:
             return lane.started + (_START_SECONDS if self._device is None else _DEVICE_START_SECONDS)
-        # `since` of a lane that was idle may be hours old: its time counts from when it got work.
-        return max(since, lane.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
+        # `since` of a lane that was idle may be hours old: its time counts from when it got work. A lane
+        # that says it has just begun, over and over, is held to the time its whole batch may take.
+        whole = len(lane.batches[0]) * self._decode_seconds if lane.batches else 0.0
+        latest = max(since, lane.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
+        return min(latest, lane.fed + whole + _ENGINE_SECONDS)
 
     def _place(self, lane: _Lane) -> tuple[int, float]:
         place, since = PROGRESS.unpack_from(lane.progress)
@@ -296,7 +316,7 @@ class Lanes:
             self._lose_device()
             return
         self._lanes.remove(lane)
-        how = "it hung" if hung else in_words(code)
+        how = "it hung" if hung else lane.unable or in_words(code)
         killed = not by_us and from_outside(code)
         if lane.batches and lane.ready:
             reason = (

@@ -17,6 +17,9 @@ NO_TASK = -1
 # How a lane ends when the process that owns the device is gone or hangs (EX_TEMPFAIL of sysexits.h): no
 # file is to blame.
 ENGINE_LOST = 75
+# What the process that owns a device tells: the first byte of a message, before a line of text.
+REMARK = b"R"
+ENDED = b"E"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,3 @@ class EngineSetup:
     prepared: PreparedEngine
     batch: int  # the most one lane sends at once
     maps: bool  # whether anybody wants the activation maps
-
-
-@dataclass(frozen=True, slots=True)
-class EngineEnd:
-    """The last word of the process that owns a device."""
-
-    reason: str

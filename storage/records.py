@@ -1,6 +1,6 @@
-"""The values that travel between the daemon and the database: small, frozen, picklable.
+"""The values that travel between the daemon and the database: small and frozen.
 
-A lane (worker process) sends `Outcome`s to the daemon, the daemon hands them to the `Ledger`.
+A lane (worker process) tells `Outcome`s to the daemon, the daemon hands them to the `Ledger`.
 Paths are bytes: a name on Linux need not be UTF-8, and must survive the way through the database.
 """
 
@@ -86,7 +86,7 @@ class Outcome:
     file_id: int
     result: Judged | Failed
     sha256: bytes | None = None  # 32 bytes, None when the file could not be read
-    duration_us: int = 0  # read + decode + inference share, microseconds
+    duration_us: int = 0  # its own reading and decoding, and its slices' share of the inference
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,6 +309,18 @@ def test_a_lane_that_has_died_is_forgotten_with_what_it_asked_for(engine: TorchE
     assert counting.batches == [[2]]
 
 
+@pytest.mark.defects(26)
+@pytest.mark.parametrize("asked", [0, -1, 9])
+def test_a_lane_that_asks_for_what_does_not_fit_is_forgotten(engine: TorchEngine, asked: int) -> None:
+    with _serving(_Counting(engine), lanes=2, batch=8) as (server, _, lanes), ThreadPoolExecutor(1) as pool:
+        lanes[0]._connection.send_bytes(REQUEST.pack(asked))
+        said = pool.submit(lanes[1].run, _noise(2))
+        _wait_for_requests(server, 2)
+        server.step()
+
+        assert len(said.result(PATIENCE_SECONDS).logits) == 2
+
+
 def test_a_lane_whose_device_is_gone_or_silent_says_so(engine: TorchEngine) -> None:
     with (
         _serving(engine, lanes=1, batch=8, answer_seconds=0.1) as (_, _, (silent,)),

@@ -38,8 +38,13 @@ from trainer.weights_file import default_weights
 
 # Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
 HOSTILE_DECODER = """
-import os, signal, time
+import os, pickle, signal, struct, sys, time
 import trainer.picture
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch " + os.environ["EVIL_MARK"],))
+def say(data):
+    os.write(int(sys.argv[1]), data)
 decode = trainer.picture.decode
 def hostile(data, limits, size):
     if data.startswith(b"HANG"):
@@ -48,6 +53,26 @@ def hostile(data, limits, size):
         os.kill(os.getpid(), signal.SIGSEGV)
     if data.endswith(b"STOP") and os.path.exists(os.environ["STOP_WHILE"]):
         os.kill(os.getpid(), signal.SIGSTOP)
+    if data.startswith(b"SLOW"):
+        time.sleep(0.3)
+    if data.startswith(b"LIE pickle"):
+        lie = pickle.dumps([Evil()])
+        say(struct.pack("!i", len(lie)) + lie)
+    if data.startswith(b"LIE endless"):
+        say(struct.pack("!I", 0xFFFFFFFF) + b"x")
+    if data.startswith(b"LIE other"):
+        lie = b'[[7, null, 1, "permanent", "so I say"]]'
+        say(struct.pack("!I", len(lie)) + lie)
+    if data.startswith(b"LIE half"):
+        say(b"\\0\\0")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if data.startswith(b"LIE young"):
+        import mmap
+        memory = mmap.mmap(int(sys.argv[2]), 16)
+        memory[8:] = struct.pack("q", 1 << 62)
+        time.sleep(3600)
+    if data.startswith(b"LIE short"):
+        os.ftruncate(int(sys.argv[2]), 0)
     if data.startswith(b"KILL"):
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(b"EAT"):
@@ -132,6 +157,45 @@ def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
     assert lanes.restarts == 1
 
 
+@pytest.mark.defects(26)
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("lie", ["pickle", "endless", "other", "half", "young", "short"])
+def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    guilty = tmp_path / "inbox" / "guilty.png"
+    guilty.write_bytes(f"LIE {lie}".encode())
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("EVIL_MARK", str(mark))
+
+    with make_lanes(prepared, decode_seconds=0.5) as lanes:
+        monkeypatch.setattr(daemon.lanes, "_ENGINE_SECONDS", 1.0)
+        outcomes = judge(lanes, [*images[:2], task(99, guilty), *images[2:]])
+
+    results = {one.file_id: one.result for one in outcomes}
+    assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
+    assert isinstance(results.pop(99), Failed)
+    assert all(isinstance(result, Judged) for result in results.values())
+    assert not mark.exists()
+
+
+@pytest.mark.defects(43)
+@pytest.mark.usefixtures("hostile")
+def test_the_duration_of_a_file_is_its_own(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path
+) -> None:
+    slow = tmp_path / "inbox" / "slow.png"
+    slow.write_bytes(b"SLOW")
+
+    with make_lanes(prepared) as lanes:
+        outcomes = judge(lanes, [*images, task(99, slow)])
+
+    durations = {one.file_id: one.duration_us for one in outcomes}
+    assert max(durations, key=lambda file_id: durations[file_id]) == 99
+    assert durations[99] >= 300_000
+    assert all(0 < took < 300_000 for file_id, took in durations.items() if file_id != 99)
+
+
 @pytest.mark.defects(6)
 @pytest.mark.usefixtures("hostile")
 def test_a_lane_killed_over_a_healthy_image_makes_it_no_error(
@@ -210,6 +274,7 @@ def test_an_engine_that_no_lane_can_open_ends_in_one_line(
     ):
         judge(lanes, images)
 
+    assert "missing.safetensors" in str(caught.value)  # why it could not be opened, in its own words
     assert "\n" not in str(caught.value)
     assert lanes.restarts == 6
 

@@ -102,8 +102,8 @@ def test_marker_files_are_taken_only_when_they_mean_nothing() -> None:
     "name",
     [
         b"sub-01_T1w.json", b"participants.tsv", b"dwi.bval", b"dwi.BVEC", b"notes.TXT", b"scans.zip",
-        b"a.csv", b"a.xml", b"a.html", b"a.pdf", b"a.log", b"a.nfo", b"a.md", b"README", b"CHANGES", b"DICOMDIR",
-        b"physio.tsv.gz", b"all.tar.gz",
+        b"a.csv", b"a.xml", b"a.html", b"a.pdf", b"a.log", b"a.nfo", b"a.md", b"README", b"CHANGES",
+        b"DICOMDIR", b"physio.tsv.gz", b"all.tar.gz",
     ],
 )  # fmt: skip
 def test_sidecars_and_documents_are_passed_over_unless_they_are_included(name: bytes) -> None:
