@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from daemon.log import stderr_failed
+
 if TYPE_CHECKING:
     from daemon.service import Service
 
@@ -39,7 +41,10 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        try:
+            self._progress.stop()
+        except OSError as gone:
+            stderr_failed(gone)
 
     def turned(self, service: Service) -> None:
         """Draw how far the work has come, at most five times a second."""
@@ -54,4 +59,7 @@ class ProgressBar:
         self._progress.update(
             self._task, completed=done, total=max(done, service.known_work()), rate=f"{rate:,.0f} images/s"
         )
-        self._progress.refresh()
+        try:
+            self._progress.refresh()
+        except OSError as error:  # the terminal is gone: that costs the bar only
+            stderr_failed(error)

@@ -26,6 +26,7 @@ from daemon.task import Task
 from daemon.wakeup import StopSignal, Waker
 from storage.ledger import Ledger
 from storage.records import Entry, Failed, FailureKind, FileVersion, Outcome
+from storage.schema import FileState
 
 # Entries kept in memory between ledger and lanes. More would only cost memory, fewer would cost a
 # query more often; the ledger holds the rest of any backlog.
@@ -42,6 +43,8 @@ NOTICE_SECONDS = 1.0
 ONCE_PATIENCE_SECONDS = 10.0
 # With --once, how long to wait for an inbox that is away: a network folder is often back in a moment.
 ONCE_AWAY_SECONDS = 30.0
+# So many files with an error are known by number, to count them once more they are retried and judged.
+ERRORS_REMEMBERED = 100_000
 # What may be the fault of an inbox that is away, not of the file.
 _DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
 
@@ -67,9 +70,25 @@ class Watcher(Protocol):
         """Called after every turn of the loop; must be cheap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of one entry, as it was committed."""
+
+    entry: Entry
+    outcome: Outcome
+    state: FileState  # PENDING: it is tried again; QUARANTINED: it has an error row
+
+
+class Reporter(Protocol):
+    """Who is told what became of each image: the log, the last images at a terminal."""
+
+    def stored(self, told: Sequence[Told]) -> None:
+        """Called after every commit; must be cheap."""
+
+
 @dataclass(slots=True)
 class Counters:
-    """What this run has done so far."""
+    """What this run has done so far, as the database holds it: `failed` are its error rows."""
 
     found: int = 0
     judged: int = 0
@@ -91,6 +110,7 @@ class Service:
     logger: logging.Logger
     watchers: Sequence[Watcher] = ()
     mover: Mover | None = None
+    reporters: Sequence[Reporter] = ()
     counters: Counters = field(default_factory=Counters)
 
     _queue: deque[Entry] = field(default_factory=deque)
@@ -101,6 +121,7 @@ class Service:
     _present: frozenset[int] = frozenset()  # the inboxes whose folder is there
     _away_since: float | None = None  # monotonic time at which one was first missed
     _pending: int = 0  # entries found in this run or left by an earlier one, without outcome yet
+    _errors: set[int] = field(default_factory=set)  # files with an error row of this run
     _next_due: float = float("inf")  # monotonic time at which a retry in the ledger falls due
     _notice_due: float = 0.0
     _store_failures: int = 0
@@ -216,26 +237,31 @@ class Service:
         try:
             with self.ledger.transaction():
                 entries = self.ledger.add(self._found)
-                self.ledger.record(outcomes, self.model_id)
+                states = self.ledger.record(outcomes, self.model_id)
         except DatabaseError as error:
             self._store_failed(error)
             return
-        self._stored(entries, outcomes, released)
+        self._stored(entries, outcomes, released, states)
 
-    def _stored(self, entries: list[Entry], outcomes: list[Outcome], released: list[Outcome]) -> None:
+    def _stored(
+        self,
+        entries: list[Entry],
+        outcomes: list[Outcome],
+        released: list[Outcome],
+        states: dict[int, FileState],
+    ) -> None:
         if self._store_failures:
             self.logger.info("the database takes rows again; nothing was lost")
         self._store_failures, self._store_not_before = 0, 0.0
         self.counters.stored_transactions += 1
         self.counters.found += len(self._found)
-        for outcome in outcomes:
-            self._in_flight.pop(outcome.file_id, None)
-            self._count(outcome)
+        self._report(outcomes, states)
         for outcome in released:
             self._in_flight.pop(outcome.file_id, None)
             self._more_in_ledger = True
         self._found, self._outcomes = [], []
-        self._pending = max(0, self._pending + len(entries) - len(outcomes))
+        again = sum(state is FileState.PENDING for state in states.values())
+        self._pending = max(0, self._pending + len(entries) - len(outcomes) + again)
         self._enqueue(entries)
         self._schedule_retries()
         if self.mover is not None and outcomes:
@@ -253,13 +279,32 @@ class Service:
         self._store_failures += 1
         self._store_not_before = self.clock.monotonic() + delay
 
-    def _count(self, outcome: Outcome) -> None:
-        if isinstance(outcome.result, Failed):
-            if outcome.result.kind not in (FailureKind.CHANGED, FailureKind.GONE):
-                self.counters.failed += 1
-                self.counters.last_error = outcome.result.reason
-        else:
+    def _report(self, outcomes: list[Outcome], states: dict[int, FileState]) -> None:
+        """Count what was committed, and tell who wants to know of each image."""
+        told = []
+        for outcome in outcomes:
+            entry = self._in_flight.pop(outcome.file_id, None)
+            state = states.get(outcome.file_id)
+            if entry is not None and state is not None:
+                told.append(Told(entry, outcome, state))
+                self._count(told[-1])
+        for reporter in self.reporters:
+            reporter.stored(told)
+
+    def _count(self, told: Told) -> None:
+        """Count as the database does: an attempt is no error, and an error that was mended is none."""
+        file_id, result = told.entry.file_id, told.outcome.result
+        if told.state is FileState.DONE:
             self.counters.judged += 1
+            if file_id in self._errors:
+                self._errors.discard(file_id)
+                self.counters.failed -= 1
+        elif told.state is FileState.QUARANTINED and file_id not in self._errors:
+            self.counters.failed += 1
+            if len(self._errors) < ERRORS_REMEMBERED:
+                self._errors.add(file_id)
+        if isinstance(result, Failed) and told.state in (FileState.PENDING, FileState.QUARANTINED):
+            self.counters.last_error = f"{printable_name(told.entry.version.path)}: {result.reason}"
 
     def _doubtful(self, outcome: Outcome) -> bool:
         """Whether a failure may only mean that the inbox itself is away (unmounted, renamed)."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from config.settings import Settings
+    from daemon.image_log import ImageLog
     from daemon.inbox import Inbox, InboxRules
     from daemon.lanes import Lanes
     from daemon.prepared import PreparedEngine
@@ -71,18 +72,48 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
             logger.info(
                 "%d images are judged again with this model", service.ledger.reclassify(service.model_id)
             )
-        if once and sys.stderr.isatty() and invocation.verbosity >= 0:
-            from daemon.progress import ProgressBar
-
-            service.watchers = [*service.watchers, stack.enter_context(ProgressBar(color=invocation.color))]
+        else:
+            _name_reclassify(service, logger)
+        images = _show_images(stack, service, invocation, logger, once=once)
         service.watchers = [*service.watchers, _HangupNotice(stop, logger)]
         began = time.monotonic()
         service.run(stop, once=once)
+        images.flush()
         _say_goodbye(service, logger, time.monotonic() - began, stopped=stop.requested)
         left = service.left_behind() if once and not stop.requested else None
     if left is not None:
         raise left
     return 0
+
+
+def _show_images(
+    stack: ExitStack, service: Service, invocation: Invocation, logger: logging.Logger, *, once: bool
+) -> ImageLog:
+    """Have the log tell of images, and a terminal show how the work goes."""
+    from daemon.image_log import ImageLog
+
+    images = ImageLog(logger, service.clock.monotonic)
+    service.reporters = [images]
+    service.watchers = [*service.watchers, images]
+    if not sys.stderr.isatty() or invocation.settings.log_format != "text":
+        return images
+    if once and invocation.verbosity >= 0:
+        from daemon.progress import ProgressBar
+
+        service.watchers = [*service.watchers, stack.enter_context(ProgressBar(color=invocation.color))]
+    elif not once and invocation.verbosity == 0:
+        from daemon.last_images import LastImages
+
+        last = stack.enter_context(LastImages(color=invocation.color))
+        service.reporters, service.watchers = [images, last], [*service.watchers, last]
+    return images
+
+
+def _name_reclassify(service: Service, logger: logging.Logger) -> None:
+    """Say how images are judged again that only other models have judged: they are not by themselves."""
+    if number := service.ledger.judged_by_others(service.model_id):
+        images = "1 image" if number == 1 else f"{number} images"
+        logger.info("%s judged by another model only; --reclassify judges them with this one too", images)
 
 
 def checked_folders(folders: Sequence[Path]) -> list[Path]:
@@ -360,7 +391,8 @@ class _HangupNotice:
 def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, stopped: bool) -> None:
     counts = service.ledger.counts()
     done = service.counters.judged + service.counters.failed
-    parts = [f"{service.counters.judged} images judged", f"{service.counters.failed} errors"]
+    judged, errors = service.counters.judged, service.counters.failed
+    parts = [f"{judged} image{'s' * (judged != 1)} judged", f"{errors} error{'s' * (errors != 1)}"]
     if done and seconds > 0:
         parts.append(f"{done / seconds:,.0f} images/s")
     if counts.pending:

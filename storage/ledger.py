@@ -33,6 +33,7 @@ from storage.schema import (
     due_at_us,
     file,
     folder,
+    model,
     result,
 )
 from storage.tallies import TallyChanges
@@ -178,17 +179,17 @@ class Ledger:
             found = self._connection.execute(_NEXT_DUE, {"after_us": after_us}).scalar_one_or_none()
         return None if found is None else int(found)
 
-    def record(self, outcomes: Sequence[Outcome], model_id: int) -> None:
-        """Store what became of entries: result, attempt and state of each.
+    def record(self, outcomes: Sequence[Outcome], model_id: int) -> dict[int, FileState]:
+        """Store what became of entries: result, attempt and state of each; return the states by file id.
 
         An outcome of a version that was superseded meanwhile is dropped, one recorded before is
         recorded again without any effect.
         """
         if not outcomes:
-            return
+            return {}
         with self.transaction():
             context = storing.Context(self._connection, self._names, model_id, self._clock(), self._retry)
-            storing.store(context, outcomes, self._moving)
+            return storing.store(context, outcomes, self._moving)
 
     def mark_gone(self, file_ids: Sequence[int]) -> None:
         """Say of pending versions that their files were deleted; if they come back they are pending again."""
@@ -211,16 +212,22 @@ class Ledger:
 
     def reclassify(self, model_id: int) -> int:
         """Make every judged version that is still in its inbox pending for another model; return how many."""
-        judged = sa.exists().where(result.c.file_id == file.c.id, result.c.model_id == model_id)
-        present = (file.c.state == int(FileState.DONE)) & file.c.move.is_distinct_from(int(MoveState.MOVED))
         count = 0
-        for ids in self._sweep(present & ~judged):
+        for ids in self._sweep(_judged_by_others(model_id)):
             values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": self._clock()}
             with self.transaction():
                 for chunk in _chunks(ids):
                     self._connection.execute(file.update().where(file.c.id.in_(chunk)).values(values))
             count += len(ids)
         return count
+
+    def judged_by_others(self, model_id: int) -> int:
+        """Return how many images `reclassify` would have judged again; quick where one model is known."""
+        with reading(self._connection):
+            if self._connection.execute(_MODELS).scalar_one() < 2:
+                return 0
+            query = sa.select(sa.func.count()).select_from(file).where(_judged_by_others(model_id))
+            return int(self._connection.execute(query).scalar_one())
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Store what the daemon says about itself; within `transaction()` it costs no commit of its own."""
@@ -342,22 +349,10 @@ _NEXT_DUE = (
 )
 _IS_PUT_OFF = IS_PENDING & (file.c.attempts > 0)
 _IS_STUCK = (IS_QUARANTINED & file.c.move.is_distinct_from(int(MoveState.MOVED))) | _IS_PUT_OFF
+_MODELS = sa.select(sa.func.count()).select_from(model)
 _LAST_ID = sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
-_INSERT = Prepared(
-    file.insert(),
-    [
-        "id",
-        "folder_id",
-        "name",
-        "size",
-        "mtime_ns",
-        "inode",
-        "state",
-        "attempts",
-        "first_seen_us",
-        "previous_id",
-    ],
-)
+_INSERTED = "id folder_id name size mtime_ns inode state attempts first_seen_us previous_id"
+_INSERT = Prepared(file.insert(), _INSERTED.split())
 _CURRENT = PreparedIn(
     lambda names: sa.select(
         file.c.name, file.c.size, file.c.mtime_ns, file.c.inode, file.c.state, file.c.id
@@ -366,6 +361,12 @@ _CURRENT = PreparedIn(
 )
 # (name, size, mtime_ns, inode, state, id)
 _Current = tuple[bytes, int, int, int, int, int]
+
+
+def _judged_by_others(model_id: int) -> sa.ColumnElement[bool]:
+    judged = sa.exists().where(result.c.file_id == file.c.id, result.c.model_id == model_id)
+    present = (file.c.state == int(FileState.DONE)) & file.c.move.is_distinct_from(int(MoveState.MOVED))
+    return present & ~judged
 
 
 def _by_folder(versions: Iterable[FileVersion]) -> dict[tuple[int, bytes], list[FileVersion]]:

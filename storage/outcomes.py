@@ -68,8 +68,13 @@ class _Rows:
     tallies: TallyChanges = field(default_factory=TallyChanges)
 
 
-def store(context: Context, outcomes: Sequence[Outcome], moving: Collection[FileState]) -> None:
-    """Write the rows of all outcomes; `moving` are the states after which a move is due."""
+def store(
+    context: Context, outcomes: Sequence[Outcome], moving: Collection[FileState]
+) -> dict[int, FileState]:
+    """Write the rows of all outcomes; `moving` are the states after which a move is due.
+
+    Return the state that each file has now; a file whose outcome came too late is not named.
+    """
     # Of several outcomes for one file the last counts: one statement must not upsert a row twice.
     latest = {outcome.file_id: outcome for outcome in outcomes}
     rows = _Rows()
@@ -82,6 +87,7 @@ def store(context: Context, outcomes: Sequence[Outcome], moving: Collection[File
         connection.execute(attempt.insert(), rows.attempts)
     _SET_STATE.many(connection, rows.states)
     rows.tallies.write(connection)
+    return {row[-1]: FileState(row[0]) for row in rows.states}
 
 
 def drop_errors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from daemon.phantom import phantom
 from daemon.service import Service
 from daemon.session import open_service
 from daemon.wakeup import Waker
-from tests.daemon_support import count
+from storage.records import Judged, Outcome, Status
+from tests.daemon_support import bt_daemon, count
 
 _PATIENCE_SECONDS = 60.0
 
@@ -111,7 +113,7 @@ def test_a_file_that_could_not_be_opened_while_its_inbox_was_away_is_no_attempt(
     inbox: Path, database: Path, tmp_path: Path
 ) -> None:
     """An unmounted network folder answers with an I/O error rather than with "no such file"."""
-    from storage.records import Failed, FailureKind, Outcome
+    from storage.records import Failed, FailureKind
 
     _fill(inbox, 1)
     with _service(inbox, database=database) as service:
@@ -202,3 +204,83 @@ def test_a_folder_that_vanishes_during_the_only_scan_is_looked_for_again(inbox: 
         patch.undo()
 
     assert count(database) == 6
+
+
+@pytest.mark.defects(31)
+def test_an_attempt_that_failed_is_no_error_once_the_file_is_judged(inbox: Path, database: Path) -> None:
+    """What the run counts is what the database holds: errors are error rows."""
+    _fill(inbox, 3)
+    (inbox / "text.png").write_text("no image")
+    whole = (inbox / "00000.png").read_bytes()
+    (inbox / "late.png").write_bytes(whole[:-300])
+
+    with _service(inbox, database=database, deadline_seconds=600.0) as service:
+        _step_until(service, lambda: count(database, "SELECT count(*) FROM attempt") == 2)
+        (inbox / "late.png").write_bytes(whole)
+        _step_until(service, lambda: count(database) == 5)
+        counters = service.counters
+
+    assert (counters.judged, counters.failed) == (4, 1)
+    assert counters.failed == count(database, "SELECT count(*) FROM result WHERE status = 3")
+
+
+@pytest.mark.defects(31)
+def test_an_error_that_was_retried_and_judged_is_no_error_any_more(inbox: Path, database: Path) -> None:
+    _fill(inbox, 1)
+    (inbox / "text.png").write_text("no image")
+
+    with _service(inbox, database=database) as service:
+        _step_until(service, lambda: count(database) == 2)
+        before = service.counters.failed
+        service.ledger.requeue()
+        _fill(inbox, 1, start=7)
+        entry = next(one for one in service.ledger.due(10, service.clock.now_us()))
+        with service.ledger.transaction():
+            states = service.ledger.record([Outcome(entry.file_id, Judged(Status.OK, "no", 0.9))], 1)
+        service._in_flight[entry.file_id] = entry
+        service._report([Outcome(entry.file_id, Judged(Status.OK, "no", 0.9))], states)
+
+    assert (before, service.counters.failed) == (1, 0)
+
+
+def test_the_last_line_of_the_log_agrees_with_the_database(inbox: Path, database: Path) -> None:
+    _fill(inbox, 2)
+    for number in range(3):
+        (inbox / f"text{number}.png").write_text(f"no image {number}")
+    (inbox / "notes.txt").write_text("a sidecar")
+
+    done = bt_daemon("watch", inbox, "--once", "--lanes", "1", "--db", database)
+    status = bt_daemon("status", "--db", database).stdout
+
+    assert done.stderr.splitlines()[-1].partition("done: ")[2].startswith("2 images judged, 3 errors")
+    assert "text0.png: not judged: " in done.stderr
+    assert "1 passed over (1 .txt)" in done.stderr
+    assert "5 (" in status
+    assert "3 error" in status
+    assert "1 .txt" in status
+
+
+def test_an_image_judged_by_another_model_only_is_named_with_what_judges_it_again(
+    inbox: Path, database: Path
+) -> None:
+    from contextlib import closing
+
+    from storage.database import open_writer
+    from storage.ledger import Ledger
+    from storage.records import ModelRecord
+
+    _fill(inbox, 2)
+    first = bt_daemon("watch", inbox, "--once", "--lanes", "1", "--db", database)
+    with closing(open_writer(database)) as connection:
+        ledger = Ledger(connection)
+        other = ledger.model_id(ModelRecord("ab" * 32, "mine", "1", "openvino", "fp32", "cpu", ("no", "yes")))
+        of_other, of_first = ledger.judged_by_others(other), ledger.judged_by_others(1)
+    connection = sqlite3.connect(database)
+    connection.execute("UPDATE result SET model_id = ?", (other,))
+    connection.commit()
+    connection.close()
+    second = bt_daemon("watch", inbox, "--once", "--lanes", "1", "--db", database)
+
+    assert "--reclassify" not in first.stderr
+    assert (of_other, of_first) == (2, 0)
+    assert "2 images judged by another model only; --reclassify judges them" in second.stderr
