@@ -33,6 +33,7 @@ from storage.schema import (
     result,
     tally,
 )
+from storage.scores import doubt, doubt_column, score_column
 from storage.spans import Span, split
 
 _BATCH = 1_000  # rows fetched at a time while streaming
@@ -45,6 +46,8 @@ class Sort(StrEnum):
 
     TIME = "time"  # newest first
     CONFIDENCE = "confidence"  # highest first
+    SCORE = "score"  # highest first
+    DOUBT = "doubt"  # nearest to the threshold first
     FILE = "file"  # by path, A first
     CLASS = "class"
     STATUS = "status"
@@ -65,6 +68,8 @@ class Query:
     statuses: tuple[Status, ...] = ()
     min_confidence: float | None = None  # inclusive; rows without a confidence do not pass
     max_confidence: float | None = None  # inclusive
+    min_score: float | None = None  # inclusive; rows without a score do not pass
+    max_score: float | None = None  # inclusive
     text: str = ""  # part of the path or of the reason, ASCII letters in either case
     inbox: bytes | None = None  # absolute path
     model: str | None = None  # the model's name, or the first letters of the weights' sha256
@@ -103,6 +108,12 @@ class ResultRow:
     tags: dict[str, str] | None
     superseded: bool  # a newer version of the file has come since
     moved_to: bytes | None  # absolute path, when the file was moved after its result was stored
+    # What was compared with what, see `storage.scores`; None where it is not known.
+    score: float | None = None  # calibrated probability of `positive`, of rejected images too
+    positive: str | None = None  # the class of interest; None: the score is the likeliest class's
+    threshold: float | None = None  # score from which the label is `positive`
+    uncertain_low: float | None = None  # the band in which a result is uncertain: low <= score < high
+    uncertain_high: float | None = None
 
     @property
     def full_path(self) -> bytes:
@@ -114,6 +125,8 @@ class ResultRow:
         values: dict[Sort, int | float | str | bytes] = {
             Sort.TIME: self.completed_us,
             Sort.CONFIDENCE: -1.0 if self.confidence is None else self.confidence,
+            Sort.SCORE: -1.0 if self.score is None else self.score,
+            Sort.DOUBT: doubt(self.label, self.score, self.threshold),
             Sort.FILE: self.path,
             Sort.CLASS: self.label or "",
             Sort.STATUS: STATUS_CODES[self.status],
@@ -217,8 +230,12 @@ def _grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int
 
 
 def _needs_rows(query: Query) -> bool:
-    filters = (query.min_confidence, query.max_confidence, query.after, query.file_id, query.after_result_id)
-    return bool(query.text) or any(value is not None for value in filters)
+    others = (query.after, query.file_id, query.after_result_id)
+    return bool(query.text) or any(value is not None for value in (*_limits(query), *others))
+
+
+def _limits(query: Query) -> tuple[float | None, ...]:
+    return query.min_confidence, query.max_confidence, query.min_score, query.max_score
 
 
 def _grouped_tallies(connection: sa.Connection, query: Query, span: Span) -> Iterator[tuple[int, int, int]]:
@@ -244,14 +261,19 @@ def _grouped_rows(
     connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
 ) -> Iterator[tuple[int, int, int]]:
     label_id = sa.func.coalesce(result.c.label_id, 0)
-    needs_file = bool(query.text) or query.inbox is not None or query.sort is Sort.FILE
     statement = (
         sa.select(label_id, result.c.status, sa.func.count())
-        .select_from(JOINED if needs_file or query.after else result)
+        .select_from(JOINED if needs_join(query) else result)
         .where(*row_terms(connection, query, since_us, until_us))
         .group_by(label_id, result.c.status)
     )
     yield from connection.execute(statement)
+
+
+def needs_join(query: Query) -> bool:
+    """Whether `row_terms` asks for more than the results alone."""
+    others = (query.inbox, query.min_score, query.max_score, query.after)
+    return bool(query.text) or any(value is not None for value in others)
 
 
 def _select(connection: sa.Connection, query: Query) -> sa.Select[Any]:
@@ -277,6 +299,10 @@ def row_terms(
         terms.append(result.c.confidence >= query.min_confidence)
     if query.max_confidence is not None:
         terms.append(result.c.confidence <= query.max_confidence)
+    if query.min_score is not None:
+        terms.append(score_column >= query.min_score)
+    if query.max_score is not None:
+        terms.append(score_column <= query.max_score)
     if query.text:
         terms.append(_contains(query.text))
     if query.inbox is not None:
@@ -341,15 +367,15 @@ def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 
 def _is_descending(query: Query) -> bool:
-    return (query.sort in (Sort.TIME, Sort.CONFIDENCE, Sort.ID)) is not query.reverse
+    return (query.sort in (Sort.TIME, Sort.CONFIDENCE, Sort.SCORE, Sort.ID)) is not query.reverse
 
 
 def _result_row(row: Any) -> ResultRow:
     """Make a row of `_COLUMNS`; by position, because an export makes millions."""
-    file_id, result_id, inbox_path, folder_path, name, status, *middle, tags, state, moved_to = row
+    file_id, result_id, inbox_path, folder_path, name, status, *middle, tags, state, moved_to = row[:_SCORED]
     path = folder_path + b"/" + name if folder_path else name
     named = None if tags is None else json.loads(tags)
-    rest = (named, state == FileState.SUPERSEDED, moved_to)
+    rest = (named, state == FileState.SUPERSEDED, moved_to, *row[_SCORED:])
     return ResultRow(*(file_id, result_id, inbox_path, path, STATUS_OF_CODE[status], *middle, *rest))
 
 
@@ -383,7 +409,10 @@ _COLUMNS = (
     *(result.c[name] for name in ("slice_index", "slice_count", "tags")),
     file.c.state,
     file.c.moved_to,
+    score_column.label("score"),
+    *(model.c[name] for name in ("positive", "threshold", "uncertain_low", "uncertain_high")),
 )
+_SCORED = len(_COLUMNS) - 5  # the place of the score
 _PATH = sa.cast(
     sa.case((folder.c.path == b"", file.c.name), else_=folder.c.path.concat(b"/").concat(file.c.name)),
     sa.LargeBinary,
@@ -391,6 +420,8 @@ _PATH = sa.cast(
 _SORT_COLUMNS: dict[Sort, sa.ColumnElement[Any]] = {
     Sort.TIME: result.c.completed_us,
     Sort.CONFIDENCE: sa.func.coalesce(result.c.confidence, -1.0),
+    Sort.SCORE: sa.func.coalesce(score_column, -1.0),
+    Sort.DOUBT: doubt_column,
     Sort.FILE: _PATH,
     Sort.CLASS: sa.func.coalesce(label.c.name, ""),
     Sort.STATUS: result.c.status,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The words are those of storage.results.Sort, daemon.results_request.FORMATS and
 # storage.records.Status, which are not imported for `--help` (a test compares).
-SORTS = ("time", "confidence", "file", "class", "status", "id")
+SORTS = ("time", "confidence", "score", "doubt", "file", "class", "status", "id")
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
 MOST = 2**63 - 1  # what the database can count to
 STATUSES = ("ok", "uncertain", "rejected", "error", "all")

@@ -1,0 +1,114 @@
+"""How sure a result is: one score, what it was compared with, and the most doubtful first."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage.database import open_reader
+from storage.records import Failed, FailureKind, Judged, Status
+from storage.results import Query, ResultRow, Sort, count, rows
+from tests.stored_results import MODEL, Store, judged
+
+TUMOURS = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
+FOUR = replace(
+    MODEL, weights_sha256="44" * 32, classes=("a", "b", "c", "d"), uncertain_low=0.5, uncertain_high=0.5
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results.db", tmp_path / "inbox")
+
+
+def _rows(store: Store, query: Query | None = None) -> list[ResultRow]:
+    with closing(open_reader(store.path)) as reader:
+        return list(rows(reader, query or Query()))
+
+
+@pytest.mark.defects(30)
+def test_a_row_has_its_score_and_what_it_was_compared_with(store: Store) -> None:
+    unlike = Judged(Status.REJECTED, None, None, "unlike", score=0.61)
+    store.put([(b"a", judged("yes", 0.282, Status.UNCERTAIN, score=0.282)), (b"b", unlike)], model=TUMOURS)
+
+    rejected, unsure = _rows(store)
+
+    assert (unsure.score, unsure.positive, unsure.threshold) == (0.282, "yes", 0.27)
+    assert (unsure.uncertain_low, unsure.uncertain_high) == (0.12, 0.42)
+    assert (rejected.label, rejected.score) == (None, 0.61)
+
+
+@pytest.mark.defects(30)
+def test_an_older_row_of_two_classes_has_the_score_that_label_and_confidence_tell(store: Store) -> None:
+    store.put([(b"a", judged("yes", 0.9)), (b"b", judged("no", 0.854))], model=TUMOURS)
+    store.put([(b"c", Failed(FailureKind.PERMANENT, "no image"))], model=TUMOURS)
+
+    assert [row.score for row in _rows(store)] == [None, pytest.approx(0.146), 0.9]
+
+
+@pytest.mark.defects(30)
+def test_a_score_that_nobody_can_know_is_absent(store: Store) -> None:
+    store.put([(b"a", judged("yes", 0.9))])  # no daemon has said yet what the model looks for
+    store.put([(b"b", judged("c", 0.4))], model=replace(FOUR, positive="a", threshold=0.5))
+
+    assert [row.score for row in _rows(store)] == [None, None]
+
+
+def test_the_score_of_a_model_without_a_class_of_interest_is_its_likeliest_class(store: Store) -> None:
+    store.put([(b"a", judged("c", 0.4))], model=FOUR)
+
+    (row,) = _rows(store)
+
+    assert (row.score, row.positive, row.threshold) == (0.4, None, None)
+
+
+@pytest.mark.defects(30)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_most_doubtful_come_first_and_pages_go_on_behind_them(store: Store, reverse: bool) -> None:
+    scores = [0.05, 0.9, 0.28, 0.26, 0.5, 0.1]
+    store.put(
+        [(b"%.2f" % one, judged("yes" if one > 0.27 else "no", one, score=one)) for one in scores],
+        model=TUMOURS,
+    )
+    store.put([(b"error", Failed(FailureKind.PERMANENT, "no image"))], model=TUMOURS)
+    store.put([(b"unlike", Judged(Status.REJECTED, None, None, "unlike", score=0.27))], model=TUMOURS)
+
+    query = Query(sort=Sort.DOUBT, reverse=reverse, limit=3)
+    found: list[ResultRow] = []
+    while page := _rows(store, query):
+        found += page
+        query = replace(query, after=page[-1].key(Sort.DOUBT))
+
+    names = [row.path.decode() for row in found]
+    if reverse:
+        names.reverse()
+    assert set(names[:2]) == {"0.26", "0.28"}
+    assert names[2:6] == ["0.10", "0.05", "0.50", "0.90"]
+    assert set(names[6:]) == {"error", "unlike"}
+
+
+def test_scores_can_be_filtered_and_counted(store: Store) -> None:
+    store.put([(b"a", judged("yes", 0.9, score=0.9)), (b"b", judged("no", 0.8))], model=TUMOURS)
+
+    with closing(open_reader(store.path)) as reader:
+        assert count(reader, Query(min_score=0.15)) == 2
+        assert count(reader, Query(min_score=0.21)) == 1
+        assert count(reader, Query(max_score=0.21)) == 1
+    assert [row.path for row in _rows(store, Query(sort=Sort.SCORE))] == [b"a", b"b"]
+
+
+@pytest.mark.defects(30)
+def test_rows_of_the_first_schema_have_a_score_once_a_daemon_has_used_their_model(store: Store) -> None:
+    store.put([(b"a", judged("no", 0.75))])
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE result SET score = NULL")
+    before = _rows(store)
+
+    store.put([(b"b", judged("yes", 0.5, score=0.5))], model=TUMOURS)
+
+    assert [row.score for row in before] == [None]
+    assert [row.score for row in _rows(store)] == [0.5, 0.25]
