@@ -63,6 +63,7 @@ def classify(
 def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngine, spec: ModelSpec) -> int:
     """Store what was concluded, as if each file's folder were an inbox; return how many rows are new."""
     from daemon.lock import DatabaseLock
+    from daemon.model_store import keep_model
     from daemon.session import model_record
     from storage.database import database_path, open_writer
     from storage.ledger import Ledger
@@ -73,6 +74,7 @@ def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngi
         try:
             ledger = Ledger(connection)
             model_id = ledger.model_id(model_record(prepared, spec))
+            keep_model(Path(prepared.weights), prepared.weights_sha256, path, quiet_logger())
             with ledger.transaction():
                 versions = {one: _version(ledger, one) for one in found}
                 entries = {

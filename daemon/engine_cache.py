@@ -54,6 +54,19 @@ def prepare_engine(
     return _compiled(weights, digest, precision, cache, logger)
 
 
+def engine_for_drawing(weights: Path, sha256: str, cache: Path) -> PreparedEngine:
+    """Return an engine of a model for drawing: one that is there already, else torch.
+
+    Whoever waits for a picture is not made to wait for a compilation.
+    """
+    if importlib.util.find_spec("openvino") is not None:
+        for precision in ("auto", "fp32", "bf16", "int8"):
+            found = _read_manifest(cache / "engines" / _key(sha256, precision), weights)
+            if found is not None:
+                return found[0]
+    return PreparedEngine("torch", "cpu", "fp32", str(weights), sha256, "", "nothing compiled is at hand")
+
+
 def pick_device(wanted: str) -> str:
     """Return "cpu" or "cuda:N" for auto, cpu or cuda[:N]; the parent process does not import torch for it."""
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", wanted)

@@ -175,6 +175,7 @@ def _service_on(
 ) -> Iterator[Service]:
     from daemon.beat import Beat
     from daemon.lock import DatabaseLock
+    from daemon.model_store import keep_model
     from daemon.mover import Mover
     from daemon.service import Service
     from daemon.task import Known
@@ -186,6 +187,7 @@ def _service_on(
         stack.enter_context(DatabaseLock(path))
         ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
         model_id = ledger.model_id(model_record(prepared, spec))
+        keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
         lanes.remember(Known(str(path), model_id))
         rules = _rules(settings, roots, path, once=once)
         inboxes = [
@@ -305,10 +307,11 @@ def _rules(
     settings: Settings, roots: Sequence[Path], database: Path, *, once: bool
 ) -> dict[Path, InboxRules]:
     from daemon.inbox import InboxRules
+    from daemon.model_store import models_folder
 
     aside = [
         Path(folder).resolve()
-        for folder in (settings.done_dir, settings.quarantine_dir, settings.heatmaps)
+        for folder in (settings.done_dir, settings.quarantine_dir, settings.heatmaps, models_folder(database))
         if folder
     ]
     rules = {}

@@ -10,7 +10,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import reading, writing
-from storage.schema import IS_PENDING, FileState, MoveState, attempt, file, folder, inbox, result
+from storage.heartbeat import latest_heartbeat
+from storage.schema import (
+    IS_PENDING,
+    FileState,
+    MoveState,
+    attempt,
+    file,
+    folder,
+    inbox,
+    model,
+    result,
+    tally,
+)
 from storage.tallies import TallyChanges, drop_empty
 
 # Rows per transaction: the daemon waits for the write lock no longer than one such bite takes.
@@ -41,6 +53,19 @@ def prune(connection: sa.Connection, before_us: int) -> Pruned:
     with writing(connection):
         drop_empty(connection)
     return Pruned(results, files)
+
+
+def models_named(connection: sa.Connection) -> set[str]:
+    """Return the sha256 of the weights that results name, and those of the daemon that started last."""
+    beat = latest_heartbeat(connection)
+    told = {} if beat is None else beat.snapshot.get("model")
+    latest = told.get("weights_sha256") if isinstance(told, dict) else None
+    with reading(connection):
+        named = sa.select(model.c.weights_sha256).where(
+            model.c.id.in_(sa.select(tally.c.model_id).where(tally.c.count > 0))
+        )
+        found = set(connection.execute(named).scalars())
+    return found | ({latest} if isinstance(latest, str) else set())
 
 
 def _prune_results(connection: sa.Connection, before_us: int) -> int:

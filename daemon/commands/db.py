@@ -134,7 +134,9 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     from contextlib import closing
     from datetime import UTC, datetime
 
-    from storage.database import open_reader, open_writer
+    from daemon.model_store import forget_models
+    from storage.database import database_path, open_reader, open_writer
+    from storage.pruning import models_named
     from storage.pruning import prune as delete_before
     from storage.results import Query, count
     from storage.when import local_zone, microseconds, parse_when
@@ -151,6 +153,8 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
         click.confirm(f"Delete {number} results from before {shown}?", abort=True, err=True)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
         pruned = delete_before(writer, microseconds(moment))
+        models = forget_models(database_path(invocation.settings.db), models_named(writer))
     click.echo(
         f"deleted {pruned.results} results from before {shown}, forgot {pruned.files} files that are gone"
+        + (f" and {models} model{'' if models == 1 else 's'} that no row names" if models else "")
     )
