@@ -162,7 +162,7 @@ def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultR
 
 
 def count(connection: sa.Connection, query: Query = Query()) -> int:
-    """Return how many results there are, whatever the limit."""
+    """Return how many results (judgements) there are, whatever the limit; see `storage.totals` for images."""
     return sum(row.count for row in summary(connection, query))
 
 
@@ -170,7 +170,7 @@ def summary(connection: sa.Connection, query: Query = Query()) -> list[SummaryRo
     """Return how many results there are by class and status, most frequent first, whatever the limit."""
     with reading(connection):
         sums: dict[tuple[int, int], int] = {}
-        for label_id, status, number in _grouped(connection, query):
+        for _, label_id, status, number in grouped(connection, query):
             sums[label_id, status] = sums.get((label_id, status), 0) + number
         names = dict(connection.execute(sa.select(label.c.id, label.c.name)).all())
     found = [
@@ -217,9 +217,9 @@ def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | 
         )
 
 
-def _grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int, int]]:
-    """Yield (label_id or 0, status code, number), several for the same pair."""
-    if _needs_rows(query):
+def grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (model_id, label_id or 0, status code, number of results), several for the same three."""
+    if needs_rows(query):
         yield from _grouped_rows(connection, query, query.since_us, query.until_us)
         return
     for span in split(query.since_us, query.until_us):
@@ -229,20 +229,21 @@ def _grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int
             yield from _grouped_rows(connection, query, span.since_us, span.until_us)
 
 
-def _needs_rows(query: Query) -> bool:
+def needs_rows(query: Query) -> bool:
+    """Whether results have to be looked at one by one to be counted, since no tally knows the filter."""
+    limits = (query.min_confidence, query.max_confidence, query.min_score, query.max_score)
     others = (query.after, query.file_id, query.after_result_id)
-    return bool(query.text) or any(value is not None for value in (*_limits(query), *others))
+    return bool(query.text) or any(value is not None for value in (*limits, *others))
 
 
-def _limits(query: Query) -> tuple[float | None, ...]:
-    return query.min_confidence, query.max_confidence, query.min_score, query.max_score
-
-
-def _grouped_tallies(connection: sa.Connection, query: Query, span: Span) -> Iterator[tuple[int, int, int]]:
+def _grouped_tallies(
+    connection: sa.Connection, query: Query, span: Span
+) -> Iterator[tuple[int, int, int, int]]:
+    kind = (tally.c.model_id, tally.c.label_id, tally.c.status)
     statement = (
-        sa.select(tally.c.label_id, tally.c.status, sa.func.sum(tally.c.count))
+        sa.select(*kind, sa.func.sum(tally.c.count))
         .where(*tally_terms(connection, query, span))
-        .group_by(tally.c.label_id, tally.c.status)
+        .group_by(*kind)
     )
     yield from connection.execute(statement)
 
@@ -259,13 +260,13 @@ def tally_terms(connection: sa.Connection, query: Query, span: Span) -> list[sa.
 
 def _grouped_rows(
     connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
-) -> Iterator[tuple[int, int, int]]:
-    label_id = sa.func.coalesce(result.c.label_id, 0)
+) -> Iterator[tuple[int, int, int, int]]:
+    kind = (result.c.model_id, sa.func.coalesce(result.c.label_id, 0), result.c.status)
     statement = (
-        sa.select(label_id, result.c.status, sa.func.count())
+        sa.select(*kind, sa.func.count())
         .select_from(JOINED if needs_join(query) else result)
         .where(*row_terms(connection, query, since_us, until_us))
-        .group_by(label_id, result.c.status)
+        .group_by(*kind)
     )
     yield from connection.execute(statement)
 

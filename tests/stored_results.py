@@ -71,6 +71,16 @@ class Store:
                     ids += self._put_one(ledger, inbox_id, model_id, path, result)
         return ids
 
+    def judge_again(self, results: Sequence[Judged | Failed], model: ModelRecord) -> None:
+        """Conclude as many of the images once more, the oldest first, as `watch --reclassify` does."""
+        with closing(open_writer(self.path)) as connection:
+            ledger = Ledger(connection, self.clock)
+            model_id = ledger.model_id(model)
+            ledger.reclassify(model_id)
+            self.clock.advance(1)
+            for entry, result in zip(ledger.due(len(results), self.clock()), results, strict=True):
+                ledger.record([Outcome(entry.file_id, result, b"\1" * 32, 1500)], model_id)
+
     def _put_one(
         self, ledger: Ledger, inbox_id: int, model_id: int, path: bytes, result: Judged | Failed
     ) -> list[int]:

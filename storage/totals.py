@@ -1,0 +1,113 @@
+"""How many images a question is about, and how many judgements of them there are.
+
+An image is one version of one file: rewritten with other content it is another image, moved or judged by a
+second model it is the same one. A judgement is what one model concluded of one image, an error too: one row
+of `results`. What is called a number of images, here, in `results --count`, `status`, `report` and `web`, is
+that; where judgements are more than images, both are said. Counts by class and status belong to one model
+(`summary_by_model`), since two models may disagree about an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from storage.database import reading
+from storage.records import Status
+from storage.results import JOINED, Query, grouped, needs_join, needs_rows, row_terms
+from storage.schema import STATUS_OF_CODE, label, model, result
+
+# Of so many judgements each is looked at, which takes well under a second; beyond, only those of images
+# that have several.
+_FEW = 200_000
+
+
+class Totals(NamedTuple):
+    """Numbers of a query's results, whatever its limit."""
+
+    images: int
+    judgements: int
+    models: int  # different weights that made them
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummaryRow:
+    """How many images one model gave this class and status; of a model on two engines, on either."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    label: str | None
+    status: Status
+    count: int
+
+
+def totals(connection: sa.Connection, query: Query) -> Totals:
+    """Return how many images, judgements and models there are, whatever the limit.
+
+    As quick as a summary where one model on one engine judged; else the images with several judgements
+    have to be found, which takes some tenths of a second per million results.
+    """
+    with reading(connection):
+        by_model: dict[int, int] = {}
+        for model_id, _, _, number in grouped(connection, query):
+            by_model[model_id] = by_model.get(model_id, 0) + number
+        by_model = {model_id: number for model_id, number in by_model.items() if number}
+        judgements = sum(by_model.values())
+        repeated = _repeated(connection, query, judgements) if len(by_model) > 1 else 0
+        weights = sa.select(sa.func.count(model.c.weights_sha256.distinct())).where(model.c.id.in_(by_model))
+        return Totals(judgements - repeated, judgements, connection.execute(weights).scalar_one())
+
+
+def summary_by_model(connection: sa.Connection, query: Query) -> list[ModelSummaryRow]:
+    """Return how many images each model gave which class and status, the most used model first."""
+    with reading(connection):
+        sums: dict[tuple[str, int, int], int] = {}
+        known = {row.id: row for row in connection.execute(sa.select(model))}
+        for model_id, label_id, status, number in grouped(connection, query):
+            key = (known[model_id].weights_sha256, label_id, status)
+            sums[key] = sums.get(key, 0) + number
+        names = dict(connection.execute(sa.select(label.c.id, label.c.name)).all())
+    by_weights = {row.weights_sha256: row for row in known.values()}
+    of_model: dict[str, int] = {}
+    for (weights, _, _), number in sums.items():
+        of_model[weights] = of_model.get(weights, 0) + number
+    found = [
+        ModelSummaryRow(
+            by_weights[weights].name, by_weights[weights].version, weights,
+            names.get(label_id), STATUS_OF_CODE[status], number,
+        )
+        for (weights, label_id, status), number in sums.items()
+        if number
+    ]  # fmt: skip
+    return sorted(
+        found,
+        key=lambda row: (
+            -of_model[row.weights_sha256], row.weights_sha256, -row.count, row.status, row.label or "",
+        ),
+    )  # fmt: skip
+
+
+def _repeated(connection: sa.Connection, query: Query, judgements: int) -> int:
+    """Return by how many the judgements are more than the images."""
+    terms = row_terms(connection, query, query.since_us, query.until_us)
+    source = JOINED if needs_join(query) else result
+    if judgements <= _FEW or needs_rows(query):
+        images = sa.select(sa.func.count(result.c.file_id.distinct())).select_from(source).where(*terms)
+        return judgements - int(connection.execute(images).scalar_one())
+    # From the index of (file, model) alone: few images are judged twice when a new model takes over.
+    several = sa.select(result.c.file_id, sa.func.count().label("number")).group_by(result.c.file_id)
+    several = several.having(sa.func.count() > 1)
+    if terms:
+        among = result.c.file_id.in_(sa.select(several.subquery().c.file_id))
+        several = (
+            sa.select(result.c.file_id, sa.func.count().label("number"))
+            .select_from(source)
+            .where(among, *terms)
+            .group_by(result.c.file_id)
+        )
+    groups = several.subquery()
+    more = sa.select(sa.func.coalesce(sa.func.sum(groups.c.number - 1), 0))
+    return int(connection.execute(more).scalar_one())

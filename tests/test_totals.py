@@ -1,0 +1,96 @@
+"""Counts are of images: a second model's judgements do not make them more."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import storage.totals
+from storage.database import open_reader
+from storage.records import Failed, FailureKind, Status
+from storage.results import Query, rows
+from storage.totals import Totals, summary_by_model, totals
+from tests.stored_results import MODEL, Store, judged
+
+SECOND = replace(MODEL, weights_sha256="ffff0000" * 8, version="2.0")
+NO_IMAGE = Failed(FailureKind.PERMANENT, "not an image")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Six images, four of them judged by two models, which disagree."""
+    store = Store(tmp_path / "results.db", tmp_path / "inbox")
+    store.put([(b"%d.png" % number, judged("yes", 0.9)) for number in range(4)])
+    store.judge_again([judged("no", 0.8)] * 4, SECOND)
+    store.put([(b"new.png", judged("no", 0.7)), (b"letter.txt", NO_IMAGE)], model=SECOND)
+    return store
+
+
+def _totals(store: Store, query: Query | None = None) -> Totals:
+    with closing(open_reader(store.path)) as reader:
+        return totals(reader, query or Query())
+
+
+@pytest.mark.defects(36)
+def test_an_image_that_two_models_judged_is_one_image(store: Store) -> None:
+    assert _totals(store) == Totals(images=6, judgements=10, models=2)
+
+
+@pytest.mark.defects(36)
+@pytest.mark.parametrize(
+    ("query", "images", "judgements"),
+    [
+        (Query(model="ffff"), 6, 6),
+        (Query(labels=("no",)), 5, 5),
+        (Query(labels=("no", "yes")), 5, 9),
+        (Query(min_confidence=0.8), 4, 8),
+        (Query(text="png"), 5, 9),
+        (Query(statuses=(Status.ERROR,)), 1, 1),
+        (Query(labels=("none",)), 0, 0),
+    ],
+    ids=str,
+)
+def test_filters_narrow_images_and_judgements_down(
+    store: Store, query: Query, images: int, judgements: int
+) -> None:
+    found = _totals(store, query)
+
+    assert (found.images, found.judgements) == (images, judgements)
+
+
+@pytest.mark.defects(36)
+def test_counts_by_class_belong_to_one_model_each(store: Store) -> None:
+    with closing(open_reader(store.path)) as reader:
+        found = summary_by_model(reader, Query())
+
+    told = [(row.version, row.label, row.status.value, row.count) for row in found]
+    assert told == [("2.0", "no", "ok", 5), ("2.0", None, "error", 1), ("1.0", "yes", "ok", 4)]
+
+
+def test_a_file_that_was_rewritten_is_another_image(store: Store) -> None:
+    store.put([(b"new.png", judged("yes", 0.9))], model=SECOND)
+
+    assert _totals(store, Query(text="new")) == Totals(images=2, judgements=2, models=1)
+
+
+def test_large_selections_are_counted_as_exactly_as_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, chance = Store(tmp_path / "results.db", tmp_path / "inbox"), random.Random(3)
+    store.put([(b"%d.png" % n, judged(chance.choice(["yes", "no"]), chance.random())) for n in range(120)])
+    store.judge_again([judged(chance.choice(["yes", "no"]), chance.random()) for _ in range(70)], SECOND)
+    monkeypatch.setattr(storage.totals, "_FEW", 0)
+    since = store.clock() - 150_000_000
+    queries = [
+        Query(), Query(labels=("yes",)), Query(since_us=since), Query(inbox=str(store.inbox).encode()),
+        Query(since_us=since, until_us=since + 100_000_000, labels=("no",)), Query(max_confidence=0.4),
+    ]  # fmt: skip
+
+    for query in queries:
+        with closing(open_reader(store.path)) as reader:
+            found = [row.id for row in rows(reader, query)]
+        assert _totals(store, query)[:2] == (len(set(found)), len(found)), query
