@@ -16,6 +16,7 @@ from config.text import printable
 from daemon.output.columns import Column, chosen_columns
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
+from daemon.output.words import counted, scores_of
 from daemon.reader import streamed
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from config.options import Invocation
     from daemon.results_request import Request
     from storage.results import Query, ResultRow
+    from storage.totals import Totals
 
 # A page has as many rows as the terminal has lines for, but no fewer and no more than these.
 PAGE_ROWS = (10, 50)
@@ -102,7 +104,8 @@ def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], reques
 
 def _page(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
     from daemon.output.table import print_table
-    from storage.results import count, rows
+    from storage.results import rows
+    from storage.totals import Totals, totals
 
     size = shutil.get_terminal_size()
     limit = request.query.limit
@@ -114,26 +117,34 @@ def _page(connection: sa.Connection | None, request: Request, invocation: Invoca
         say(invocation, _nothing(connection, request))
         return
     print_table(shown, columns, request.zone, invocation, look=LOOK)
-    if connection is None or len(shown) < limit:
-        total: int | None = len(shown)
-    else:
-        total = count(connection, request.query) if _is_counted_ahead(request.query) else None
-    say(invocation, _how_many(len(shown), total))
+    found: Totals | None = None
+    if len(shown) < limit:
+        models = {row.weights_sha256 for row in shown}
+        found = Totals(len({row.id for row in shown}), len(shown), len(models))
+    elif connection is not None and _is_counted_ahead(request.query):
+        found = totals(connection, request.query)
+    say(invocation, _how_many(len(shown), found))
+    for line in scores_of(shown):
+        say(invocation, line)
     footer(invocation)
 
 
 def _is_counted_ahead(query: Query) -> bool:
     """Whether the total is known without a look at every row, which may take seconds."""
-    return not query.text and query.min_confidence is None
+    from storage.results import needs_rows
+
+    return not needs_rows(query)
 
 
-def _how_many(shown: int, total: int | None) -> str:
-    if total is None:
+def _how_many(shown: int, found: Totals | None) -> str:
+    if found is None:
         return f"The first {shown} results; --count counts all, -o results.csv saves all."
+    total = found.judgements
+    several = "" if found.images == total else f" ({counted(found)})"
     if shown >= total:
-        return f"{total} result{'' if total == 1 else 's'}."
+        return f"{total} result{'' if total == 1 else 's'}{several}."
     all_of_them = f"-n {total} shows all, " if total <= SCROLLED_ROWS else ""
-    return f"{shown} of {total} results; {all_of_them}-o results.csv saves all."
+    return f"{shown} of {total} results{several}; {all_of_them}-o results.csv saves all."
 
 
 def _nothing(connection: sa.Connection | None, request: Request) -> str:

@@ -38,6 +38,8 @@ class Options:
     summary: bool
     follow: bool
     utc: bool
+    min_score: float | None = None
+    max_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def _query(options: Options, now: datetime, zone: tzinfo) -> Query:
         labels=options.labels,
         statuses=_statuses(options.statuses),
         min_confidence=options.min_confidence,
+        min_score=options.min_score,
+        max_score=options.max_score,
         text=options.text,
         model=options.model,
         sort=Sort(options.sort),
@@ -98,8 +102,10 @@ def _format(options: Options) -> str:
 
 
 def _refuse_contradictions(options: Options) -> None:
-    if options.min_confidence is not None and math.isnan(options.min_confidence):
-        raise UsageError("--min-confidence nan is not a number between 0 and 1")
+    for name in ("min_confidence", "min_score", "max_score"):
+        value = getattr(options, name)
+        if value is not None and math.isnan(value):
+            raise UsageError(f"--{name.replace('_', '-')} nan is not a number between 0 and 1")
     chosen = [name for name in ("count", "summary", "follow") if getattr(options, name)]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")

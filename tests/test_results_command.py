@@ -77,7 +77,8 @@ def test_a_pipe_gets_every_row_whole_newest_first_without_decoration(filled: Sto
 
     lines = ran.out.splitlines()
     assert ran.code == 0
-    assert lines[0].split() == ["id", "time", "file", "class", "confidence", "status", "model", "reason"]
+    assert lines[0].split() == ["id", "time", "file", "class", "confidence", "status", "model", "reason",
+                                "score", "threshold", "positive"]  # fmt: skip
     assert [line.split()[0] for line in lines[1:]] == ["5", "4", "3", "2", "1"]
     assert re.split(r"\s{2,}", lines[5].strip()) == [
         "1",
@@ -87,7 +88,7 @@ def test_a_pipe_gets_every_row_whole_newest_first_without_decoration(filled: Sto
         "0.970",
         "ok",
         "brain-mri 1.0 a1b2c3d4",
-        "-",
+        *("-", "-", "-", "-"),
     ]
     assert "error" in lines[1]
     assert "not an image: the content is text" in lines[1]
@@ -165,12 +166,12 @@ def test_count_and_summary_are_over_everything_that_passes(filled: Store, progra
     assert program("results", "--count").out == "5\n"
     assert program("results", "--count", "--class", "yes", "-n", "1").out == "2\n"
     assert json.loads(program("results", "--summary", "--format", "json").out) == [
-        {"class": None, "status": "error", "count": 1},
-        {"class": "no", "status": "ok", "count": 1},
-        {"class": "yes", "status": "ok", "count": 1},
-        {"class": None, "status": "rejected", "count": 1},
-        {"class": "yes", "status": "uncertain", "count": 1},
-    ]
+        {"class": None, "status": "error", "count": 1, "model": "brain-mri 1.0 a1b2c3d4"},
+        {"class": "no", "status": "ok", "count": 1, "model": "brain-mri 1.0 a1b2c3d4"},
+        {"class": "yes", "status": "ok", "count": 1, "model": "brain-mri 1.0 a1b2c3d4"},
+        {"class": None, "status": "rejected", "count": 1, "model": "brain-mri 1.0 a1b2c3d4"},
+        {"class": "yes", "status": "uncertain", "count": 1, "model": "brain-mri 1.0 a1b2c3d4"},
+    ]  # fmt: skip
 
 
 def test_columns_are_chosen_and_a_dicom_tag_is_one_of_them(filled: Store, program: Program) -> None:

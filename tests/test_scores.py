@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from daemon.output.words import SCORE, score_of
 from storage.database import open_reader
 from storage.records import Failed, FailureKind, Judged, Status
 from storage.results import Query, ResultRow, Sort, count, rows
-from tests.stored_results import MODEL, Store, judged
+from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
 
 TUMOURS = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
 FOUR = replace(
@@ -112,3 +114,76 @@ def test_rows_of_the_first_schema_have_a_score_once_a_daemon_has_used_their_mode
 
     assert [row.score for row in before] == [None]
     assert [row.score for row in _rows(store)] == [0.5, 0.25]
+
+
+@pytest.mark.defects(30)
+def test_a_terminal_shows_the_score_and_below_it_what_it_is_compared_with(store: Store) -> None:
+    store.put(
+        [
+            (b"sure.png", judged("no", 0.98, score=0.02)),
+            (b"unsure.png", judged("yes", 0.282, Status.UNCERTAIN, score=0.282)),
+            (b"unlike.png", Judged(Status.REJECTED, None, None, "unlike", score=0.61)),
+        ],
+        model=TUMOURS,
+    )
+
+    shown = run_in_terminal("results", "--db", str(store.path), "--no-color", columns=110)
+    by_doubt = run_in_terminal("results", "--db", str(store.path), "--sort", "doubt", "--no-color")
+
+    header, _, unlike, _, unsure, sure = shown.splitlines()[1:7]
+    assert header.split()[-3:] == ["score", "status", "model"]
+    assert unlike.split()[4:6] == ["-", "0.610"]
+    assert unsure.split()[4:7] == ["yes", "0.282", "uncertain"]
+    assert sure.split()[4:7] == ["no", "0.020", "ok"]
+    words = "score: calibrated probability of 'yes'; 'yes' from 0.27, uncertain between 0.12 and 0.42"
+    assert f"\n{words} (brain-mri)\n" in shown
+    assert [line.split()[3] for line in by_doubt.splitlines()[3:5]] == ["unsure.png", "sure.png"]
+
+
+@pytest.mark.defects(30)
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv", "tsv"])
+def test_programs_get_the_score_in_columns_at_the_end(
+    store: Store, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put([(b"a.png", judged("yes", 0.282, Status.UNCERTAIN, score=0.282))], model=TUMOURS)
+
+    out = Program(store.path, capsys)("results", "--format", form).out
+
+    if form in ("json", "jsonl"):
+        row = json.loads(out.strip("[]\n"))
+        wanted = {"confidence": 0.282, "score": 0.282, "threshold": 0.27, "positive": "yes"}
+        assert row.items() >= {**wanted, "uncertain_low": 0.12, "uncertain_high": 0.42}.items()
+        assert list(row)[-5:] == ["score", "threshold", "positive", "uncertain_low", "uncertain_high"]
+    else:
+        header, line = (one.split("," if form == "csv" else "\t") for one in out.splitlines())
+        assert header[4:5] + header[-3:] == ["confidence", "score", "threshold", "positive"]
+        assert line[4:5] + line[-3:] == ["0.282", "0.282", "0.27", "yes"]
+
+
+def test_one_sentence_says_what_a_score_is(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(Program(store.path, capsys)("results", "--help").out.split())
+
+    assert SCORE[1:] in told
+
+
+@pytest.mark.parametrize(
+    ("positive", "threshold", "band", "words"),
+    [
+        ("yes", 0.2726, (0.1226, 0.4), "of 'yes'; 'yes' from 0.272, uncertain between 0.122 and 0.4"),
+        ("yes", 0.5, (0.5, 0.5), "of 'yes'; 'yes' from 0.5"),
+        (None, None, (0.4, 0.6), "of the likeliest class; uncertain between 0.4 and 0.6"),
+        (None, None, (0.5, 0.5), "of the likeliest class"),
+        ("a\x1b", 1.0, (0.0, 1.0), "of 'a\\x1b'; 'a\\x1b' from 1, uncertain between 0 and 1"),
+    ],
+)
+def test_what_a_score_is_compared_with_is_told_in_short(
+    positive: str | None, threshold: float | None, band: tuple[float, float], words: str
+) -> None:
+    low, high = band
+    one = replace(MODEL, positive=positive, threshold=threshold, uncertain_low=low, uncertain_high=high)
+
+    assert score_of(one) == f"calibrated probability {words}"
+
+
+def test_of_a_model_of_the_first_schema_nothing_is_said() -> None:
+    assert score_of(MODEL) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +15,7 @@ from storage.database import open_reader
 from storage.records import Failed, FailureKind, Status
 from storage.results import Query, rows
 from storage.totals import Totals, summary_by_model, totals
-from tests.stored_results import MODEL, Store, judged
+from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
 
 SECOND = replace(MODEL, weights_sha256="ffff0000" * 8, version="2.0")
 NO_IMAGE = Failed(FailureKind.PERMANENT, "not an image")
@@ -94,3 +95,32 @@ def test_large_selections_are_counted_as_exactly_as_small_ones(
         with closing(open_reader(store.path)) as reader:
             found = [row.id for row in rows(reader, query)]
         assert _totals(store, query)[:2] == (len(set(found)), len(found)), query
+
+
+@pytest.mark.defects(36)
+def test_count_and_summary_count_images_and_say_how_many_judgements(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = Program(store.path, capsys)
+
+    counted = program("results", "--count")
+    summary = json.loads(program("results", "--summary", "--format", "json").out)
+    rows_of_one = program("results", "--count", "--model", "ffff")
+
+    assert (counted.out, counted.err) == ("6\n", "6 images, 10 judgements by 2 models.\n")
+    assert (rows_of_one.out, rows_of_one.err) == ("6\n", "")
+    assert [(row["model"], row["class"], row["count"]) for row in summary] == [
+        ("brain-mri 2.0 ffff0000", "no", 5),
+        ("brain-mri 2.0 ffff0000", None, 1),
+        ("brain-mri 1.0 a1b2c3d4", "yes", 4),
+    ]
+
+
+@pytest.mark.defects(36)
+def test_a_terminal_is_told_of_images_and_judgements(store: Store) -> None:
+    page = run_in_terminal("results", "--db", str(store.path), "--no-color", columns=120, rows=30)
+    bars = run_in_terminal("results", "--summary", "--db", str(store.path), "--no-color")
+
+    assert "\n10 results (6 images, 10 judgements by 2 models).\n" in page
+    assert "\n6 images, 10 judgements by 2 models\n" in bars
+    assert "brain-mri 1.0 a1b2c3d4\nyes" in bars

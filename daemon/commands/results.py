@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config.options import Invocation, pass_invocation, program_options
+from daemon.output.words import SCORE
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -23,13 +24,17 @@ MOST = 2**63 - 1  # what the database can count to
 STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 
 
-@click.command(short_help="What came in, what was found, and how sure it is.")
+@click.command(
+    short_help="What came in, what was found, and how sure it is.", epilog=f"{SCORE[0].upper()}{SCORE[1:]}."
+)
 @click.option(
     "--since", metavar="WHEN", help="Not before: today, yesterday, 2h ago, 7d, 14:30, 2026-11-01 14:30."
 )
 @click.option("--until", metavar="WHEN", help="Before that time.")
 @click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
+@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="Score at least X, 0 to 1.")
+@click.option("--max-score", type=click.FloatRange(0, 1), metavar="X", help="Score at most X, 0 to 1.")
 @click.option(
     "--status",
     "statuses",
@@ -47,7 +52,11 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
     help="At most N (default: a page at a terminal).",
 )
 @click.option(
-    "--sort", type=click.Choice(SORTS), default="time", show_default=True, help="Newest or surest first."
+    "--sort",
+    type=click.Choice(SORTS),
+    default="time",
+    show_default=True,
+    help="Newest or surest first; doubt: nearest to the threshold first.",
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option(
@@ -55,14 +64,14 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or as FILE is called.")
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
-@click.option("--count", is_flag=True, help="Only how many.")
-@click.option("--summary", is_flag=True, help="How many by class and status.")
+@click.option("--count", is_flag=True, help="Only how many images.")
+@click.option("--summary", is_flag=True, help="How many images by class, status and model.")
 @click.option("--follow", is_flag=True, help="Show new results as they come, until interrupted.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @partial(program_options, quiet_names=("--quiet",))
 @pass_invocation
 def command(invocation: Invocation, **options: Any) -> None:
-    r"""Show results, newest first: file, class, confidence, time, model, status.
+    r"""Show results, newest first: file, class, score, time, model, status.
 
     A terminal gets a page, a pipe or a file all of them. In JSON a name that is not UTF-8 has its
     bytes in file_bytes_hex, too; what a spreadsheet would compute gets a quote in CSV and TSV.
@@ -74,6 +83,7 @@ def command(invocation: Invocation, **options: Any) -> None:
       bt-daemon results --status error -q scanner-2
       bt-daemon results --since yesterday --until today -o yesterday.csv
       bt-daemon results --format jsonl --columns id,file,class | head
+      bt-daemon results --sort doubt
       bt-daemon results --summary
     """
     from datetime import UTC, datetime
@@ -105,7 +115,7 @@ def _answer(
     from daemon.result_counts import print_count, print_summary
 
     if asked.count:
-        print_count(connection, request)
+        print_count(connection, request, invocation)
     elif asked.summary:
         print_summary(connection, request, invocation)
     else:

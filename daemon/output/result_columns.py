@@ -43,11 +43,18 @@ COLUMNS: dict[str, Column] = {
         Column("engine", Kind.TEXT, lambda row: row.engine),
         Column("precision", Kind.TEXT, lambda row: row.precision),
         Column("device", Kind.TEXT, lambda row: row.device),
+        Column("score", Kind.CONFIDENCE, lambda row: row.score),
+        Column("threshold", Kind.CONFIDENCE, lambda row: row.threshold),
+        Column("positive", Kind.TEXT, lambda row: row.positive),
+        Column("uncertain_low", Kind.CONFIDENCE, lambda row: row.uncertain_low),
+        Column("uncertain_high", Kind.CONFIDENCE, lambda row: row.uncertain_high),
     )
 }
-# At a terminal the reason stands below the file's name.
-TERMINAL = ("id", "time", "file", "class", "confidence", "status", "model")
-PLAIN = (*TERMINAL, "reason")
+# At a terminal the reason stands below the file's name, and what a score is compared with below the table.
+TERMINAL = ("id", "time", "file", "class", "score", "status", "model")
+# Programs know these columns by their place: what is new comes last.
+PLAIN = ("id", "time", "file", "class", "confidence", "status", "model", "reason", "score", "threshold",
+         "positive")  # fmt: skip
 EVERY = tuple(COLUMNS)
 
 _STYLES = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
