@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.lanes import Lanes
+from daemon.output.words import ScoreLimits, score_limits
 from daemon.task import Task
 from storage.records import Failed, FileVersion, Judged, Outcome, Status
 
@@ -28,6 +29,7 @@ class Classified:
     path: bytes  # as it was given
     outcome: Outcome
     model: str
+    limits: ScoreLimits  # what the score is compared with
 
     @property
     def judged(self) -> Judged:
@@ -56,7 +58,10 @@ def classify(
         lanes.begin(lane_setup(settings, prepared))
         outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
     model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
-    found = [Classified(os.fsencode(path), outcomes[number], model) for number, path in enumerate(files)]
+    limits = score_limits(spec)
+    found = [
+        Classified(os.fsencode(path), outcomes[number], model, limits) for number, path in enumerate(files)
+    ]
     return found, prepared, spec
 
 

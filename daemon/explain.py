@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from daemon.output.cells import confidence_text
+from daemon.output.words import compared_with, score_limits
 from trainer.judgement import Prediction
 from trainer.spec import ModelSpec
 
@@ -63,12 +65,11 @@ def caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> lis
     if label is None:
         said = "rejected: unlike the images the model was made for"
     else:
-        said = (
-            f"{label} ({spec.meanings.get(label, label)}) {prediction.confidence:.3f}, {prediction.verdict}"
-        )
+        said = f"{label} ({spec.meanings.get(label, label)}), {prediction.verdict}"
+    compared = compared_with(score_limits(spec))
     return [
-        said,
-        f"map for class {shown}; threshold {spec.decision.threshold:.3f}",
+        f"{said}; score {confidence_text(prediction.score(spec))}" + (f": {compared}" if compared else ""),
+        f"map for class {shown}",
         f"model {spec.name} {spec.version} {weights_sha256[:8]}",
         "Explains the network, does not localise. Not a medical device.",
     ]

@@ -28,14 +28,20 @@ _BATCH = 16
 
 
 def heatmaps(
-    paths: Sequence[bytes], prepared: PreparedEngine, limits: Limits
+    paths: Sequence[bytes], prepared: PreparedEngine, limits: Limits, sha256: bytes | None = None
 ) -> Iterator[tuple[bytes, Image.Image]]:
-    """Yield each file's heatmap, of the slice that decided; raise BtError for one that cannot be judged."""
+    """Yield each file's heatmap, of the slice that decided; raise BtError for one that cannot be judged.
+
+    With a `sha256` also for one whose content is another: it would explain what was never judged.
+    """
     weights = read_weights(Path(prepared.weights))
     engine = open_engine(prepared)
     for path in paths:
         try:
-            found = decode(read_file(path, limits).data, limits, weights.spec.preprocessing.image_size)
+            content = read_file(path, limits)
+            if sha256 is not None and content.sha256 != sha256:
+                raise BtError(f"no heatmap of {printable_name(path)}: it has changed since it was judged")
+            found = decode(content.data, limits, weights.spec.preprocessing.image_size)
         except PictureError as error:
             raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error
         inputs = np.stack([preprocess(one.image, weights.spec.preprocessing) for one in found.slices])

@@ -12,6 +12,7 @@ from daemon.output.columns import Column, Kind
 from daemon.output.facts import Style, pairs
 from daemon.output.json_text import json_name, json_object
 from daemon.output.result_columns import COLUMNS, model_name
+from daemon.output.words import score_of
 
 if TYPE_CHECKING:
     from storage.results import ResultRow
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _COLORS = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
 _RESULT = ("time", "class", "confidence", "status", "reason", "model", "weights_sha256", "engine",
-           "precision", "device", "sha256", "slice_index", "slice_count", "tags", "duration_us")  # fmt: skip
+           "precision", "device", "sha256", "slice_index", "slice_count", "tags", "duration_us", "score",
+           "threshold", "positive", "uncertain_low", "uncertain_high")  # fmt: skip
 _ATTEMPT = (
     Column("time", Kind.TIME, lambda attempt: attempt.at_us),
     Column("kind", Kind.TEXT, lambda attempt: attempt.kind.value),
@@ -88,6 +90,8 @@ def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[s
     judged_by = f"{printable(model_name(result))}, {result.engine} {result.precision} on {result.device}"
     return [
         ("result", _conclusion(result, style)),
+        ("score", _score_text(result)),
+        ("confidence", _confidence_text(result)),
         ("why", printable(result.reason or "")),
         ("judged", f"{clock_time(result.completed_us, zone)} in {result.duration_us / 1000:.1f} ms"),
         ("by", judged_by),
@@ -98,9 +102,22 @@ def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[s
 
 def _conclusion(result: ResultRow, style: Style) -> str:
     status = style(result.status.value, _COLORS[result.status.value])
-    if result.label is None or result.confidence is None:
-        return status
-    return f"{style(printable(result.label), bold=True)} {confidence_text(result.confidence)} ({status})"
+    return status if result.label is None else f"{style(printable(result.label), bold=True)} ({status})"
+
+
+def _score_text(result: ResultRow) -> str:
+    """Return the score, and what it is and is compared with."""
+    if result.score is None:
+        return ""
+    words = score_of(result)
+    return confidence_text(result.score) + (f": {words}" if words else "")
+
+
+def _confidence_text(result: ResultRow) -> str:
+    """Return the confidence of a row whose score nobody knows: of schema 0001, its model not used since."""
+    if result.score is not None or result.confidence is None:
+        return ""
+    return f"{confidence_text(result.confidence)}: calibrated probability of the class that was given"
 
 
 def _slice_text(result: ResultRow) -> str:

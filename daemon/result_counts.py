@@ -41,7 +41,7 @@ def print_count(connection: sa.Connection | None, request: Request, invocation: 
     """Print the number of images, which is valid JSON as well; say it if there are more judgements."""
     from storage.totals import Totals, totals
 
-    found = totals(connection, request.query) if connection is not None else Totals(0, 0, 0)
+    found = totals(connection, request.query, patient=True) if connection is not None else Totals(0, 0, 0)
     with text_sink(request.output) as stream:
         stream.write(f"{found.images}\n")
     if found.images != found.judgements:

@@ -16,18 +16,19 @@ import sqlalchemy as sa
 
 from storage.database import reading
 from storage.records import Status
-from storage.results import JOINED, Query, grouped, needs_join, needs_rows, row_terms
+from storage.results import JOINED, Query, grouped, needs_join, row_terms
 from storage.schema import STATUS_OF_CODE, label, model, result
 
-# Of so many judgements each is looked at, which takes well under a second; beyond, only those of images
-# that have several.
-_FEW = 200_000
+# So many judgements of several models are looked at for a page that people wait for (about a second); all
+# of them take an eighth of what a selection takes, for an index alone has what is needed.
+_MOST = 1_000_000
+_INDEX_ALONE = 8
 
 
 class Totals(NamedTuple):
     """Numbers of a query's results, whatever its limit."""
 
-    images: int
+    images: int | None  # None: not counted, since it would have taken more than about a second
     judgements: int
     models: int  # different weights that made them
 
@@ -44,11 +45,11 @@ class ModelSummaryRow:
     count: int
 
 
-def totals(connection: sa.Connection, query: Query) -> Totals:
+def totals(connection: sa.Connection, query: Query, *, patient: bool = False) -> Totals:
     """Return how many images, judgements and models there are, whatever the limit.
 
-    As quick as a summary where one model on one engine judged; else the images with several judgements
-    have to be found, which takes some tenths of a second per million results.
+    As quick as a summary where one model on one engine judged. Else the images have to be counted one by
+    one, which takes some tenths of a second per million; of very many this is done for the `patient` only.
     """
     with reading(connection):
         by_model: dict[int, int] = {}
@@ -56,9 +57,10 @@ def totals(connection: sa.Connection, query: Query) -> Totals:
             by_model[model_id] = by_model.get(model_id, 0) + number
         by_model = {model_id: number for model_id, number in by_model.items() if number}
         judgements = sum(by_model.values())
-        repeated = _repeated(connection, query, judgements) if len(by_model) > 1 else 0
+        several = len(by_model) > 1
+        images = _images(connection, query, judgements, patient=patient) if several else judgements
         weights = sa.select(sa.func.count(model.c.weights_sha256.distinct())).where(model.c.id.in_(by_model))
-        return Totals(judgements - repeated, judgements, connection.execute(weights).scalar_one())
+        return Totals(images, judgements, connection.execute(weights).scalar_one())
 
 
 def summary_by_model(connection: sa.Connection, query: Query) -> list[ModelSummaryRow]:
@@ -90,24 +92,11 @@ def summary_by_model(connection: sa.Connection, query: Query) -> list[ModelSumma
     )  # fmt: skip
 
 
-def _repeated(connection: sa.Connection, query: Query, judgements: int) -> int:
-    """Return by how many the judgements are more than the images."""
+def _images(connection: sa.Connection, query: Query, judgements: int, *, patient: bool) -> int | None:
     terms = row_terms(connection, query, query.since_us, query.until_us)
+    if not patient and judgements > (_MOST if terms else _MOST * _INDEX_ALONE):
+        return None
     source = JOINED if needs_join(query) else result
-    if judgements <= _FEW or needs_rows(query):
-        images = sa.select(sa.func.count(result.c.file_id.distinct())).select_from(source).where(*terms)
-        return judgements - int(connection.execute(images).scalar_one())
-    # From the index of (file, model) alone: few images are judged twice when a new model takes over.
-    several = sa.select(result.c.file_id, sa.func.count().label("number")).group_by(result.c.file_id)
-    several = several.having(sa.func.count() > 1)
-    if terms:
-        among = result.c.file_id.in_(sa.select(several.subquery().c.file_id))
-        several = (
-            sa.select(result.c.file_id, sa.func.count().label("number"))
-            .select_from(source)
-            .where(among, *terms)
-            .group_by(result.c.file_id)
-        )
-    groups = several.subquery()
-    more = sa.select(sa.func.coalesce(sa.func.sum(groups.c.number - 1), 0))
-    return int(connection.execute(more).scalar_one())
+    # As a subquery: then SQLite walks the index of (file, model) instead of collecting the numbers first.
+    different = sa.select(result.c.file_id).select_from(source).where(*terms).distinct().subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(different)).scalar_one())

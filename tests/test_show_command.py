@@ -79,10 +79,26 @@ def test_a_person_reads_it_as_text_with_the_disclaimer_below(store: Store, progr
     ran = program("show", "1")
 
     assert ran.out.splitlines()[0] == f"{store.inbox}/a.png"
-    assert "result      yes 0.999 (uncertain)" in ran.out
+    assert "result      yes (uncertain)" in ran.out
+    assert "confidence  0.999: calibrated probability of the class that was given" in ran.out
     assert "why         near the threshold" in ran.out
     assert "brain-mri 1.0 a1b2c3d4, openvino bf16 on cpu" in ran.out
     assert ran.err.startswith("Not a medical device")
+
+
+@pytest.mark.defects(30)
+def test_the_score_stands_with_what_it_was_compared_with(store: Store, program: Program) -> None:
+    model = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
+    store.put([(b"a.png", judged("no", 0.854, Status.UNCERTAIN, score=0.146))], model=model)
+
+    ran = program("show", "1")
+    (version,) = json.loads(program("show", "1", "--json").out)["versions"]
+
+    assert "result      no (uncertain)" in ran.out
+    words = "'yes' from 0.27, uncertain between 0.12 and 0.42"
+    assert f"score       0.146: calibrated probability of 'yes'; {words}" in ran.out
+    wanted = {"score": 0.146, "threshold": 0.27, "positive": "yes", "confidence": 0.854}
+    assert version["results"][0].items() >= wanted.items()
 
 
 def test_an_image_is_found_by_its_path_however_it_is_written(

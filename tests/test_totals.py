@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import storage.totals
+from daemon.output.words import counted
 from storage.database import open_reader
 from storage.records import Failed, FailureKind, Status
 from storage.results import Query, rows
@@ -78,13 +79,10 @@ def test_a_file_that_was_rewritten_is_another_image(store: Store) -> None:
     assert _totals(store, Query(text="new")) == Totals(images=2, judgements=2, models=1)
 
 
-def test_large_selections_are_counted_as_exactly_as_small_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_are_counted_exactly_whatever_is_asked(tmp_path: Path) -> None:
     store, chance = Store(tmp_path / "results.db", tmp_path / "inbox"), random.Random(3)
     store.put([(b"%d.png" % n, judged(chance.choice(["yes", "no"]), chance.random())) for n in range(120)])
     store.judge_again([judged(chance.choice(["yes", "no"]), chance.random()) for _ in range(70)], SECOND)
-    monkeypatch.setattr(storage.totals, "_FEW", 0)
     since = store.clock() - 150_000_000
     queries = [
         Query(), Query(labels=("yes",)), Query(since_us=since), Query(inbox=str(store.inbox).encode()),
@@ -103,17 +101,31 @@ def test_count_and_summary_count_images_and_say_how_many_judgements(
 ) -> None:
     program = Program(store.path, capsys)
 
-    counted = program("results", "--count")
+    ran = program("results", "--count")
     summary = json.loads(program("results", "--summary", "--format", "json").out)
     rows_of_one = program("results", "--count", "--model", "ffff")
 
-    assert (counted.out, counted.err) == ("6\n", "6 images, 10 judgements by 2 models.\n")
+    assert (ran.out, ran.err) == ("6\n", "6 images, 10 judgements by 2 models.\n")
     assert (rows_of_one.out, rows_of_one.err) == ("6\n", "")
     assert [(row["model"], row["class"], row["count"]) for row in summary] == [
         ("brain-mri 2.0 ffff0000", "no", 5),
         ("brain-mri 2.0 ffff0000", None, 1),
         ("brain-mri 1.0 a1b2c3d4", "yes", 4),
     ]
+
+
+def test_a_page_does_not_wait_for_millions_to_be_told_apart(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.totals, "_MOST", 1)
+
+    with closing(open_reader(store.path)) as reader:
+        hasty, patient = totals(reader, Query()), totals(reader, Query(), patient=True)
+        one = totals(reader, Query(model="ffff"))
+
+    assert hasty == Totals(images=None, judgements=10, models=2)
+    assert counted(hasty) == "10 judgements by 2 models"
+    assert patient.images == one.images == 6
 
 
 @pytest.mark.defects(36)

@@ -71,6 +71,7 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
     from daemon.output.sink import text_sink
     from daemon.output.table import print_table
     from daemon.output.terminal_table import Look
+    from daemon.output.words import score_of
     from storage.when import local_zone
 
     columns = [
@@ -83,6 +84,11 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
         Column("slice_index", Kind.INTEGER, lambda one: one.judged.slice_index),
         Column("slice_count", Kind.INTEGER, lambda one: one.judged.slice_count),
         Column("tags", Kind.MAPPING, lambda one: one.judged.tags),
+        Column("score", Kind.CONFIDENCE, lambda one: one.judged.score),
+        Column("threshold", Kind.CONFIDENCE, lambda one: one.limits.threshold),
+        Column("positive", Kind.TEXT, lambda one: one.limits.positive),
+        Column("uncertain_low", Kind.CONFIDENCE, lambda one: one.limits.uncertain_low),
+        Column("uncertain_high", Kind.CONFIDENCE, lambda one: one.limits.uncertain_high),
     ]
     if form != "table":
         with text_sink(None) as stream:
@@ -91,8 +97,12 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
     look = Look(
         note=_reason, style=_style, brief=lambda column, text: text[-8:] if column == "model" else text
     )
-    shown = [column for column in columns[:6] if column.name != "reason"]
-    print_table(found, columns[:6], local_zone(), invocation, look=look, page_columns=shown)
+    by_name = {column.name: column for column in columns}
+    page = [by_name[name] for name in ("file", "class", "score", "status", "model")]
+    plain = [*page[:4], by_name["reason"], page[4]]
+    print_table(found, plain, local_zone(), invocation, look=look, page_columns=page)
+    if invocation.verbosity >= 0 and (words := score_of(found[0].limits)):
+        click.echo(f"score: {words}", err=True)
     click.echo(NOT_A_MEDICAL_DEVICE, err=True)
 
 

@@ -10,11 +10,12 @@ import click
 
 from config.errors import BtError
 from config.options import Invocation, pass_invocation, program_options
-from config.text import printable_name
+from config.text import printable, printable_name
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from storage.results import ResultRow
     from storage.stories import Story
 
 
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 @click.option(
     "--heatmap", type=click.Path(path_type=Path), metavar="PNG", help="Draw where the network looked."
 )
+@click.option(
+    "--model", metavar="NAME|HASH", help="The heatmap of this model (default: the one that judged last)."
+)
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
 @pass_invocation
-def command(invocation: Invocation, target: bytes, as_json: bool, heatmap: Path | None, utc: bool) -> None:
+def command(
+    invocation: Invocation, target: bytes, as_json: bool, heatmap: Path | None, model: str | None, utc: bool
+) -> None:
     r"""Show an image's versions, what each model concluded, failed attempts, and times.
 
-    FILE is a path as you would open it, or relative to its inbox.
+    FILE is a path as you would open it, or relative to its inbox. A heatmap is drawn by the model that
+    judged the image, whatever --weights says; bt-daemon keeps it beside the database.
 
     \b
     Examples:
@@ -51,31 +58,51 @@ def command(invocation: Invocation, target: bytes, as_json: bool, heatmap: Path 
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
-    if heatmap is not None:
-        _draw(invocation, stories[0], heatmap)
     if as_json:
         told = [story_as_dict(story, zone) for story in stories]
         click.echo(json_text(told[0] if len(told) == 1 else told, indent=2))
-        return
-    style = style_of(invocation)
-    click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
-    footer(invocation)
+    else:
+        style = style_of(invocation)
+        click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
+        footer(invocation)
+    if heatmap is not None:
+        _draw(invocation, _judged(stories[0], target, model), heatmap)
 
 
-def _draw(invocation: Invocation, story: Story, place: Path) -> None:
-    """Draw the heatmap of the file as it is now, with the model of the settings."""
-    from daemon.classify import quiet_logger
+def _judged(story: Story, target: bytes, model: str | None) -> ResultRow:
+    """Return the judgement to explain: of the version that was asked for, else of the newest that has one."""
+    asked = [version for version in story.versions if target == str(version.id).encode()]
+    found = [one for version in asked or story.versions for one in version.results if one.status != "error"]
+    if not found:
+        raise BtError("no heatmap: the image was not judged", hint="bt-daemon show says why")
+    chosen = [one for one in found if model is None or one.model == model or _begins(one, model)]
+    if not chosen:
+        names = dict.fromkeys(f"{one.model} {one.weights_sha256[:8]}" for one in found)
+        raise BtError(f"no heatmap: judged by {printable(', '.join(names))}, not by {printable(str(model))}")
+    return chosen[0]
+
+
+def _begins(row: ResultRow, model: str) -> bool:
+    return bool(model) and row.weights_sha256.startswith(model.lower())
+
+
+def _draw(invocation: Invocation, row: ResultRow, place: Path) -> None:
+    """Draw the heatmap of what was judged, with the model that judged it."""
     from daemon.heatmaps import heatmaps
+    from daemon.models_at_hand import NOT_HERE, ModelsAtHand
+    from daemon.output.result_columns import model_name
     from daemon.output.sink import binary_sink
-    from daemon.session import limits_of, ready_engine
+    from daemon.session import limits_of
 
     settings = invocation.settings
-    prepared, _ = ready_engine(settings, quiet_logger())
-    path = story.versions[0].moved_to or os.path.join(story.inbox, story.path)
-    for _, image in heatmaps([path], prepared, limits_of(settings)):
+    judge = printable(model_name(row))
+    prepared = ModelsAtHand(settings).engine(row.weights_sha256)
+    if prepared is None:
+        raise BtError(f"no heatmap by {judge}: {NOT_HERE}", hint="give its file as --weights or BT_WEIGHTS")
+    for _, image in heatmaps([row.full_path], prepared, limits_of(settings), row.sha256):
         with binary_sink(place) as stream:
             image.save(stream, "PNG")
-    click.echo(f"heatmap written to {click.format_filename(place)}", err=True)
+    click.echo(f"heatmap by {judge} written to {click.format_filename(place)}", err=True)
 
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from config.text import printable
@@ -11,12 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from storage.totals import Totals
+    from trainer.spec import ModelSpec
 
 SCORE = (
     "score is the calibrated probability of the class that is looked for: from the model's threshold on the "
     "answer is that class, inside the band around it the answer is uncertain and a person should look"
 )
 _MOST_MODELS = 3  # told below a table
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLimits:
+    """What the scores of a model are compared with."""
+
+    positive: str | None
+    threshold: float | None
+    uncertain_low: float | None
+    uncertain_high: float | None
 
 
 class Compared(Protocol):
@@ -39,6 +51,13 @@ class Judgement(Compared, Protocol):
     def model(self) -> str: ...  # noqa: D102
     @property
     def weights_sha256(self) -> str: ...  # noqa: D102
+
+
+def score_limits(spec: ModelSpec) -> ScoreLimits:
+    """Return what a model's scores are compared with."""
+    decision = spec.decision
+    threshold = None if decision.positive is None else decision.threshold
+    return ScoreLimits(decision.positive, threshold, decision.uncertain_low, decision.uncertain_high)
 
 
 def compared_with(one: Compared) -> str:
@@ -73,12 +92,14 @@ def scores_of(rows: Iterable[Judgement]) -> list[str]:
 
 
 def counted(found: Totals) -> str:
-    """Return the number of images, and of judgements where that is another."""
-    images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
-    if found.images == found.judgements:
-        return images
-    by = f"{found.models} models" if found.models > 1 else "one model on several engines"
-    return f"{images}, {found.judgements:,} judgements by {by}"
+    """Return the number of images, and of judgements where that is another (or images were not counted)."""
+    parts = []
+    if found.images is not None:
+        parts.append(f"{found.images:,} image{'' if found.images == 1 else 's'}")
+    if found.images != found.judgements:
+        by = f"{found.models} models" if found.models > 1 else "one model on several engines"
+        parts.append(f"{found.judgements:,} judgements by {by}")
+    return ", ".join(parts)
 
 
 def _number(share: float) -> str:
