@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from daemon.models_at_hand import ModelsAtHand
-from daemon.pictures import NoPicture, Picture, Pictures
+from daemon.pictures import NoPicture, Picture, Pictures, WorkerSetup
 from daemon.prepared import PreparedEngine
 from storage.results import ResultRow
 from trainer.weights_file import default_weights, weights_sha256
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 # Each holds a network and its libraries, some hundred MB.
 _MOST_PROCESSES = 2
@@ -63,3 +67,16 @@ class Artists:
     def _default(self) -> str:
         self._shipped = self._shipped or weights_sha256(default_weights())
         return self._shipped
+
+
+def drawing(models: ModelsAtHand, settings: Settings) -> Artists:
+    """Return what draws results within the limits of the settings."""
+    from daemon.session import limits_of
+
+    limits = limits_of(settings)
+    return Artists(
+        models,
+        lambda prepared: Pictures(
+            WorkerSetup(prepared, limits, settings.decode_memory), seconds=settings.decode_seconds
+        ),
+    )

@@ -15,9 +15,11 @@ from config.text import printable
 from daemon.output.cells import ago, clock_time, iso_time
 from daemon.output.facts import Style, pairs
 from daemon.output.result_columns import SHORT_HASH
+from daemon.output.words import counted
 
 if TYPE_CHECKING:
     from storage.heartbeat import Heartbeat, StatusSnapshot
+    from storage.totals import Totals
 
 # A daemon reports about once a second; one that was silent for so long is busy or stuck.
 SILENT_SECONDS = 15.0
@@ -124,7 +126,12 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "trouble": status.told.get("trouble") or None,
         "last_error": status.told.get("last_error") or None,
         "reported": dict(status.told),
+        **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
     }
+
+
+def _totals_as_dict(found: Totals) -> dict[str, Any]:
+    return {"images": found.images, "models": found.models}
 
 
 def _iso(time_us: int | None, zone: tzinfo) -> str | None:
@@ -205,7 +212,10 @@ def _engine_text(value: object) -> str:
 def _results_text(status: DaemonStatus) -> str:
     assert status.stored is not None
     parts = [f"{number} {word.value}" for word, number in status.stored.by_status.items() if number]
-    return f"{status.stored.results}" + (f" ({', '.join(parts)})" if parts else "")
+    found = status.stored.totals
+    several = found is not None and found.images != found.judgements
+    number = counted(found) if found is not None and several else f"{status.stored.results}"
+    return number + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _waiting_text(status: DaemonStatus) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from daemon.artists import Artists
 from daemon.output.cells import clock_time
 from daemon.pages.overview import overview
-from daemon.pages.render import STATIC, ModelWords, render
-from daemon.pictures import NoPicture, Pictures
+from daemon.pages.render import STATIC, ModelBook, render
+from daemon.pictures import NoPicture
 from daemon.version import program_version
 from storage.records import Status
 from storage.results import Query, ResultRow, rows
@@ -43,7 +44,7 @@ class Item:
 class Framing:
     """What stands around the figures."""
 
-    model: ModelWords
+    book: ModelBook
     zone: tzinfo
     written: datetime
     filters: str  # in words, "" without any
@@ -53,7 +54,7 @@ def write_report(
     connection: sa.Connection,
     query: Query,
     framing: Framing,
-    pictures: Pictures | None,
+    pictures: Artists | None,
     most: int,
     drawn: Callable[[int, int], None],
 ) -> str:
@@ -67,14 +68,14 @@ def write_report(
     drawable = tuple(status for status in drawable if status is not Status.ERROR)
     wanted = list(rows(connection, replace(query, statuses=drawable, limit=most))) if drawable else []
     items = list(_items(wanted, pictures, drawn))
-    shown = found.total - found.with_status(Status.ERROR)
+    shown = found.totals.judgements - found.errors
     style, script = ((STATIC / name).read_text() for name in ("style.css", "report.js"))
     return render(
         "report.html",
         found=found,
         items=items,
         left_out=max(0, shown - len(items)),
-        model=framing.model,
+        book=framing.book,
         zone=framing.zone,
         range=_range(query, found.first_us, found.last_us, framing.zone),
         filters=framing.filters,
@@ -86,7 +87,7 @@ def write_report(
 
 
 def _items(
-    found: list[ResultRow], pictures: Pictures | None, drawn: Callable[[int, int], None]
+    found: list[ResultRow], pictures: Artists | None, drawn: Callable[[int, int], None]
 ) -> Iterator[Item]:
     for number, row in enumerate(found):
         if pictures is None:

@@ -1,4 +1,4 @@
-"""Figures about many results at once: over time, by confidence, by model, by reason.
+"""Figures about many results at once: over time, by score, by model, by reason.
 
 From the tallies where the filter allows, as in `storage.results`, whose queries these are.
 """
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from storage.database import reading
 from storage.records import Status
 from storage.results import DAY_SECONDS, JOINED, Query, row_terms, tally_terms
-from storage.schema import STATUS_OF_CODE, label, model, reason, result, tally
+from storage.schema import STATUS_OF_CODE, label, model, reason, tally
+from storage.scores import score_column
 from storage.spans import Span
 
 
@@ -37,6 +38,10 @@ class ModelRow:
     engine: str
     precision: str
     device: str
+    positive: str | None  # what scores are compared with, as in `storage.results.ResultRow`
+    threshold: float | None
+    uncertain_low: float | None
+    uncertain_high: float | None
     count: int
 
 
@@ -71,16 +76,16 @@ def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list
     return [TimelineRow(begin, name, STATUS_OF_CODE[status], number) for begin, name, status, number in found]
 
 
-def confidence_histogram(connection: sa.Connection, query: Query, bins: int = 20) -> dict[str, list[int]]:
-    """Return per class how many results have a confidence in each of `bins` equal parts of 0..1."""
+def score_histogram(connection: sa.Connection, query: Query, bins: int = 20) -> dict[str, list[int]]:
+    """Return per class that was given how many results have a score in each of `bins` equal parts of 0..1."""
     last = sa.literal(bins - 1)
-    place = sa.case((result.c.confidence >= 1.0, last), else_=sa.cast(result.c.confidence * bins, sa.Integer))
+    place = sa.case((score_column >= sa.literal(1.0), last), else_=sa.cast(score_column * bins, sa.Integer))
     with reading(connection):
         statement = (
             sa.select(label.c.name, place, sa.func.count())
             .select_from(JOINED)
             .where(*row_terms(connection, query, query.since_us, query.until_us))
-            .where(result.c.confidence.is_not(None), label.c.name.is_not(None))
+            .where(score_column.is_not(None), label.c.name.is_not(None))
             .group_by(label.c.name, place)
         )
         found = connection.execute(statement).all()

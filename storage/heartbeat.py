@@ -11,8 +11,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from storage.database import reading
 from storage.records import Status
-from storage.results import Query, count, summary
+from storage.results import Query, count
 from storage.schema import IS_MOVE_DUE, IS_PENDING, IS_QUARANTINED, file, heartbeat, result
+from storage.totals import Totals, summary_by_model, totals
 
 _MINUTE_US = 60_000_000
 # So many runs are remembered: enough to see that a daemon keeps dying.
@@ -49,6 +50,7 @@ class StatusSnapshot:
     heartbeat: Heartbeat | None  # of the daemon that started last
     counts: Counts
     results: int
+    totals: Totals | None  # images and judgements; None: not asked for
     by_status: dict[Status, int]
     results_last_minute: int
     last_result_us: int | None
@@ -81,17 +83,21 @@ def latest_heartbeat(connection: sa.Connection) -> Heartbeat | None:
     )
 
 
-def status_snapshot(connection: sa.Connection, now_us: int) -> StatusSnapshot:
-    """Return the whole picture from one consistent view; fast however many results there are."""
+def status_snapshot(connection: sa.Connection, now_us: int, *, with_totals: bool = False) -> StatusSnapshot:
+    """Return the whole picture from one consistent view; fast however many results there are.
+
+    Images are told from judgements `with_totals` only: with several models that may take a second.
+    """
     with reading(connection):
         by_status: dict[Status, int] = {}
-        for row in summary(connection):
+        for row in summary_by_model(connection, Query()):
             by_status[row.status] = by_status.get(row.status, 0) + row.count
         last = sa.select(sa.func.max(result.c.completed_us))
         return StatusSnapshot(
             heartbeat=latest_heartbeat(connection),
             counts=counts(connection),
             results=sum(by_status.values()),
+            totals=totals(connection, Query()) if with_totals else None,
             by_status=by_status,
             results_last_minute=count(connection, Query(since_us=now_us - _MINUTE_US)),
             last_result_us=connection.execute(last).scalar_one(),

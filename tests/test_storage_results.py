@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.database import open_reader, reading
-from storage.figures import confidence_histogram, timeline
 from storage.figures import models as models_of
 from storage.figures import reasons as reasons_of
+from storage.figures import score_histogram, timeline
 from storage.heartbeat import Heartbeat, latest_heartbeat, status_snapshot
 from storage.known import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
@@ -35,7 +35,7 @@ from storage.results import (
 from storage.schema import FileState
 from storage.spans import split
 from storage.stories import story, troubled
-from tests.storage_support import OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store
+from tests.storage_support import MODEL, OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store
 
 DAY_US = 86_400 * SECOND_US
 IMAGES = 400
@@ -46,7 +46,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Three days of results of all kinds, many of one instant, in two inboxes, under two models."""
     store = open_store(tmp_path_factory.mktemp("filled") / "results.db")
     inboxes = [store.inbox_id, store.ledger.inbox_id(b"/second")]
-    models = [store.model_id, store.ledger.model_id(OTHER_MODEL)]
+    compared = {"positive": "tumour", "threshold": 0.5, "uncertain_low": 0.4, "uncertain_high": 0.6}
+    models = [store.ledger.model_id(replace(one, **compared)) for one in (MODEL, OTHER_MODEL)]  # type: ignore[arg-type]
     chance = random.Random(7)
     number = 0
     while number < IMAGES:
@@ -326,14 +327,15 @@ def test_timeline_and_histogram_add_up(filled: Store) -> None:
     with open_reader(filled.path) as reader:
         hours = timeline(reader, Query(), 3_600)
         days = timeline(reader, Query(statuses=(Status.OK,)), 86_400)
-        shares = confidence_histogram(reader, Query(), bins=10)
+        shares = score_histogram(reader, Query(), bins=10)
         everything = list(rows(reader))
 
     assert sum(row.count for row in hours) == len(everything)
     assert sum(row.count for row in days) == sum(row.status is Status.OK for row in everything)
     assert all(row.start_us % (3_600 * SECOND_US) == 0 for row in hours)
+    assert set(shares) == {row.label for row in everything if row.label is not None}
     for name, parts in shares.items():
-        sure = [row.confidence for row in everything if row.label == name and row.confidence is not None]
+        sure = [row.score for row in everything if row.label == name and row.score is not None]
         assert parts == [sum(min(int(value * 10), 9) == place for value in sure) for place in range(10)]
 
 

@@ -25,6 +25,7 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 @click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
 @click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only this status.")
+@click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
 @click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
 @click.option(
     "--pictures", type=click.IntRange(0, 2000), default=300, show_default=True, metavar="N",
@@ -41,11 +42,12 @@ def command(
     labels: tuple[str, ...],
     min_confidence: float | None,
     statuses: tuple[str, ...],
+    model: str | None,
     text: str,
     pictures: int,
     utc: bool,
 ) -> None:
-    r"""Write a report: counts, charts, pictures with heatmaps, errors, the model.
+    r"""Write a report: counts, charts, pictures with heatmaps, errors, the models.
 
     The file holds everything it shows and opens offline. Pictures are drawn from the files as they
     are now; one that has changed since, or is gone, is named without.
@@ -58,28 +60,25 @@ def command(
     from contextlib import closing
     from datetime import UTC, datetime
 
-    from daemon.classify import quiet_logger
+    from daemon.artists import drawing
+    from daemon.models_at_hand import ModelsAtHand
     from daemon.output.sink import text_sink
-    from daemon.pages.render import model_words
-    from daemon.pictures import Pictures, WorkerSetup
+    from daemon.pages.render import ModelBook
     from daemon.report import Framing, write_report
     from daemon.results_request import Options, understood
-    from daemon.session import limits_of, ready_engine
     from storage.database import open_reader
 
     asked = Options(
         since=since, until=until, labels=labels, min_confidence=min_confidence, statuses=statuses, text=text,
-        model=None, limit=None, sort="time", reverse=False, columns=None, form="table", output=None,
+        model=model, limit=None, sort="time", reverse=False, columns=None, form="table", output=None,
         count=False, summary=False, follow=False, utc=utc,
     )  # fmt: skip
     request = understood(asked, datetime.now(UTC))
     settings = invocation.settings
     with closing(open_reader(settings.db)) as connection:
-        prepared, spec = ready_engine(settings, quiet_logger())
-        words = model_words(spec, prepared.weights_sha256)
-        framing = Framing(words, request.zone, datetime.now(UTC), _filters(request.query))
-        setup = WorkerSetup(prepared, limits_of(settings), settings.decode_memory)
-        with Pictures(setup, seconds=settings.decode_seconds) as artist, _Progress() as progress:
+        models = ModelsAtHand(settings)
+        framing = Framing(ModelBook(models), request.zone, datetime.now(UTC), _filters(request.query))
+        with drawing(models, settings) as artist, _Progress() as progress:
             page = write_report(
                 connection, request.query, framing, artist if pictures else None, pictures, progress.show
             )
@@ -112,6 +111,8 @@ def _filters(query: Query) -> str:
     parts = [f"class {label}" for label in query.labels] + [f"status {one.value}" for one in query.statuses]
     if query.min_confidence is not None:
         parts.append(f"confidence from {query.min_confidence:g}")
+    if query.model is not None:
+        parts.append(f"judged by {query.model}")
     if query.text:
         parts.append(f"with {query.text!r} in the name or reason")
     return ", ".join(parts)

@@ -35,7 +35,7 @@ def command(invocation: Invocation, as_json: bool, utc: bool) -> None:
     path = database_path(invocation.settings.db).absolute()
     now_us = time.time_ns() // 1000
     with reader(invocation) as connection:
-        stored = None if connection is None else status_snapshot(connection, now_us)
+        stored = None if connection is None else status_snapshot(connection, now_us, with_totals=True)
     status = daemon_status(stored, lock_owner(path), str(path), now_us)
     zone = UTC if utc else local_zone()
     if as_json:

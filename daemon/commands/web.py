@@ -39,10 +39,9 @@ def command(
     import secrets
     from datetime import UTC
 
-    from daemon.classify import quiet_logger
-    from daemon.pages.render import model_words
-    from daemon.pictures import Pictures, WorkerSetup
-    from daemon.session import limits_of, ready_engine
+    from daemon.artists import drawing
+    from daemon.models_at_hand import ModelsAtHand
+    from daemon.pages.render import ModelBook
     from daemon.web.app import make_app
     from daemon.web.gallery import Gallery
     from daemon.web.guard import Rules, is_loopback
@@ -54,15 +53,9 @@ def command(
     with listen(host, port) as door:
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(24)
-        prepared, spec = ready_engine(settings, quiet_logger())
-        setup = WorkerSetup(prepared, limits_of(settings), settings.decode_memory)
-        with Pictures(setup, seconds=settings.decode_seconds) as artist:
-            site = Site(
-                settings.db,
-                UTC if utc else local_zone(),
-                model_words(spec, prepared.weights_sha256),
-                Gallery(artist),
-            )
+        models = ModelsAtHand(settings)
+        with drawing(models, settings) as artists:
+            site = Site(settings.db, UTC if utc else local_zone(), ModelBook(models), Gallery(artists))
             rules = Rules(own_names(host) | {name.lower() for name in names}, token)
             click.echo(f"open {address(host, door, token)} (Ctrl-C stops it)", err=True)
             serve(make_app(site, rules), door)

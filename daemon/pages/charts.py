@@ -6,12 +6,13 @@ dark and print each have theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from html import escape
 
 from config.text import printable
 from daemon.output.cells import when
+from daemon.output.words import ScoreLimits
 from daemon.pages.overview import BINS, Overview
 from storage.records import Status
 
@@ -19,22 +20,22 @@ _WIDTH, _HEIGHT = 640.0, 180.0  # of the drawing's own coordinates; it scales wi
 _LEFT, _BOTTOM, _TOP = 44.0, 24.0, 8.0
 
 
-def colour(label: str | None, status: Status, labels: Sequence[str], positive: str | None) -> str:
+def colour(label: str | None, status: Status, labels: Sequence[str], positives: Collection[str]) -> str:
     """Return the style class in which a class or a status without one is drawn, everywhere the same."""
     if label is None:
         return f"is-{status.value}"
-    if label == positive:
+    if label in positives:
         return "is-found"
-    rest = [name for name in labels if name != positive]
+    rest = [name for name in labels if name not in positives]
     return f"is-class{rest.index(label) % 4 if label in rest else 0}"
 
 
-def timeline_chart(found: Overview, positive: str | None, zone: tzinfo) -> str:
+def timeline_chart(found: Overview, positives: Collection[str], zone: tzinfo) -> str:
     """Return the bars of results over time, one colour per class."""
     stacks: dict[int, dict[str, tuple[str, int]]] = {}
     for bar in found.bars:
         words = printable(bar.label) if bar.label is not None else bar.status.value
-        shade = colour(bar.label, bar.status, found.labels, positive)
+        shade = colour(bar.label, bar.status, found.labels, positives)
         stack = stacks.setdefault(bar.start_us, {})
         stack[shade] = (words, stack.get(shade, ("", 0))[1] + bar.count)
     if not stacks:
@@ -58,30 +59,55 @@ def timeline_chart(found: Overview, positive: str | None, zone: tzinfo) -> str:
     return _svg(parts, "Results over time")
 
 
-def confidence_chart(histogram: Mapping[str, Sequence[int]], positive: str | None) -> str:
-    """Return how many results have which confidence, classes beside each other in one colour each."""
+def score_chart(
+    histogram: Mapping[str, Sequence[int]], positives: Collection[str], limits: Sequence[ScoreLimits]
+) -> str:
+    """Return how many results have which score, by the class that was given, with thresholds and bands."""
     labels = sorted(histogram)
     if not labels:
         return ""
-    totals = [sum(histogram[label][place] for label in labels) for place in range(BINS)]
-    used = [place for place in range(BINS) if totals[place]]
-    first = min(used[0] - used[0] % 2, BINS // 2)  # even: then every other bin begins at a tenth
-    width = (_WIDTH - _LEFT) / (BINS - first)
-    most = max(totals)
-    parts = [_grid(most)]
-    for place in range(first, BINS):
+    width = (_WIDTH - _LEFT) / BINS
+    most = max(sum(histogram[label][place] for label in labels) for place in range(BINS))
+    parts = [*(_band(one) for one in limits), _grid(most)]
+    for place in range(BINS):
         base = 0
         for label in labels:
             number = histogram[label][place]
             if number:
-                shade = colour(label, Status.OK, labels, positive)
+                shade = colour(label, Status.OK, labels, positives)
                 told = f"{place / BINS:.2f} to {(place + 1) / BINS:.2f}, {printable(label)}: {number:,}"
-                parts.append(_bar(_LEFT + (place - first) * width, width, base, number, most, shade, told))
+                parts.append(_bar(_LEFT + place * width, width, base, number, most, shade, told))
                 base += number
-    for tick in range(first, BINS + 1, 2):
+    parts += [_threshold(one) for one in limits]
+    for tick in range(0, BINS + 1, 2):
         anchor = "end" if tick == BINS else "middle"
-        parts.append(_label(_LEFT + (tick - first) * width, f"{tick / BINS:.1f}", anchor))
-    return _svg(parts, "Confidence of the results")
+        parts.append(_label(_LEFT + tick * width, f"{tick / BINS:.1f}", anchor))
+    return _svg(parts, "Scores of the results")
+
+
+def _band(limits: ScoreLimits) -> str:
+    low, high = limits.uncertain_low, limits.uncertain_high
+    if low is None or high is None or low >= high:
+        return ""
+    return (
+        f'<rect class="band" x="{_across(low):.1f}" y="{_TOP}" width="{_across(high) - _across(low):.1f}"'
+        f' height="{_HEIGHT - _BOTTOM - _TOP}"><title>uncertain: {low:.3f} to {high:.3f}</title></rect>'
+    )
+
+
+def _threshold(limits: ScoreLimits) -> str:
+    if limits.threshold is None:
+        return ""
+    x = _across(limits.threshold)
+    told = escape(f"{printable(limits.positive or '')} from {limits.threshold:.3f}")
+    return (
+        f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}">'
+        f"<title>{told}</title></line>"
+    )
+
+
+def _across(score: float) -> float:
+    return _LEFT + min(1.0, max(0.0, score)) * (_WIDTH - _LEFT)
 
 
 def _grid(most: int) -> str:

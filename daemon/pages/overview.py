@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from storage.figures import TimelineRow, confidence_histogram, models, reasons, timeline
+from storage.figures import TimelineRow, models, reasons, score_histogram, timeline
 from storage.records import Status
-from storage.results import Query, SummaryRow, rows, summary
+from storage.results import Query, rows
+from storage.totals import ModelSummaryRow, Totals, summary_by_model, totals
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -21,23 +22,23 @@ _MOST_REASONS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """The figures of a query's results."""
+class ModelCounts:
+    """How many images one model gave which class and status."""
 
-    counts: tuple[SummaryRow, ...]
-    first_us: int | None  # times of the first and the last result, None without any
-    last_us: int | None
-    step_seconds: int  # what one bar of the timeline stands for
-    bars: tuple[TimelineRow, ...]
-    histogram: dict[str, list[int]]  # per class, how many in each of 20 equal parts of 0..1
-    models: tuple[ModelRow, ...]
-    reasons: tuple[ReasonRow, ...]  # of errors, most frequent first
-    left_out: bool  # histogram and reasons: there were more results than should be looked at one by one
+    name: str
+    version: str
+    weights_sha256: str
+    counts: tuple[ModelSummaryRow, ...]
 
     @property
     def total(self) -> int:
-        """How many results there are."""
+        """How many images the model judged."""
         return sum(row.count for row in self.counts)
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes that were given, sorted."""
+        return sorted({row.label for row in self.counts if row.label is not None})
 
     def with_status(self, status: Status) -> int:
         """How many of them have this status."""
@@ -47,10 +48,31 @@ class Overview:
         """How many of them were given this class."""
         return sum(row.count for row in self.counts if row.label == label)
 
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The figures of a query's results."""
+
+    totals: Totals
+    by_model: tuple[ModelCounts, ...]  # most used first
+    first_us: int | None  # times of the first and the last result, None without any
+    last_us: int | None
+    step_seconds: int  # what one bar of the timeline stands for
+    bars: tuple[TimelineRow, ...]
+    histogram: dict[str, list[int]]  # per class, how many scores in each of 20 equal parts of 0..1
+    models: tuple[ModelRow, ...]
+    reasons: tuple[ReasonRow, ...]  # of errors, most frequent first
+    left_out: bool  # histogram and reasons: there were more results than should be looked at one by one
+
+    @property
+    def errors(self) -> int:
+        """How many judgements ended in an error."""
+        return sum(one.with_status(Status.ERROR) for one in self.by_model)
+
     @property
     def labels(self) -> list[str]:
         """The classes that were given, sorted."""
-        return sorted({row.label for row in self.counts if row.label is not None})
+        return sorted({label for one in self.by_model for label in one.labels})
 
 
 def overview(connection: sa.Connection, query: Query, most_rows: int | None = None) -> Overview:
@@ -61,18 +83,28 @@ def overview(connection: sa.Connection, query: Query, most_rows: int | None = No
     query = replace(query, limit=None, after=None)
     first_us, last_us = _ends(connection, query)
     step = _step(first_us, last_us)
-    counts = tuple(summary(connection, query))
-    left_out = most_rows is not None and sum(row.count for row in counts) > most_rows
+    counted = totals(connection, query, patient=most_rows is None)
+    left_out = most_rows is not None and counted.judgements > most_rows
     return Overview(
-        counts=counts,
+        totals=counted,
+        by_model=_by_model(summary_by_model(connection, query)),
         first_us=first_us,
         last_us=last_us,
         step_seconds=step,
         bars=tuple(timeline(connection, query, step)),
-        histogram={} if left_out else confidence_histogram(connection, query, BINS),
+        histogram={} if left_out else score_histogram(connection, query, BINS),
         models=tuple(models(connection, query)),
         reasons=() if left_out else tuple(reasons(connection, query, _MOST_REASONS)),
         left_out=left_out,
+    )
+
+
+def _by_model(found: list[ModelSummaryRow]) -> tuple[ModelCounts, ...]:
+    groups: dict[str, list[ModelSummaryRow]] = {}
+    for row in found:
+        groups.setdefault(row.weights_sha256, []).append(row)
+    return tuple(
+        ModelCounts(rows[0].name, rows[0].version, weights, tuple(rows)) for weights, rows in groups.items()
     )
 
 

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from daemon.daemon_status import status_as_dict
 from daemon.image_story import story_as_dict
 from daemon.output.json_text import json_object, json_text
-from daemon.output.result_columns import COLUMNS
+from daemon.output.result_columns import COLUMNS, SHORT_HASH
 from daemon.web.asked import PAGE, asked
 from daemon.web.pages import site_of
-from storage.results import rows, summary
+from storage.results import rows
 from storage.stories import story
+from storage.totals import summary_by_model, totals
 
 NOTICE = "Not a medical device: research use only, never for diagnosis or treatment."
 
@@ -49,13 +50,22 @@ def results(request: Request) -> Response:
 
 
 def counts(request: Request) -> Response:
-    """How many results there are by class and status."""
+    """How many images each model gave which class and status."""
     site = site_of(request)
     wanted = asked(request.query_params, site.zone)
     with site.reader() as connection:
-        found = summary(connection, wanted.query)
-    told = [{"class": row.label, "status": row.status.value, "count": row.count} for row in found]
-    return json_answer({"notice": NOTICE, "counts": told})
+        found = summary_by_model(connection, wanted.query)
+        total = totals(connection, wanted.query)
+    told = [
+        {
+            "class": row.label,
+            "status": row.status.value,
+            "count": row.count,
+            "model": f"{row.name} {row.version} {row.weights_sha256[:SHORT_HASH]}",
+        }
+        for row in found
+    ]
+    return json_answer({"notice": NOTICE, "counts": told, **total._asdict()})
 
 
 def image(request: Request) -> Response:

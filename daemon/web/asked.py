@@ -22,7 +22,8 @@ _Word = TypeVar("_Word", Status, Sort)
 
 PAGE = 50
 _MOST = 500
-_FIELDS = ("since", "until", "class", "status", "q", "min_confidence", "max_confidence", "sort", "order", "n")
+_FIELDS = ("since", "until", "class", "status", "q", "min_confidence", "max_confidence", "min_score",
+           "max_score", "model", "sort", "order", "n")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
         statuses=(_one_of(Status, words["status"], "status"),) if words["status"] else (),
         min_confidence=_share(words["min_confidence"], "min_confidence"),
         max_confidence=_share(words["max_confidence"], "max_confidence"),
+        min_score=_share(words["min_score"], "min_score"),
+        max_score=_share(words["max_score"], "max_score"),
+        model=words["model"] or None,
         text=words["q"],
         sort=_one_of(Sort, words["sort"] or "time", "sort"),
         reverse=_one_word(words["order"], ("", "reverse"), "order") == "reverse",

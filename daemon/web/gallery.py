@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from daemon.pictures import NoPicture, Picture, Pictures
+from daemon.artists import Artists
+from daemon.pictures import NoPicture, Picture
 from storage.results import ResultRow
 
 # Some thousand thumbnails; what does not fit is drawn again.
@@ -17,7 +18,7 @@ _Key = tuple[int, int]  # result, side
 class Gallery:
     """Draws and remembers; may be asked from any thread."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Artists) -> None:
         self._pictures = pictures
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, Picture] = OrderedDict()

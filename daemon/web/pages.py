@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from config.errors import BtError
 from daemon.daemon_status import Life
 from daemon.image_story import version_facts
+from daemon.models_at_hand import NOT_HERE
 from daemon.output.facts import Style
 from daemon.pages.overview import overview
 from daemon.pages.render import render
@@ -17,12 +18,15 @@ from daemon.pictures import NoPicture
 from daemon.version import program_version
 from daemon.web.asked import PAGE, asked
 from daemon.web.site import Site
+from storage.figures import models as models_behind
 from storage.records import Status
-from storage.results import Query, ResultRow, Sort, count, labels, rows
+from storage.results import Query, ResultRow, Sort, labels, needs_rows, rows
 from storage.stories import VersionStory, story, troubled
+from storage.totals import totals
 
 THUMBNAIL, LARGE = 96, 512  # pixels
 _LATEST = 12
+_MOST_JUDGED = 6  # of one image, drawn on its page
 # With more rows than this the charts that need each of them are left out of a page that people wait for.
 _MOST_COUNTED = 300_000
 _PLAIN = Style(enabled=False)
@@ -45,13 +49,15 @@ def site_of(request: Request) -> Site:
 def overview_page(request: Request) -> Response:
     """What came in, what was found, how sure it is; its live part renews itself."""
     site = site_of(request)
-    return _page("overview.html", site, "overview", **_live(request, site))
+    with site.reader() as connection:
+        known = site.book.different(models_behind(connection, Query()))
+    return _page("overview.html", site, "overview", models=known, **_live(request, site))
 
 
 def live_part(request: Request) -> Response:
     """The part of the overview that changes, alone."""
     site = site_of(request)
-    return HTMLResponse(render("live.html", site=site, model=site.model, **_live(request, site)))
+    return HTMLResponse(render("live.html", site=site, **_live(request, site)))
 
 
 def results_page(request: Request) -> Response:
@@ -61,10 +67,13 @@ def results_page(request: Request) -> Response:
     with site.reader() as connection:
         found, more = _some(list(rows(connection, _one_more(wanted.query))), wanted.query)
         known = labels(connection)
-        total = count(connection, replace(wanted.query, after=None)) if _quick(wanted.query) else None
+        models = site.book.different(models_behind(connection, Query()))
+        everything = replace(wanted.query, after=None)
+        total = None if needs_rows(everything) else totals(connection, everything)
     return _page(
         "results.html", site, "results",
-        asked=wanted, rows=found, labels=known, total=total, sorts=list(Sort), statuses=list(Status),
+        asked=wanted, rows=found, labels=known, models=models, total=total,
+        sorts=list(Sort), statuses=list(Status),
         next=wanted.next_page("/results", found[-1].key(wanted.query.sort)) if more else None,
         is_first="after" not in request.query_params,
     )  # fmt: skip
@@ -78,12 +87,9 @@ def image_page(request: Request) -> Response:
         told = story(connection, file_id)
     if not told:
         return message(site, f"there is no image {file_id}", 404)
-    latest = next((one for version in told[0].versions for one in version.results), None)
-    shown = _judged(told[0].versions, file_id) or latest
     return _page(
-        "image.html", site, "results", story=told[0], row=shown,
+        "image.html", site, "results", story=told[0], judged=_judged(told[0].versions, file_id),
         versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
-        side=LARGE,
     )  # fmt: skip
 
 
@@ -115,22 +121,21 @@ def picture(request: Request) -> Response:
     site = site_of(request)
     side = THUMBNAIL if request.query_params.get("size") == "small" else LARGE
     with site.reader() as connection:
-        query = Query(file_id=int(request.path_params["id"]), limit=1)
+        model = request.query_params.get("model") or None
+        query = Query(file_id=int(request.path_params["id"]), model=model, limit=1)
         row = next(iter(list(rows(connection, query))), None)
     drawn = NoPicture("there is no such image") if row is None else site.gallery.of(row, side)
     if isinstance(drawn, NoPicture):
         return Response(drawn.reason, 404, media_type="text/plain")
     data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
     if data is None:
-        return Response("judged by another model than the one at hand", 404, media_type="text/plain")
+        return Response(f"no heatmap: {NOT_HERE}", 404, media_type="text/plain")
     return Response(data, media_type="image/webp")
 
 
 def message(site: Site, text: str, status: int, hint: str = "") -> Response:
     """Return a page that says one thing."""
-    page = render(
-        "message.html", site=site, model=site.model, here="", text=text, hint=hint, version=program_version()
-    )
+    page = render("message.html", site=site, here="", text=text, hint=hint, version=program_version())
     return HTMLResponse(page, status)
 
 
@@ -140,9 +145,7 @@ def failure(site: Site, error: BtError, status: int) -> Response:
 
 
 def _page(template: str, site: Site, here: str, **values: object) -> Response:
-    return HTMLResponse(
-        render(template, site=site, model=site.model, here=here, version=program_version(), **values)
-    )
+    return HTMLResponse(render(template, site=site, here=here, version=program_version(), **values))
 
 
 def _live(request: Request, site: Site) -> dict[str, object]:
@@ -169,12 +172,8 @@ def _some(found: list[ResultRow], query: Query) -> tuple[list[ResultRow], bool]:
     return found[:most], len(found) > most
 
 
-def _quick(query: Query) -> bool:
-    """Whether the number of results is known without looking at each."""
-    return not query.text and query.min_confidence is None and query.max_confidence is None
-
-
-def _judged(versions: tuple[VersionStory, ...], file_id: int) -> ResultRow | None:
-    """Return the newest result of the version that was asked for."""
-    found = next((version.results for version in versions if version.id == file_id), ())
-    return found[0] if found else None
+def _judged(versions: tuple[VersionStory, ...], file_id: int) -> tuple[ResultRow, ...]:
+    """Return the results of the version that was asked for, one per model; without any the latest."""
+    asked = [version.results for version in versions if version.id == file_id and version.results]
+    others = [version.results for version in versions if version.results]
+    return next(iter([*asked, *others]), ())[:_MOST_JUDGED]

@@ -1,4 +1,4 @@
-"""What the pages are made from: the database, the model at hand, the pictures."""
+"""What the pages are made from: the database, the models behind its rows, the pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.heartbeat import status_snapshot
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.pages.render import ModelWords
+    from daemon.pages.render import ModelBook
     from daemon.web.gallery import Gallery
 
 
@@ -27,7 +27,7 @@ class Site:
 
     database: str  # file or URL
     zone: tzinfo
-    model: ModelWords
+    book: ModelBook
     gallery: Gallery
 
     @contextmanager
