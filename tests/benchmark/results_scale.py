@@ -31,6 +31,7 @@ from storage.known import KnownJudgements
 from storage.ledger import Ledger
 from storage.records import Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
 from storage.results import Query, ResultRow, Sort, count, rows, summary
+from storage.totals import summary_by_model, totals
 from storage.when import local_zone, microseconds, parse_when
 from tests.benchmark.programs_scale import ask_programs
 
@@ -183,13 +184,17 @@ def ask(database: Path, figures: Figures) -> None:
         "results --since today: count": lambda c: count(c, Query(since_us=since_us)),
         "results: first page of all": lambda c: page(c, Query(limit=50)),
         "results: count of all": count,
-        "results --summary: of all": summary,
+        "results: count of all images": lambda c: totals(c, Query()),
+        "results --summary: of all": lambda c: summary_by_model(c, Query()),
         "results --since 7d --summary": lambda c: summary(c, Query(since_us=week_us)),
         "results --status error: first page": lambda c: page(c, rejected),
         "results --class of nobody: first page": lambda c: page(c, Query(labels=("nobody",), limit=50)),
         "results behind a key 7 days ago": lambda c: page(c, Query(limit=50, after=(week_us, 1 << 60))),
         "results --since today --sort confidence": lambda c: page(
             c, Query(since_us=since_us, limit=50, sort=Sort.CONFIDENCE)
+        ),
+        "results --since today --sort doubt": lambda c: page(
+            c, Query(since_us=since_us, limit=50, sort=Sort.DOUBT)
         ),
         "results --since today -q TEXT: count": lambda c: count(c, Query(since_us=since_us, text="17-AX")),
         "status": lambda c: status_snapshot(c, time.time_ns() // 1000),
