@@ -61,7 +61,7 @@ def engine_for_drawing(weights: Path, sha256: str, cache: Path) -> PreparedEngin
     """
     if importlib.util.find_spec("openvino") is not None:
         for precision in ("auto", "fp32", "bf16", "int8"):
-            found = _read_manifest(cache / "engines" / _key(sha256, precision), weights)
+            found = _read_manifest(cache.resolve() / "engines" / _key(sha256, precision), weights)
             if found is not None:
                 return found[0]
     return PreparedEngine("torch", "cpu", "fp32", str(weights), sha256, "", "nothing compiled is at hand")

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli import main
 from daemon.output.words import SCORE, score_of
+from daemon.phantom import phantom
 from storage.database import open_reader
 from storage.records import Failed, FailureKind, Judged, Status
 from storage.results import Query, ResultRow, Sort, count, rows
 from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
+from trainer.weights import read_spec
+from trainer.weights_file import default_weights
 
 TUMOURS = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
 FOUR = replace(
@@ -187,3 +191,21 @@ def test_what_a_score_is_compared_with_is_told_in_short(
 
 def test_of_a_model_of_the_first_schema_nothing_is_said() -> None:
     assert score_of(MODEL) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.defects(30)
+def test_classify_tells_the_score_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    phantom(1, lesion=True).save(tmp_path / "slice.png")
+
+    assert main(["classify", str(tmp_path / "slice.png"), "--format", "json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert main(["classify", str(tmp_path / "slice.png")]) == 0
+    table = capsys.readouterr()
+
+    decision = read_spec(default_weights()).decision
+    assert told["positive"] == decision.positive == "yes"
+    assert told["threshold"] == pytest.approx(decision.threshold, abs=1e-6)
+    assert told["class"] is None or (told["class"] == "yes") is (told["score"] >= told["threshold"])
+    assert table.out.splitlines()[0].split() == ["file", "class", "score", "status", "reason", "model"]
+    assert "score: calibrated probability of 'yes'; 'yes' from 0.272" in table.err

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--heatmap", type=click.Path(path_type=Path), metavar="PNG", help="Draw where the network looked."
 )
 @click.option(
-    "--model", metavar="NAME|HASH", help="The heatmap of this model (default: the one that judged last)."
+    "--model", metavar="NAME|HASH", help="With --heatmap: by this model (default: the one that judged last)."
 )
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
