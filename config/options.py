@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from config import parse
-from config.settings import Resolved, Settings, declarations, environment, resolve
+from config.settings import Resolved, Settings, declarations, default_words, environment, resolve
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -96,8 +96,7 @@ def invocation(context: click.Context) -> Invocation:
 def _option(key: str) -> Callable[[Command], Command]:
     declared = declarations()[key]
     flag = f"--{key.replace('_', '-')}"
-    help_text = declared.metadata["help"]
-    shown = help_text[0].upper() + help_text[1:] + "."
+    shown = _help_text(declared)
     if declared.metadata["parse"] is parse.switch:
         names = f"{flag}/--no-{key.replace('_', '-')}" if declared.default else flag
         return click.option(
@@ -109,10 +108,16 @@ def _option(key: str) -> Callable[[Command], Command]:
         default=None,
         expose_value=False,
         callback=_flag(key),
-        multiple=declared.metadata["parse"] is parse.texts,
+        multiple=declared.metadata["parse"] in parse.SEVERAL,
         metavar=declared.metadata["metavar"],
         help=shown,
     )
+
+
+def _help_text(declared: Field[Any]) -> str:
+    text: str = declared.metadata["help"]
+    default = default_words(declared)
+    return text[0].upper() + text[1:] + "." + (f"  [default: {default}]" if default else "")
 
 
 def _flag(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:

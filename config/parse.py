@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from config.errors import UsageError
 from config.text import printable
@@ -18,6 +19,8 @@ _SIZES = {
     "mib": 1 << 20,
     "gib": 1 << 30,
 }
+_PIECES = re.compile(r"(?:\[[^\]/]+\]|[^,])+")  # a comma in brackets is one of a name's
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")  # the innermost first
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*")
 
 
@@ -57,16 +60,73 @@ def text(value: object) -> str:
     """Return a piece of text."""
     if not isinstance(value, str):
         raise UsageError(f"{_shown(value)} is not a text", hint="put it in quotation marks")
+    if "\0" in value:
+        raise UsageError(f"{_shown(value)} holds a NUL character, which no name can")
     return value
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Return a list of texts: a TOML array, several flags, or one text separated by commas."""
+    """Return a list of texts: a TOML array, several flags, or texts separated by commas, or all of these."""
+    return _several(value, lambda one: one.split(","))
+
+
+def globs(value: object) -> tuple[str, ...]:
+    """Return a list of globs; a comma within [] is part of a name, and {a,b} means a or b."""
+    return _several(
+        value, lambda one: [glob for each in _alternatives(one) for glob in _PIECES.findall(each)]
+    )
+
+
+def tag_keywords(value: object) -> tuple[str, ...]:
+    """Return a list of DICOM keywords; raise UsageError for one that the standard does not know."""
+    names = texts(value)
+    if names:
+        from config.dicom_keywords import checked_keyword
+
+        names = tuple(map(checked_keyword, names))
+    return names
+
+
+# What several values may be given to.
+SEVERAL = (texts, globs, tag_keywords)
+
+
+def written(value: object, read: Callable[[object], object]) -> str:
+    """Return a value as a person would write it, so that `read` makes the same value of it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if read is duration:
+        return f"{value:g}s"
+    if read is byte_size and isinstance(value, int):
+        return _written_size(value)
+    return str(value)
+
+
+def _written_size(size: int) -> str:
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def _several(value: object, split: Callable[[str], list[str]]) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list | tuple):
-        return tuple(text(part) for part in value)
-    raise UsageError(f"{_shown(value)} is not a list of texts", hint='write ["*.png", "*.jpg"]')
+        value = (value,)
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{_shown(value)} is not a list of texts", hint='write ["*.png", "*.jpg"]')
+    parts = [part.strip() for one in value for part in split(text(one))]
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _alternatives(glob: str) -> list[str]:
+    """Spell out braces as shells do: *.{png,jpg} is *.png and *.jpg."""
+    match = _BRACES.search(glob)
+    if match is None:
+        return [glob]
+    before, after = glob[: match.start()], glob[match.end() :]
+    return [one for part in match[1].split(",") for one in _alternatives(f"{before}{part}{after}")]
 
 
 def _with_unit(value: object, units: dict[str, float], what: str, examples: str) -> float:

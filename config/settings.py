@@ -39,8 +39,10 @@ def _setting(
     *,
     key: str = "",
     metavar: str = "",
+    words: str = "",
 ) -> Any:
-    metadata = {"help": help_text, "parse": read, "key": key, "metavar": metavar}
+    """Declare a setting; `words` say what its default means where the value itself does not."""
+    metadata = {"help": help_text, "parse": read, "key": key, "metavar": metavar, "default": words}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -51,9 +53,13 @@ class Settings:
     """All settings with their final values; field comments are the help texts."""
 
     db: str = _setting(
-        lambda: str(default_database()), "database file or URL", parse.text, metavar="URL|FILE"
+        lambda: str(default_database()),
+        "database file or URL",
+        parse.text,
+        metavar="URL|FILE",
+        words="results.db in the user's data folder",
     )
-    weights: str = _setting("", "weights file (default: the shipped model)", parse.text, metavar="FILE")
+    weights: str = _setting("", "weights file", parse.text, metavar="FILE", words="the shipped model")
     device: str = _setting("auto", "where to compute: auto, cpu or cuda[:N]", parse.text, metavar="DEVICE")
     precision: str = _setting(
         "auto",
@@ -64,12 +70,24 @@ class Settings:
     lanes: int = _setting(0, "worker processes; 0: one per core", parse.whole, metavar="N")
     batch: int = _setting(8, "largest batch on a CPU; a GPU takes what waits", parse.whole, metavar="N")
     cache: str = _setting(
-        lambda: str(cache_folder()), "folder for compiled engines", parse.text, metavar="DIR"
+        lambda: str(cache_folder()),
+        "folder for compiled engines",
+        parse.text,
+        metavar="DIR",
+        words="the user's cache folder",
     )
 
     recursive: bool = _setting(True, "look into subfolders", parse.switch)
-    include: tuple[str, ...] = _setting((), "only files matching GLOB", parse.texts, metavar="GLOB")
-    exclude: tuple[str, ...] = _setting((), "leave out files matching GLOB", parse.texts, metavar="GLOB")
+    include: tuple[str, ...] = _setting(
+        (),
+        "only files matching GLOB; a comma in a name is written [,]",
+        parse.globs,
+        metavar="GLOB,...",
+        words="every file",
+    )
+    exclude: tuple[str, ...] = _setting(
+        (), "leave out files matching GLOB", parse.globs, metavar="GLOB,...", words="none"
+    )
     settle_seconds: float = _setting(
         2.0, "how long a file found by scan must stay unchanged", parse.duration, key="settle", metavar="TIME"
     )
@@ -88,9 +106,13 @@ class Settings:
     on_done: str = _setting(
         "keep", "keep images where they are or move them", _choice("keep", "move"), metavar="keep|move"
     )
-    done_dir: str = _setting("", "where judged images are moved", parse.text, metavar="DIR")
-    quarantine_dir: str = _setting("", "where images that failed are moved", parse.text, metavar="DIR")
-    heatmaps: str = _setting("", "folder for a heatmap of every judged image", parse.text, metavar="DIR")
+    done_dir: str = _setting("", "where judged images are moved", parse.text, metavar="DIR", words="nowhere")
+    quarantine_dir: str = _setting(
+        "", "where images that failed are moved", parse.text, metavar="DIR", words="nowhere"
+    )
+    heatmaps: str = _setting(
+        "", "folder for a heatmap of every judged image", parse.text, metavar="DIR", words="none"
+    )
 
     max_bytes: int = _setting(512 << 20, "largest file that is read", parse.byte_size, metavar="SIZE")
     max_pixels: int = _setting(64 << 20, "largest picture that is decoded, pixels", parse.whole, metavar="N")
@@ -101,7 +123,11 @@ class Settings:
     decode_memory: int = _setting(2 << 30, "most memory for one file", parse.byte_size, metavar="SIZE")
     any_modality: bool = _setting(False, "take DICOM other than MR too", parse.switch)
     tags: tuple[str, ...] = _setting(
-        (), "DICOM tags stored with the result, e.g. StudyInstanceUID", parse.texts, metavar="NAME"
+        (),
+        "DICOM tags stored with the result, e.g. StudyInstanceUID",
+        parse.tag_keywords,
+        metavar="NAME,...",
+        words="none",
     )
 
     retry_limit: int = _setting(8, "attempts at a file before it is quarantined", parse.whole, metavar="N")
@@ -125,6 +151,13 @@ class Resolved:
     settings: Settings
     sources: dict[str, str]  # key -> "flag", "environment BT_X", "bt.toml", "default"
     config_file: Path | None
+
+
+def default_words(declared: Field[Any]) -> str:
+    """Return a setting's default as `--help` names it, "" for a switch that is off."""
+    if declared.metadata["default"] or declared.default is False:
+        return str(declared.metadata["default"])
+    return parse.written(declared.default, declared.metadata["parse"])
 
 
 def key_of(declared: Field[Any]) -> str:

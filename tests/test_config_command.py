@@ -34,7 +34,7 @@ def test_show_tells_every_setting_with_its_source(
     assert lines["db"] == ["x.db", "flag"]
     assert lines["settle"] == ["0.5s", "environment", "BT_SETTLE"]
     assert lines["rescan"] == ["90s", "bt.toml"]
-    assert lines["max_bytes"] == ["1.0", "GiB", "bt.toml"]
+    assert lines["max_bytes"] == ["1GiB", "bt.toml"]
     assert lines["batch"] == ["8", "default"]
     assert set(declarations()) <= set(lines)
 

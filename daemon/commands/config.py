@@ -13,7 +13,6 @@ from config.options import Invocation, pass_invocation, program_options
 from config.paths import user_config_file
 from config.settings import Resolved, declarations
 from config.text import printable
-from daemon.output.cells import size_text
 
 
 @click.group(short_help="Each setting, its value, where it came from.")
@@ -93,15 +92,8 @@ def _as_text(resolved: Resolved, invocation: Invocation) -> str:
 
 def _shown(declared: Field[Any], value: Any) -> str:
     """Return a value as it would be written in bt.toml."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return printable(", ".join(value)) or "-"
-    if declared.metadata["parse"] is parse.duration:
-        return f"{value:g}s"
-    if declared.metadata["parse"] is parse.byte_size:
-        return size_text(value)
-    return printable(str(_without_password(value))) or "-"
+    read = declared.metadata["parse"]
+    return printable(parse.written(_without_password(value), read)) or "-"
 
 
 def _without_password(value: Any) -> Any:
