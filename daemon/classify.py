@@ -6,7 +6,8 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 from daemon.lanes import Lanes
 from daemon.output.words import ScoreLimits, score_limits
 from daemon.task import Task
-from storage.records import Failed, FileVersion, Judged, Outcome, Status
+from storage.records import Failed, FailureKind, FileVersion, Judged, Outcome, Status
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from daemon.named_files import NamedFile
     from daemon.prepared import PreparedEngine
+    from storage.ledger import Ledger
     from trainer.spec import ModelSpec
 
 
@@ -26,10 +29,16 @@ if TYPE_CHECKING:
 class Classified:
     """What was concluded about one file that was named on the command line."""
 
-    path: bytes  # as it was given
+    file: NamedFile
+    task: Task | None  # the file as it was when it was judged; None: there is no such file
     outcome: Outcome
     model: str
     limits: ScoreLimits  # what the score is compared with
+
+    @property
+    def path(self) -> bytes:
+        """The path as it was given."""
+        return self.file.path
 
     @property
     def judged(self) -> Judged:
@@ -40,7 +49,7 @@ class Classified:
 
 
 def classify(
-    files: Sequence[Path], settings: Settings, logger: logging.Logger
+    files: Sequence[NamedFile], settings: Settings, logger: logging.Logger
 ) -> tuple[list[Classified], PreparedEngine, ModelSpec]:
     """Return what the model says of each file, in the order given, and the model itself.
 
@@ -48,7 +57,7 @@ def classify(
     """
     from daemon.session import lane_count, lane_setup, likely_engine, ready_engine
 
-    waiting = [_task(number, path) for number, path in enumerate(files)]
+    waiting = [_task(number, file.path) for number, file in enumerate(files)]
     tasks = [task for task in waiting if isinstance(task, Task)]
     outcomes = {task.file_id: task for task in waiting if isinstance(task, Outcome)}
     count = min(lane_count(settings), len(tasks))
@@ -60,40 +69,54 @@ def classify(
     model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
     limits = score_limits(spec)
     found = [
-        Classified(os.fsencode(path), outcomes[number], model, limits) for number, path in enumerate(files)
+        Classified(file, task if isinstance(task, Task) else None, outcomes[number], model, limits)
+        for number, (file, task) in enumerate(zip(files, waiting, strict=True))
     ]
     return found, prepared, spec
 
 
 def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngine, spec: ModelSpec) -> int:
-    """Store what was concluded, as if each file's folder were an inbox; return how many rows are new."""
-    from daemon.lock import DatabaseLock
+    """Store what was concluded, also beside a daemon; return how many rows are new.
+
+    A file belongs to the inbox it lies in, if the database knows one, else to the folder that was named.
+    Raises DatabaseError (exit 3).
+    """
     from daemon.model_store import keep_model
     from daemon.session import model_record
     from storage.database import database_path, open_writer
     from storage.ledger import Ledger
 
-    path = database_path(settings.db)
-    with DatabaseLock(path):
-        connection = open_writer(path)
-        try:
-            ledger = Ledger(connection)
+    keep_model(Path(prepared.weights), prepared.weights_sha256, database_path(settings.db), quiet_logger())
+    # Checkpoints are left to the daemon, if one runs; without one SQLite makes the last when it closes.
+    with closing(open_writer(settings.db, checkpoints=False)) as connection:
+        ledger = Ledger(connection)
+        with ledger.transaction():
             model_id = ledger.model_id(model_record(prepared, spec))
-            keep_model(Path(prepared.weights), prepared.weights_sha256, path, quiet_logger())
-            with ledger.transaction():
-                versions = {one: _version(ledger, one) for one in found}
-                entries = {
-                    entry.version: entry.file_id for entry in ledger.add([v for v in versions.values() if v])
-                }
-                outcomes = [
-                    Outcome(entries[version], one.outcome.result, one.outcome.sha256, one.outcome.duration_us)
-                    for one, version in versions.items()
-                    if version in entries
-                ]
-                ledger.record(outcomes, model_id)
-        finally:
-            connection.close()
-    return len(outcomes)
+            # Of a file that was named twice the version, and so the row, is one.
+            concluded = {
+                _version(ledger, one, one.task): one.outcome for one in found if one.task is not None
+            }
+            outcomes = [
+                replace(
+                    concluded[entry.version], file_id=entry.file_id, result=_final(concluded[entry.version])
+                )
+                for entry in ledger.add(list(concluded))
+            ]
+            ledger.record(outcomes, model_id)
+    return sum(_makes_a_row(outcome) for outcome in outcomes)
+
+
+def _final(outcome: Outcome) -> Judged | Failed:
+    """Return a failure that may pass as one that lasts: nobody would try that file again."""
+    if isinstance(outcome.result, Failed) and _makes_a_row(outcome):
+        return Failed(FailureKind.PERMANENT, outcome.result.reason)
+    return outcome.result
+
+
+def _makes_a_row(outcome: Outcome) -> bool:
+    """Tell whether anything can be said of the version: not of one that went or changed meanwhile."""
+    failed = outcome.result
+    return isinstance(failed, Judged) or failed.kind not in (FailureKind.GONE, FailureKind.CHANGED)
 
 
 def _all(lanes: Lanes, tasks: Sequence[Task]) -> list[Outcome]:
@@ -110,29 +133,23 @@ def _all(lanes: Lanes, tasks: Sequence[Task]) -> list[Outcome]:
     return outcomes
 
 
-def _task(number: int, path: Path) -> Task | Outcome:
+def _task(number: int, path: bytes) -> Task | Outcome:
     """Return the task for a file, or the outcome if there is no such file."""
-    from storage.records import FailureKind
-
     try:
-        seen = path.lstat()
+        seen = os.lstat(path)
     except OSError as error:
         reason = error.strerror or "cannot be read"
         return Outcome(number, Failed(FailureKind.PERMANENT, reason[0].lower() + reason[1:]))
-    return Task(number, os.fsencode(path.absolute()), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+    return Task(number, os.path.abspath(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
 
 
-def _version(ledger: object, one: Classified) -> FileVersion | None:
-    from storage.ledger import Ledger
-
-    assert isinstance(ledger, Ledger)
-    path = Path(os.fsdecode(one.path)).absolute()
-    try:
-        seen = path.lstat()
-    except OSError:
-        return None
-    inbox_id = ledger.inbox_id(os.fsencode(path.parent))
-    return FileVersion(inbox_id, b"", os.fsencode(path.name), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+def _version(ledger: Ledger, one: Classified, seen: Task) -> FileVersion:
+    """Return the version that was judged, in the inbox it lies in."""
+    folder, name = os.path.split(seen.path)
+    folder = os.path.realpath(folder)
+    inbox = ledger.inbox_around(folder) or one.file.inbox
+    below = b"" if folder == inbox else os.path.relpath(folder, inbox)
+    return FileVersion(ledger.inbox_id(inbox), below, name, seen.size, seen.mtime_ns, seen.inode)
 
 
 def quiet_logger() -> logging.Logger:

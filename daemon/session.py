@@ -189,7 +189,7 @@ def _service_on(
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
         lanes.remember(Known(str(path), model_id))
-        rules = _rules(settings, roots, path, once=once)
+        rules = inbox_rules(settings, roots, path, once=once)
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
         ]
@@ -303,9 +303,10 @@ def _inbox(
     return Inbox(path, ledger.inbox_id(path), rules, ledger.unknown, waker.wake, clock, logger)
 
 
-def _rules(
+def inbox_rules(
     settings: Settings, roots: Sequence[Path], database: Path, *, once: bool
 ) -> dict[Path, InboxRules]:
+    """Return what is taken of each root; the database and the folders moved to are none of it."""
     from daemon.inbox import InboxRules
     from daemon.model_store import models_folder
 
@@ -324,8 +325,8 @@ def _rules(
         )
         rules[root] = InboxRules(
             recursive=settings.recursive,
-            include=settings.include,
-            exclude=settings.exclude + hidden,
+            include=_below(root, settings.include),
+            exclude=_below(root, settings.exclude) + hidden,
             settle_seconds=settings.settle_seconds,
             rescan_seconds=settings.rescan_seconds,
             deadline_seconds=settings.deadline_seconds,
@@ -335,6 +336,12 @@ def _rules(
             once=once,
         )
     return rules
+
+
+def _below(root: Path, globs: Sequence[str]) -> tuple[str, ...]:
+    """Return globs relative to the inbox, as they are matched: one may name the inbox's own path."""
+    base = str(root).rstrip("/")
+    return tuple(glob.removeprefix(base) if glob.startswith(f"{base}/") else glob for glob in globs)
 
 
 def _check_moves(settings: Settings) -> None:

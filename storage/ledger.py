@@ -33,6 +33,7 @@ from storage.schema import (
     due_at_us,
     file,
     folder,
+    inbox,
     model,
     result,
 )
@@ -98,6 +99,13 @@ class Ledger:
         """Return the number of the inbox at the absolute `path`."""
         with self.transaction():
             return self._names.inbox_id(path)
+
+    def inbox_around(self, path: bytes) -> bytes | None:
+        """Return the nearest known inbox that an absolute folder is, or lies in; None if there is none."""
+        with reading(self._connection):
+            known = [bytes(root) for root in self._connection.execute(sa.select(inbox.c.path)).scalars()]
+        around = [root for root in known if path == root or path.startswith(root.rstrip(b"/") + b"/")]
+        return max(around, key=len, default=None)
 
     def model_id(self, record: ModelRecord) -> int:
         """Return the number of a model on an engine."""

@@ -16,11 +16,11 @@ FORMATS = ("table", "json", "jsonl", "csv", "tsv")
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("places", metavar="FILE|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
 )
-@click.option("--save", "keep", is_flag=True, help="Store the results too.")
+@click.option("--save", "keep", is_flag=True, help="Store the results too, also beside a daemon.")
 @click.option(
     "--heatmap",
     type=click.Path(path_type=Path),
@@ -29,31 +29,36 @@ FORMATS = ("table", "json", "jsonl", "csv", "tsv")
 )
 @setting_options(
     "weights", "device", "precision", "lanes", "max_bytes", "max_pixels", "max_slices", "decode_timeout",
-    "decode_memory", "any_modality", "tags", "cache",
+    "decode_memory", "any_modality", "tags", "recursive", "include", "exclude", "cache",
 )  # fmt: skip
 @program_options
 @pass_invocation
 def command(
-    invocation: Invocation, files: tuple[Path, ...], form: str, keep: bool, heatmap: Path | None
+    invocation: Invocation, places: tuple[Path, ...], form: str, keep: bool, heatmap: Path | None
 ) -> int:
-    r"""Judge FILEs and print the answers; nothing is stored unless --save is given.
+    r"""Judge files and print the answers; nothing is stored unless --save is given.
 
-    Exit code 1 when a file could not be judged.
+    Of a DIR it takes the files that `watch DIR` would take, those of its subfolders too. Exit code 1
+    when a file could not be judged.
 
     \b
     Examples:
       bt-daemon classify slice.png
       bt-daemon classify scans/*.dcm --format json
+      bt-daemon classify ./scans --include '*.dcm,*.nii.gz' --save
       bt-daemon classify slice.png --heatmap maps
     """
     from daemon.classify import classify, quiet_logger, save
+    from daemon.named_files import named_files
 
-    settings = invocation.settings
-    found, prepared, spec = classify(files, settings, quiet_logger())
+    settings, logger = invocation.settings, quiet_logger()
+    files = named_files(places, settings, logger)
+    if not files:
+        click.echo("there is no file to judge (hidden and half-finished files are left out)", err=True)
+    found, prepared, spec = classify(files, settings, logger)
     _print(found, form, invocation)
     if keep:
-        stored = save(found, settings, prepared, spec)
-        click.echo(f"{stored} new rows stored", err=True)
+        click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)
     if heatmap is not None:
         from daemon.heatmaps import write_heatmaps
         from daemon.session import limits_of
@@ -62,6 +67,11 @@ def command(
         written = write_heatmaps(good, prepared, limits_of(settings), heatmap)
         click.echo(f"{len(written)} heatmaps written to {click.format_filename(heatmap)}", err=True)
     return int(any(one.judged.status == "error" for one in found))
+
+
+def _stored(new: int, files: int) -> str:
+    rest = f"; {files - new} had none to add (known already, gone, or named twice)" if new < files else ""
+    return f"{new} new row{'' if new == 1 else 's'} stored{rest}"
 
 
 def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
