@@ -77,6 +77,25 @@ def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "
     return command
 
 
+class Words(click.Choice[str]):
+    """Some of several words, separated by commas; `commas` makes one tuple of all that were given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the words as they were given; each must be one of the choices."""
+        parts = [super(Words, self).convert(part, param, ctx) for part in parse.texts(value) or (value,)]
+        return ",".join(parts)
+
+
+def commas(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Take commas and repetition alike; for options with `multiple`."""
+    return parse.texts(values)
+
+
+def joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return what was given, with commas between, None if nothing was; for options with `multiple`."""
+    return ",".join(values) if values else None
+
+
 def pass_invocation(command: Command) -> Command:
     """Hand the Invocation to the command as its first argument."""
 

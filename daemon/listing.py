@@ -47,8 +47,8 @@ def list_results(connection: sa.Connection | None, request: Request, invocation:
     if request.output is not None:
         say(invocation, f"{count} rows written to {printable(str(request.output))}")
     elif request.form == "table" or sys.stderr.isatty():
-        if not count:
-            say(invocation, _nothing(connection, request))
+        if not count and request.query.limit != 0:
+            say(invocation, _nothing(connection))
         footer(invocation)
 
 
@@ -113,10 +113,11 @@ def _page(connection: sa.Connection | None, request: Request, invocation: Invoca
         limit = min(max(size.lines - PAGE_EXTRAS, PAGE_ROWS[0]), PAGE_ROWS[1])
     shown = list(rows(connection, replace(request.query, limit=limit))) if connection is not None else []
     columns = columns_of(request, TERMINAL)
-    if not shown:
-        say(invocation, _nothing(connection, request))
+    if not shown and limit:
+        say(invocation, _nothing(connection))
         return
-    print_table(shown, columns, request.zone, invocation, look=LOOK)
+    if shown:
+        print_table(shown, columns, request.zone, invocation, look=LOOK)
     found: Totals | None = None
     if len(shown) < limit:
         models = {row.weights_sha256 for row in shown}
@@ -147,13 +148,10 @@ def _how_many(shown: int, found: Totals | None) -> str:
     return f"{shown} of {total} results{several}; {all_of_them}-o results.csv saves all."
 
 
-def _nothing(connection: sa.Connection | None, request: Request) -> str:
+def _nothing(connection: sa.Connection | None) -> str:
     """Return why there is nothing to show, as far as that can be told."""
-    from storage.results import labels, last_result_id
+    from storage.results import last_result_id
 
     if connection is None or not last_result_id(connection):
         return "No results yet; start with bt-daemon watch DIR."
-    known = labels(connection)
-    if unknown := [name for name in request.query.labels if name not in known]:
-        return f"No results: there is no class {unknown[0]!r}, only {', '.join(map(repr, known))}."
     return "No results match."

@@ -9,11 +9,17 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from config.errors import UsageError
+from config.text import printable
 from storage.records import Status
 from storage.results import Query, Sort
 from storage.when import local_zone, microseconds, parse_when
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
+_FORMAT_OF_SUFFIX = {f".{form}": form for form in FORMATS[1:]} | {
+    ".ndjson": "jsonl",
+    ".txt": "table",
+    "": "table",
+}
 ENDLESS = ("table", "jsonl", "csv", "tsv")  # what can be followed
 
 
@@ -97,8 +103,13 @@ def _format(options: Options) -> str:
     """Return the format: as said, else as the output file is called, else a table."""
     if options.form is not None:
         return options.form
-    extension = options.output.suffix.lower().removeprefix(".") if options.output is not None else ""
-    return extension if extension in FORMATS else "table"
+    suffix = "" if options.output is None else options.output.suffix.lower()
+    if suffix not in _FORMAT_OF_SUFFIX:
+        raise UsageError(
+            f"no results can be written as {printable(suffix)}",
+            hint=f"name the file .{', .'.join(FORMATS[1:])} or .txt, or choose with --format",
+        )
+    return _FORMAT_OF_SUFFIX[suffix]
 
 
 def _refuse_contradictions(options: Options) -> None:

@@ -53,6 +53,7 @@ def test_a_rejected_image_has_a_caption_without_a_class() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.defects(38)
 def test_classify_and_show_write_heatmaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +66,15 @@ def test_classify_and_show_write_heatmaps(
     watched = main(["watch", str(inbox), "--once", "--settle", "0s", "--db", database])
     shown = main(["show", str(inbox / "slice.png"), "--db", database, "--heatmap", str(tmp_path / "map.png")])
 
-    assert (classified, watched, shown) == (0, 0, 0), capsys.readouterr().err
+    show = ["show", str(inbox / "slice.png"), "--db", database, "--heatmap"]
+    as_jpeg = main([*show, str(tmp_path / "map.JPG")])
+    capsys.readouterr()
+    refused = main([*show, str(tmp_path / "map.webp")])
+
+    assert (classified, watched, shown, as_jpeg) == (0, 0, 0, 0)
+    assert (tmp_path / "map.JPG").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert (refused, (tmp_path / "map.webp").exists()) == (2, False)
+    assert "name it map.png or map.jpg" in capsys.readouterr().err
     one, other = Image.open(tmp_path / "maps" / "slice.png.heatmap.png"), Image.open(tmp_path / "map.png")
     assert one.tobytes() == other.tobytes()
 

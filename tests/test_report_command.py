@@ -66,6 +66,17 @@ def test_what_is_left_out_is_said(judged_folder: Path) -> None:
     assert "2 images are left out" in page
 
 
+@pytest.mark.defects(38)
+def test_a_report_that_is_named_as_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["report", "-o", str(tmp_path / "r.pdf"), "--db", str(tmp_path / "none.db")])
+
+    err = capsys.readouterr().err
+    assert (code, err.count("\n")) == (2, 1)
+    assert "name it report.html" in err
+
+
 def test_report_without_a_database_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["report", "-o", str(tmp_path / "r.html"), "--db", str(tmp_path / "none.db")])
 

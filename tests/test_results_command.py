@@ -132,6 +132,8 @@ def test_an_empty_answer_is_valid_in_every_format(filled: Store, program: Progra
     [
         (["--class", "yes"], ["sub/unsure.png", "sub/yes.png"]),
         (["--class", "yes", "--class", "no"], ["sub/unsure.png", "sub/yes.png", "no 5.jpeg"]),
+        (["--class", "yes,no"], ["sub/unsure.png", "sub/yes.png", "no 5.jpeg"]),
+        (["--status", "error,rejected", "--status", "error"], ["letter.jpg", "holiday.jpg"]),
         (["--min-confidence", "0.8"], ["sub/yes.png", "no 5.jpeg"]),
         (["--status", "error"], ["letter.jpg"]),
         (["--status", "error", "--status", "rejected"], ["letter.jpg", "holiday.jpg"]),
@@ -179,7 +181,12 @@ def test_columns_are_chosen_and_a_dicom_tag_is_one_of_them(filled: Store, progra
         "results", "--format", "csv", "--columns", "id,tags.StudyInstanceUID,slice_index", "--class", "yes"
     )
 
-    assert ran.out == "id,tags.StudyInstanceUID,slice_index\n3,,\n2,1.2.3,3\n"
+    repeated = program(
+        "results", "--format", "csv", "--columns", "id,tags.StudyInstanceUID", "--columns", "slice_index",
+        "--class", "yes",
+    )  # fmt: skip
+
+    assert ran.out == repeated.out == "id,tags.StudyInstanceUID,slice_index\n3,,\n2,1.2.3,3\n"
 
 
 def test_times_are_local_with_their_offset_or_utc(
@@ -222,6 +229,10 @@ def test_parquet_goes_to_a_file(filled: Store, program: Program, tmp_path: Path)
         (["--until", "2026-02-30"], "'2026-02-30' is not a time; write it as"),
         (["--since", "today", "--until", "yesterday"], "--since is not before --until"),
         (["--columns", "clas"], "did you mean class?"),
+        (["--columns", "tags.StudyInstanceUid"], "did you mean StudyInstanceUID?"),
+        (["--status", "ok,fine"], "Invalid value for '--status'"),
+        (["--status", ""], "Invalid value for '--status'"),
+        (["--columns", ""], "--columns names no column"),
         (["--min-confidence", "2"], "Invalid value for '--min-confidence'"),
         (["--min-confidence", "nan"], "--min-confidence nan is not"),
         (["--status", "fine"], "Invalid value for '--status'"),
@@ -332,7 +343,64 @@ def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
 def test_a_terminal_is_told_why_there_is_nothing_to_show(filled: Store) -> None:
     shown = run_in_terminal("results", "--class", "tumor", "--db", str(filled.path))
 
-    assert shown == "No results: there is no class 'tumor', only 'no', 'yes'.\n"
+    assert shown == "no result has the class 'tumor'; there are 'no', 'yes'\nNo results match.\n"
+    assert "0 of 5 results" in run_in_terminal("results", "-n", "0", "--db", str(filled.path))
+
+
+@pytest.mark.defects(41)
+def test_a_class_is_found_whatever_its_case_and_another_is_told_beside_what_there_is(
+    filled: Store, program: Program
+) -> None:
+    for arguments in (["--format", "json"], ["--count"], ["--summary"], ["--format", "csv"]):
+        assert (
+            program("results", "--class", "YES", *arguments).out
+            == program("results", "--class", "yes", *arguments).out
+        )
+    assert _names(program, "--class", "YES") == ["sub/unsure.png", "sub/yes.png"]
+
+    for arguments in (["--format", "json"], ["--count"]):
+        ran = program("results", "--class", "no,tumor", *arguments)
+        assert ran.err == "no result has the class 'tumor'; there are 'no', 'yes'\n"
+        assert "no 5.jpeg" in ran.out or ran.out == "1\n"
+    assert program("-q", "results", "--class", "tumor", "--count").err == ""
+
+
+@pytest.mark.defects(28)
+def test_a_class_whose_name_holds_a_comma_or_differs_by_case_is_meant_as_it_is(
+    store: Store, program: Program
+) -> None:
+    store.put([(b"1.png", judged("a, b")), (b"2.png", judged("a")), (b"3.png", judged("A"))])
+
+    assert _names(program, "--class", "a, b") == ["1.png"]
+    assert _names(program, "--class", "a") == ["2.png"]
+    assert _names(program, "--class", "a,A") == ["3.png", "2.png"]
+    assert _names(program, "--class", ",") == []
+
+
+@pytest.mark.defects(38)
+@pytest.mark.parametrize("name", ["x.xlsx", "x.csv.gz", "x.pdf", "x.\x1b[31m"])
+def test_a_file_named_as_a_format_that_cannot_be_written_is_refused(
+    filled: Store, program: Program, tmp_path: Path, name: str
+) -> None:
+    ran = program("results", "-o", str(tmp_path / name))
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ".csv, .tsv, .parquet or .txt, or choose with --format" in ran.err
+    assert ran.err.rstrip("\n").isprintable()
+    assert not (tmp_path / name).exists()
+    assert program("results", "-o", str(tmp_path / name), "--format", "csv").code == 0
+
+
+@pytest.mark.defects(38)
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.CSV", "id,"), ("a.ndjson", '{"id"'), ("a.txt", "id  "), ("plain", "id  "), ("a.jsonl", '{"id"')],
+)
+def test_a_files_name_decides_what_is_written(
+    filled: Store, program: Program, tmp_path: Path, name: str, start: str
+) -> None:
+    assert program("results", "-o", str(tmp_path / name)).code == 0
+    assert (tmp_path / name).read_text().startswith(start)
 
 
 def test_a_reader_that_goes_away_is_no_error(store: Store) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options
+from config.errors import UsageError
+from config.options import Invocation, Words, commas, pass_invocation, program_options
+from config.text import printable
 
 if TYPE_CHECKING:
     from storage.results import Query
@@ -22,9 +24,12 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 )
 @click.option("--since", metavar="WHEN", help="Not before: today, yesterday, 7d, 2026-11-01 14:30.")
 @click.option("--until", metavar="WHEN", help="Before that time.")
-@click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
+@click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only this status.")
+@click.option(
+    "--status", "statuses", type=Words(STATUSES), multiple=True, callback=commas,
+    metavar="[ok|uncertain|rejected|error|all],...", help="Only these statuses.",
+)  # fmt: skip
 @click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
 @click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
 @click.option(
@@ -61,6 +66,7 @@ def command(
     from datetime import UTC, datetime
 
     from daemon.artists import drawing
+    from daemon.class_names import with_known_classes
     from daemon.models_at_hand import ModelsAtHand
     from daemon.output.sink import text_sink
     from daemon.pages.render import ModelBook
@@ -73,9 +79,11 @@ def command(
         model=model, limit=None, sort="time", reverse=False, columns=None, form="table", output=None,
         count=False, summary=False, follow=False, utc=utc,
     )  # fmt: skip
+    _check_suffix(output)
     request = understood(asked, datetime.now(UTC))
     settings = invocation.settings
     with closing(open_reader(settings.db)) as connection:
+        request = with_known_classes(connection, request, invocation)
         models = ModelsAtHand(settings)
         framing = Framing(ModelBook(models), request.zone, datetime.now(UTC), _filters(request.query))
         with drawing(models, settings) as artist, _Progress() as progress:
@@ -85,6 +93,14 @@ def command(
     with text_sink(output) as stream:
         stream.write(page)
     click.echo(f"report written to {click.format_filename(output)} ({len(page) / 1e6:.1f} MB)", err=True)
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix.lower() not in ("", ".html", ".htm"):
+        raise UsageError(
+            f"a report is HTML, {printable(output.name)} is named as something else",
+            hint="name it report.html; a browser prints it as PDF",
+        )
 
 
 class _Progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options
+from config.options import Invocation, Words, commas, joined, pass_invocation, program_options
 from daemon.output.words import SCORE
 
 if TYPE_CHECKING:
@@ -31,16 +31,18 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
     "--since", metavar="WHEN", help="Not before: today, yesterday, 2h ago, 7d, 14:30, 2026-11-01 14:30."
 )
 @click.option("--until", metavar="WHEN", help="Before that time.")
-@click.option("--class", "labels", metavar="NAME", multiple=True, help="Only this class; may be repeated.")
+@click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
 @click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="Score at least X, 0 to 1.")
 @click.option("--max-score", type=click.FloatRange(0, 1), metavar="X", help="Score at most X, 0 to 1.")
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice(STATUSES),
+    type=Words(STATUSES),
     multiple=True,
-    help="Only this status; may be repeated.",
+    callback=commas,
+    metavar="[ok|uncertain|rejected|error|all],...",
+    help="Only these statuses.",
 )
 @click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
 @click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
@@ -49,7 +51,7 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
     "limit",
     type=click.IntRange(0, MOST),
     metavar="N",
-    help="At most N (default: a page at a terminal).",
+    help="At most N; 0: none.  [default: a page at a terminal, else all]",
 )
 @click.option(
     "--sort",
@@ -60,9 +62,13 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option(
-    "--columns", metavar="A,B", help="Which columns; all for all of them, tags.NAME for a DICOM tag."
+    "--columns",
+    metavar="NAME,...",
+    multiple=True,
+    callback=joined,
+    help="Which columns; all for all of them, tags.NAME for a DICOM tag.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table, or as FILE is called.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="[default: as FILE is called, else table]")
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
 @click.option("--count", is_flag=True, help="Only how many images.")
 @click.option("--summary", is_flag=True, help="How many images by class, status and model.")
@@ -88,6 +94,7 @@ def command(invocation: Invocation, **options: Any) -> None:
     """
     from datetime import UTC, datetime
 
+    from daemon.class_names import with_known_classes
     from daemon.reader import reader
     from daemon.results_request import Options, understood
 
@@ -98,7 +105,7 @@ def command(invocation: Invocation, **options: Any) -> None:
         _follow(invocation, request)
         return
     with reader(invocation) as connection:
-        _answer(connection, asked, request, invocation)
+        _answer(connection, asked, with_known_classes(connection, request, invocation), invocation)
 
 
 def _check_columns(request: Request) -> None:
@@ -123,9 +130,16 @@ def _answer(
 
 
 def _follow(invocation: Invocation, request: Request) -> None:
-    from daemon.follow import follow
-    from storage.database import open_reader
+    from contextlib import suppress
 
+    from daemon.class_names import with_known_classes
+    from daemon.follow import follow
+    from daemon.reader import reader
+    from storage.database import open_reader
+    from storage.errors import DatabaseMissingError
+
+    with suppress(DatabaseMissingError), reader(invocation) as connection:
+        request = with_known_classes(connection, request, invocation)
     try:
         follow(lambda: open_reader(invocation.settings.db), request)
     except KeyboardInterrupt:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="ID|FILE", type=click.Path(path_type=bytes))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option(
-    "--heatmap", type=click.Path(path_type=Path), metavar="PNG", help="Draw where the network looked."
+    "--heatmap",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw where the network looked; PNG or JPEG.",
 )
 @click.option(
     "--model", metavar="NAME|HASH", help="With --heatmap: by this model (default: the one that judged last)."
@@ -48,6 +51,7 @@ def command(
     from contextlib import closing
     from datetime import UTC
 
+    from daemon.image_file import picture_format
     from daemon.image_story import story_as_dict, story_as_text
     from daemon.listing import footer
     from daemon.output.facts import style_of
@@ -55,6 +59,7 @@ def command(
     from storage.database import open_reader
     from storage.when import local_zone
 
+    form = None if heatmap is None else picture_format(heatmap)
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
@@ -65,8 +70,8 @@ def command(
         style = style_of(invocation)
         click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
         footer(invocation)
-    if heatmap is not None:
-        _draw(invocation, _judged(stories[0], target, model), heatmap)
+    if heatmap is not None and form is not None:
+        _draw(invocation, _judged(stories[0], target, model), heatmap, form)
 
 
 def _judged(story: Story, target: bytes, model: str | None) -> ResultRow:
@@ -86,7 +91,7 @@ def _begins(row: ResultRow, model: str) -> bool:
     return bool(model) and row.weights_sha256.startswith(model.lower())
 
 
-def _draw(invocation: Invocation, row: ResultRow, place: Path) -> None:
+def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> None:
     """Draw the heatmap of what was judged, with the model that judged it."""
     from daemon.heatmaps import heatmaps
     from daemon.models_at_hand import NOT_HERE, ModelsAtHand
@@ -101,7 +106,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path) -> None:
         raise BtError(f"no heatmap by {judge}: {NOT_HERE}", hint="give its file as --weights or BT_WEIGHTS")
     for _, image in heatmaps([row.full_path], prepared, limits_of(settings), row.sha256):
         with binary_sink(place) as stream:
-            image.save(stream, "PNG")
+            image.save(stream, form, quality=92)  # a PNG has no quality
     click.echo(f"heatmap by {judge} written to {click.format_filename(place)}", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options
+from config.options import Invocation, commas, pass_invocation, program_options
 
 
 @click.command(short_help="The results in a browser, live.")
@@ -14,8 +14,8 @@ from config.options import Invocation, pass_invocation, program_options
     help="0 takes a free one.",
 )  # fmt: skip
 @click.option(
-    "--name", "names", multiple=True, metavar="HOST",
-    help="Another name under which browsers reach it; may be repeated.",
+    "--name", "names", multiple=True, callback=commas, metavar="HOST,...",
+    help="Other names under which browsers reach it.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="BT_WEB_TOKEN", metavar="TEXT",

@@ -62,5 +62,10 @@ def _column(name: str, known: Mapping[str, Column]) -> Column:
 
 
 def _tag_column(name: str, tags: Column) -> Column:
-    tag = name.removeprefix(TAG_PREFIX)
+    from config.dicom_keywords import checked_keyword
+
+    try:
+        tag = checked_keyword(name.removeprefix(TAG_PREFIX))
+    except UsageError as error:
+        raise UsageError(f"--columns: {error.what}", hint=error.hint) from None
     return Column(name, Kind.TEXT, lambda row: (tags.read(row) or {}).get(tag))
