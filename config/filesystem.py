@@ -5,8 +5,12 @@ The kernel's mount table is the only source: no call says it for a path that is 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,3 +86,34 @@ def _plain(field: str) -> str:
     r"""Undo the kernel's escapes: a blank in a name is written \040."""
     escaped = os.fsencode(field)
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), escaped))
+
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def opened_folder(base: bytes, below: bytes, *, make: bool = False) -> Iterator[int | None]:
+    """Open the folder `below` a base without following links below it; None if it is not there.
+
+    With `make` missing folders are made, for the owner alone.
+    """
+    handles: list[int] = []
+    try:
+        try:
+            handles.append(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            for name in filter(None, below.split(b"/")):
+                if name == b"..":
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=handles[-1])
+                handles.append(os.open(name, _FOLDER_FLAGS, dir_fd=handles[-1]))
+        except (FileNotFoundError, NotADirectoryError):
+            if make:
+                raise
+            yield None
+            return
+        yield handles[-1]
+    finally:
+        for handle in handles:
+            os.close(handle)

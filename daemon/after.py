@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from config.errors import BtError
+from config.filesystem import opened_folder
 from storage.records import FileVersion
 
 # What moves lay down while they work begins with a dot: no inbox takes it for an image.
@@ -34,7 +35,6 @@ _LEAVING = b".bt-moving-"
 # The folder cannot take any file now; others to the same place need not be tried.
 _PLACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 20
 
 
@@ -56,10 +56,10 @@ def move_away(root: bytes, version: FileVersion, target: bytes) -> bytes | None:
     full disk, a file in a folder's place).
     """
     with _move_errors():
-        with _folder(root, version.folder) as source:
+        with opened_folder(root, version.folder) as source:
             if source is not None and _is_version(source, version.name, version):
                 os.makedirs(target, mode=0o700, exist_ok=True)
-                with _folder(target, version.folder, make=True) as there:
+                with opened_folder(target, version.folder, make=True) as there:
                     assert there is not None
                     name = _give(source, version, there, version.name)
                     if name is None:
@@ -70,7 +70,7 @@ def move_away(root: bytes, version: FileVersion, target: bytes) -> bytes | None:
                     return os.path.join(target, version.folder, name)
             if source is not None and _is_version(source, _leaving(version), version):
                 os.unlink(_leaving(version), dir_fd=source)  # an interrupted move's last step
-        with _folder(target, version.folder) as there:
+        with opened_folder(target, version.folder) as there:
             found = None if there is None else _find_moved(there, version)
             return None if found is None else os.path.join(target, version.folder, found)
 
@@ -96,7 +96,7 @@ class Homecoming:
 
     def finish(self) -> None:
         """Remove the name it had away from home, after the ledger knows; a failure leaves two names."""
-        with contextlib.suppress(OSError), _folder(os.path.dirname(self.moved_to), b"") as away:
+        with contextlib.suppress(OSError), opened_folder(os.path.dirname(self.moved_to), b"") as away:
             lies = version_at(self.moved_to, self.version)
             if away is not None and lies is not None and lies[3:5] == self.version[3:5]:
                 _take_away(away, lies._replace(name=os.path.basename(self.moved_to)))
@@ -104,7 +104,7 @@ class Homecoming:
     def undo(self) -> None:
         """Take the name in the inbox back."""
         if os.path.lexists(self.moved_to):
-            with contextlib.suppress(OSError), _folder(self.root, self.version.folder) as home:
+            with contextlib.suppress(OSError), opened_folder(self.root, self.version.folder) as home:
                 if home is not None and _is_version(home, self.version.name, self.version):
                     os.unlink(self.version.name, dir_fd=home)
 
@@ -123,10 +123,10 @@ def bring_home(root: bytes, version: FileVersion, moved_to: bytes) -> Homecoming
     if os.path.lexists(place):
         raise MoveError("its place in the inbox is taken by another file")
     source = lies._replace(name=os.path.basename(moved_to))
-    with _move_errors(), _folder(os.path.dirname(moved_to), b"") as away:
+    with _move_errors(), opened_folder(os.path.dirname(moved_to), b"") as away:
         if away is None:
             return None
-        with _folder(root, version.folder, make=True) as folder:
+        with opened_folder(root, version.folder, make=True) as folder:
             assert folder is not None
             if _give(away, source, folder, version.name, number=False) is None:
                 raise MoveError("it changes while it is brought back")
@@ -140,32 +140,6 @@ def _move_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise MoveError(error.strerror or "failed", place=error.errno in _PLACE_ERRORS) from error
-
-
-@contextmanager
-def _folder(base: bytes, below: bytes, *, make: bool = False) -> Iterator[int | None]:
-    """Open the folder `below` a base without following links below it; None if it is not there.
-
-    With `make` missing folders are made, for the owner alone.
-    """
-    handles: list[int] = []
-    try:
-        try:
-            handles.append(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            for name in filter(None, below.split(b"/")):
-                if make:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(name, 0o700, dir_fd=handles[-1])
-                handles.append(os.open(name, _FOLDER_FLAGS, dir_fd=handles[-1]))
-        except (FileNotFoundError, NotADirectoryError):
-            if make:
-                raise
-            yield None
-            return
-        yield handles[-1]
-    finally:
-        for handle in handles:
-            os.close(handle)
 
 
 def _is_version(folder: int, name: bytes, version: FileVersion) -> bool:

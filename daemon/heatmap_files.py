@@ -28,7 +28,7 @@ def checked_heatmap_folder(folder: str) -> str:
     """Return the folder as an absolute path, made if need be; raise UsageError if it cannot be written."""
     place = Path(folder).absolute()
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)  # patients' pictures
         if os.access(place, os.W_OK | os.X_OK):
             return str(place)
         why = "not writable"
@@ -37,6 +37,10 @@ def checked_heatmap_folder(folder: str) -> str:
     raise UsageError(
         f"heatmaps cannot go to {printable(folder)} ({why})", hint="give --heatmaps another folder"
     )
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 class HeatmapFiles:
@@ -63,8 +67,9 @@ class HeatmapFiles:
         making = f"{place}.part"
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)
-            image.save(making, "JPEG", quality=_QUALITY, comment=words.encode("utf-8", "replace"))
+                os.mkdir(folder, 0o700)
+            with open(making, "wb", opener=_for_the_owner) as stream:
+                image.save(stream, "JPEG", quality=_QUALITY, comment=words.encode("utf-8", "replace"))
             os.replace(making, place)
         except OSError as error:
             if not self._failed:

@@ -13,6 +13,7 @@ from config.errors import BtError
 from config.text import printable_name
 from daemon.engine import open_engine
 from daemon.explain import class_shown, heatmap
+from trainer.content import JudgedFile, read_judged
 from trainer.judgement import judge
 from trainer.picture import Limits, PictureError, decode, read_file
 from trainer.preprocess import preprocess
@@ -28,19 +29,18 @@ _BATCH = 16
 
 
 def heatmaps(
-    paths: Sequence[bytes], prepared: PreparedEngine, limits: Limits, sha256: bytes | None = None
+    files: Sequence[bytes | JudgedFile], prepared: PreparedEngine, limits: Limits
 ) -> Iterator[tuple[bytes, Image.Image]]:
     """Yield each file's heatmap, of the slice that decided; raise BtError for one that cannot be judged.
 
-    With a `sha256` also for one whose content is another: it would explain what was never judged.
+    A JudgedFile that has changed cannot be: its heatmap would explain what was never judged.
     """
     weights = read_weights(Path(prepared.weights))
     engine = open_engine(prepared)
-    for path in paths:
+    for file in files:
+        path = file.path if isinstance(file, JudgedFile) else file
         try:
-            content = read_file(path, limits)
-            if sha256 is not None and content.sha256 != sha256:
-                raise BtError(f"no heatmap of {printable_name(path)}: it has changed since it was judged")
+            content = read_judged(file, limits) if isinstance(file, JudgedFile) else read_file(path, limits)
             found = decode(content.data, limits, weights.spec.preprocessing.image_size)
         except PictureError as error:
             raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error

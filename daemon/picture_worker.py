@@ -22,8 +22,9 @@ from daemon.confined import die_with_the_parent, limit_memory
 from daemon.engine import Engine, open_engine
 from daemon.explain import class_shown, overlay
 from daemon.pictures import NoPicture, Picture, Wanted, WorkerSetup
+from trainer.content import read_judged
 from trainer.judgement import judge
-from trainer.picture import PictureError, decode, read_file
+from trainer.picture import PictureError, decode
 from trainer.preprocess import preprocess
 from trainer.quiet import silence_c_libraries
 from trainer.weights import Weights, read_weights
@@ -44,9 +45,7 @@ class _Artist:
         """Return the slice that was judged and, of the same model, its heatmap."""
         spec = self._weights.spec
         try:
-            content = read_file(wanted.path, self._limits)
-            if wanted.sha256 is not None and content.sha256 != wanted.sha256:
-                return NoPicture("the file has changed since it was judged")
+            content = read_judged(wanted.file, self._limits)
             found = decode(content.data, self._limits, spec.preprocessing.image_size).slices
         except PictureError as error:
             return NoPicture(error.reason)

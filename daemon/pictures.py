@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from daemon.child import child_environment
+from trainer.content import JudgedFile
 
 if TYPE_CHECKING:
     from daemon.prepared import PreparedEngine
@@ -36,8 +37,7 @@ class WorkerSetup:
 class Wanted:
     """Which picture is asked for."""
 
-    path: bytes  # absolute
-    sha256: bytes | None  # of the content that was judged
+    file: JudgedFile
     slice_index: int | None
     weights_sha256: str  # of the model that judged it: another model's heatmap would explain nothing
     side: int  # pixels
@@ -56,6 +56,13 @@ class NoPicture:
     """Why there is none."""
 
     reason: str
+
+
+def judged_file(row: ResultRow) -> JudgedFile:
+    """Return where the file of a result lies: in its inbox, or where it was moved."""
+    if row.moved_to is not None:
+        return JudgedFile(b"", row.moved_to, row.sha256)
+    return JudgedFile(row.inbox, row.path, row.sha256)
 
 
 class Pictures:
@@ -78,7 +85,7 @@ class Pictures:
 
     def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
         """Return the picture of a result, `side` pixels a side; a file that cannot be drawn says why."""
-        return self.draw(Wanted(row.full_path, row.sha256, row.slice_index, row.weights_sha256, side))
+        return self.draw(Wanted(judged_file(row), row.slice_index, row.weights_sha256, side))
 
     def draw(self, wanted: Wanted, seconds: float | None = None) -> Picture | NoPicture:
         """Return one picture; `seconds` instead of the usual limit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from storage.records import Failed, FailureKind
 from tests.browser import file_address, needs_browser, rendered
 from tests.hostile_names import HOSTILE_NAMES
 from tests.stored_results import Store, judged
+from trainer.content import JudgedFile
 
 
 @pytest.fixture
@@ -113,7 +115,8 @@ def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engi
 
     prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
     path = os.fsencode(judged_folder / "inbox" / "head 1.png")
-    wanted = Wanted(path, None, None, prepared.weights_sha256, 64)
+    judged = JudgedFile(b"", path, hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).digest())
+    wanted = Wanted(judged, None, prepared.weights_sha256, 64)
     with Pictures(WorkerSetup(prepared, Limits(), 1 << 30), seconds=30) as pictures:
         before = pictures.draw(wanted)
         assert pictures.process_id is not None

@@ -9,6 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.filesystem import opened_folder
 from trainer.decoded import Limits, PictureError, ReadFailure
 
 # O_NONBLOCK: opening a FIFO must not wait for its writer. O_NOFOLLOW: a symbolic link may lead
@@ -47,6 +48,46 @@ def read_file(
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFile:
+    """The very file that a result is about."""
+
+    root: bytes  # its inbox, absolute; b"": the path says all
+    path: bytes  # relative to the root, or absolute
+    sha256: bytes | None  # of the bytes that were judged
+
+
+def read_judged(file: JudgedFile, limits: Limits) -> FileContent:
+    """Return the bytes that were judged; raise PictureError if they are not there any more.
+
+    The file is opened below its root without following a link, and its content is compared: a name that
+    leads elsewhere by now never shows another file.
+    """
+    if file.sha256 is None:
+        raise PictureError(ReadFailure.PERMANENT, "nothing tells what was judged: no hash of it was stored")
+    folder, name = os.path.split(file.path)
+    base, below = (file.root, folder) if file.root else (folder or b"/", b"")
+    try:
+        with opened_folder(base, below) as handle:
+            if handle is None:
+                raise PictureError(ReadFailure.GONE, "the file is gone")
+            content = _read_at(name, handle, limits)
+    except OSError as error:
+        raise _failure(error) from error
+    if content.sha256 != file.sha256:
+        raise PictureError(ReadFailure.CHANGED, "the file has changed since it was judged")
+    return content
+
+
+def _read_at(name: bytes, folder: int, limits: Limits) -> FileContent:
+    _check_kind(os.lstat(name, dir_fd=folder))
+    descriptor = os.open(name, _FLAGS, dir_fd=folder)
+    try:
+        return _read(descriptor, limits, None)
+    finally:
+        os.close(descriptor)
 
 
 def _read(descriptor: int, limits: Limits, expected: tuple[int, int, int] | None) -> FileContent:

@@ -97,6 +97,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
     from daemon.models_at_hand import NOT_HERE, ModelsAtHand
     from daemon.output.result_columns import model_name
     from daemon.output.sink import binary_sink
+    from daemon.pictures import judged_file
     from daemon.session import limits_of
 
     settings = invocation.settings
@@ -104,7 +105,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
     prepared = ModelsAtHand(settings).engine(row.weights_sha256)
     if prepared is None:
         raise BtError(f"no heatmap by {judge}: {NOT_HERE}", hint="give its file as --weights or BT_WEIGHTS")
-    for _, image in heatmaps([row.full_path], prepared, limits_of(settings), row.sha256):
+    for _, image in heatmaps([judged_file(row)], prepared, limits_of(settings)):
         with binary_sink(place) as stream:
             image.save(stream, form, quality=92)  # a PNG has no quality
     click.echo(f"heatmap by {judge} written to {click.format_filename(place)}", err=True)

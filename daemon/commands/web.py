@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import click
 
+from config.errors import UsageError
 from config.options import Invocation, commas, pass_invocation, program_options
+
+
+def _check_token(token: str | None) -> None:
+    from daemon.web.guard import SHORTEST_TOKEN
+
+    if token is None or len(token) >= SHORTEST_TOKEN:
+        return
+    found = "is empty (a shell variable that is not set?)" if not token else f"has {len(token)} characters"
+    raise UsageError(
+        f"the token {found}; it needs {SHORTEST_TOKEN} at least",
+        hint="leave --token and BT_WEB_TOKEN out to get a new one",
+    )
 
 
 @click.command(short_help="The results in a browser, live.")
@@ -19,7 +32,7 @@ from config.options import Invocation, commas, pass_invocation, program_options
 )  # fmt: skip
 @click.option(
     "--token", envvar="BT_WEB_TOKEN", metavar="TEXT",
-    help="Ask for this token; beyond this machine one is always asked for (default: a new one).",
+    help="Ask for this token, 16 characters at least.  [default: none on this machine, beyond it a new one]",
 )  # fmt: skip
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
@@ -50,6 +63,7 @@ def command(
     from storage.when import local_zone
 
     settings = invocation.settings
+    _check_token(token)
     with listen(host, port) as door:
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(24)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -16,32 +16,46 @@ from daemon.web.guard import Guard, Rules
 from daemon.web.site import Site
 from storage.errors import DatabaseMissingError
 
+
+class _RowId(Convertor[int]):
+    """Digits that are a row's number; more than a database can hold are no address."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("row", _RowId())
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
 
 
-def make_app(site: Site, rules: Rules) -> Starlette:
+def make_app(site: Site, rules: Rules) -> Guard:
     """Return the application that shows a site to those whom the rules let in."""
     app = Starlette(
         routes=[
             Route("/", pages.overview_page),
             Route("/live", pages.live_part),
             Route("/results", pages.results_page),
-            Route("/image/{id:int}", pages.image_page),
-            Route("/image/{id:int}/{kind}.webp", pages.picture),
+            Route("/image/{id:row}", pages.image_page),
+            Route("/image/{id:row}/{kind}.webp", pages.picture),
             Route("/errors", pages.errors_page),
             Route("/model", pages.model_page),
             Route("/api/status", api.status),
             Route("/api/results", api.results),
             Route("/api/counts", api.counts),
-            Route("/api/image/{id:int}", api.image),
+            Route("/api/image/{id:row}", api.image),
             Route("/static/{name}", _static),
             Route("/favicon.ico", lambda _: Response(status_code=204)),
         ],
-        middleware=[Middleware(Guard, rules=rules)],
         exception_handlers={BtError: _told, HTTPException: _http, OverflowError: _too_large},
     )
     app.state.site = site
-    return app
+    # Outside of everything, so that even the answer to a fault of ours has its headers.
+    return Guard(app, rules)
 
 
 def _static(request: Request) -> Response:

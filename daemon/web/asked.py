@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -83,11 +84,18 @@ def decode_key(text: str, sort: Sort) -> Key:
         if isinstance(value, dict):
             value = bytes.fromhex(value["b"])
         wanted = {Sort.FILE: bytes, Sort.CLASS: str}.get(sort, (int, float))
-        if isinstance(value, wanted) and isinstance(row, int):
+        if isinstance(value, wanted) and isinstance(row, int) and _fits(value) and _fits(row):
             return value, row
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
         pass
     raise UsageError("that page does not exist", hint="begin again at the first page")
+
+
+def _fits(value: object) -> bool:
+    """Whether a number is one that a database holds; JSON knows NaN and whole numbers of any length."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 1 << 63
 
 
 def _time(word: str, now: datetime, zone: tzinfo) -> int | None:
@@ -119,6 +127,6 @@ def _share(word: str, name: str) -> float | None:
 def _number(word: str) -> int:
     if not word:
         return PAGE
-    if not word.isdecimal() or not 1 <= int(word[:9]) <= _MOST:
+    if not (word.isascii() and word.isdecimal() and len(word) < 6 and 1 <= int(word) <= _MOST):
         raise UsageError(f"n must be a number from 1 to {_MOST}")
     return int(word)

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "bt_token"
+# A shorter token can be guessed, a longer one nobody types.
+SHORTEST_TOKEN = 16
+_MOST_WRONG = 10
+_LOCKED_SECONDS = 60.0
+_MOST_ADDRESSES = 10_000
 _HEADERS: Mapping[str, str] = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -50,12 +57,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class WrongTokens:
+    """Who offered wrong tokens lately: too many lock an address out for a minute, in bounded memory."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._times: OrderedDict[str, tuple[int, float]] = OrderedDict()  # address -> how many, since when
+
+    def locked(self, address: str) -> bool:
+        """Whether an address has to wait; the minute counts from its first wrong token."""
+        number, since = self._times.get(address, (0, 0.0))
+        if self._monotonic() - since >= _LOCKED_SECONDS:
+            self._times.pop(address, None)
+            return False
+        return number >= _MOST_WRONG
+
+    def count(self, address: str) -> None:
+        """Take note of a wrong token."""
+        number, since = self._times.get(address, (0, self._monotonic()))
+        self._times[address] = (number + 1, since)
+        while len(self._times) > _MOST_ADDRESSES:
+            self._times.popitem(last=False)
+
+
 class Guard:
     """ASGI middleware: refuses strangers, and sets the headers of every answer."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app = app
         self._rules = rules
+        self._wrong = WrongTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
@@ -82,17 +113,23 @@ class Guard:
         return None if self._rules.token is None else self._ask_for_token(scope, headers, self._rules.token)
 
     def _ask_for_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+        client = str((scope.get("client") or ("",))[0])
+        if self._wrong.locked(client):
+            wait = {"retry-after": str(int(_LOCKED_SECONDS))}
+            return PlainTextResponse("too many wrong tokens: wait a minute\n", 429, wait)
         given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         offered = dict(given).get("token")
         if offered is not None and _same(offered, token):
             # Out of the address bar, the history and the log of a proxy at once.
             rest = urlencode([pair for pair in given if pair[0] != "token"])
-            answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
+            answer = RedirectResponse(_own_path(scope["path"]) + (f"?{rest}" if rest else ""), 303)
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=7 * 86_400)
             return answer
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if _same(bearer, token) or _same(_cookie(headers), token):
             return None
+        if offered or bearer or _cookie(headers):
+            self._wrong.count(client)
         return PlainTextResponse("a token is needed: open the address that bt-daemon web printed\n", 401)
 
 
@@ -101,6 +138,11 @@ def _host(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].lower()
+
+
+def _own_path(path: str) -> str:
+    """Return a path as an address of this server: two slashes, or a backslash, would begin another host."""
+    return "/" + quote(path.lstrip("/\\"))
 
 
 def _same(offered: str, token: str) -> bool:
