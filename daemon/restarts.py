@@ -15,7 +15,7 @@ from config.errors import BtError
 from daemon.log import CauseLog
 
 # Seconds before the next start, after so many rounds of lanes that ended before they were ready.
-_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 # So often every lane may end by itself before any was ever ready.
 _MOST_TRIES = 3
 _FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM})
