@@ -40,6 +40,8 @@ class Beat:
             },
             "model": {"name": spec.name, "version": spec.version, "weights_sha256": prepared.weights_sha256},
         }
+        self._lane_restarts = 0
+        self._lane_replaced_us: int | None = None
         self._last = float("-inf")
         self._changes = -1
 
@@ -72,12 +74,15 @@ class Beat:
                 raise
 
     def _snapshot(self, service: Service) -> dict[str, Any]:
+        if service.lanes.restarts != self._lane_restarts:
+            self._lane_restarts, self._lane_replaced_us = service.lanes.restarts, service.clock.now_us()
         return {
             **self._about,
             "inboxes": [_inbox(inbox.health(), service.clock.now_us()) for inbox in service.inboxes],
             "counters": asdict(service.counters),
             "waiting": service.waiting,
             "lane_restarts": service.lanes.restarts,
+            "lane_replaced_us": self._lane_replaced_us,
             "trouble": service.trouble,
             "last_error": service.counters.last_error,
         }

@@ -96,7 +96,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
     """Return the status as what becomes its JSON object; ages are in seconds."""
     beat, stored = status.beat, status.stored
     counts = None if stored is None else stored.counts
-    scans = [inbox.get("last_scan_us") for inbox in _inboxes(status)]
+    scans = [inbox.get("last_scan_us") for inbox in inboxes(status)]
     oldest = counts.oldest_pending_us if counts else None
     return {
         "running": status.lives,
@@ -109,7 +109,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "database": status.database,
         "engine": status.told.get("engine"),
         "model": status.told.get("model"),
-        "inboxes": [_inbox_as_dict(inbox, status, zone) for inbox in _inboxes(status)],
+        "inboxes": [_inbox_as_dict(inbox, status, zone) for inbox in inboxes(status)],
         "results": stored.results if stored else 0,
         "by_status": {word.value: number for word, number in stored.by_status.items()} if stored else {},
         "images_per_second": round(status.images_per_second, 2),
@@ -122,7 +122,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "oldest_pending_seconds": status.seconds_since(oldest),
         "last_result": _iso(stored.last_result_us if stored else None, zone),
         "last_scan_seconds": status.seconds_since(min((scan for scan in scans if scan), default=None)),
-        "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in _inboxes(status)),
+        "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in inboxes(status)),
         "trouble": status.told.get("trouble") or None,
         "last_error": status.told.get("last_error") or None,
         "reported": dict(status.told),
@@ -138,7 +138,8 @@ def _iso(time_us: int | None, zone: tzinfo) -> str | None:
     return None if time_us is None else iso_time(time_us, zone)
 
 
-def _inboxes(status: DaemonStatus) -> list[dict[str, Any]]:
+def inboxes(status: DaemonStatus) -> list[dict[str, Any]]:
+    """Return what the daemon said of each inbox."""
     found = status.told.get("inboxes", [])
     return [inbox for inbox in found if isinstance(inbox, dict)] if isinstance(found, list) else []
 
@@ -152,24 +153,29 @@ def _inbox_as_dict(inbox: dict[str, Any], status: DaemonStatus, zone: tzinfo) ->
 def status_as_text(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
     """Return the status for a person, the most important first."""
     blocks = [_headline(status, zone, style), pairs(_facts(status, zone), style, indent="  ")]
-    blocks += [_inbox_as_text(inbox, status, style) for inbox in _inboxes(status)]
+    blocks += [_inbox_as_text(inbox, status, style) for inbox in inboxes(status)]
     return "\n".join(block for block in blocks if block)
 
 
-def _headline(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+def headline(status: DaemonStatus, zone: tzinfo) -> str:
+    """Return in one line whether a daemon works, and since when it does or does not."""
     beat = status.beat
     silence = ago(status.seconds_since(beat.updated_us if beat else None) or 0)
     seen = clock_time(beat.updated_us, zone) if beat else ""
     since = clock_time(beat.started_us, zone) if beat else ""
-    text, color = {
-        Life.RUNNING: (f"running since {since} (pid {status.pid})", "green"),
-        Life.STARTING: (f"starting (pid {status.pid})", "yellow"),
-        Life.SILENT: (f"running (pid {status.pid}), but silent for {silence}: busy or stuck", "yellow"),
-        Life.STOPPED: (f"not running; ended {seen}", "yellow"),
-        Life.DIED: (f"not running; last seen {seen}, {silence} ago; ended without saying goodbye", "red"),
-        Life.NEVER: ("not running; none ever ran on this database", "yellow"),
+    return {
+        Life.RUNNING: f"running since {since} (pid {status.pid})",
+        Life.STARTING: f"starting (pid {status.pid})",
+        Life.SILENT: f"running (pid {status.pid}), but silent for {silence}: busy or stuck",
+        Life.STOPPED: f"not running; ended {seen}",
+        Life.DIED: f"not running; last seen {seen}, {silence} ago; ended without saying goodbye",
+        Life.NEVER: "not running; none ever ran on this database",
     }[status.life]
-    return style(text, color, bold=True)
+
+
+def _headline(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+    color = {Life.RUNNING: "green", Life.DIED: "red"}.get(status.life, "yellow")
+    return style(headline(status, zone), color, bold=True)
 
 
 def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from daemon.lock import DatabaseLock
 from storage.database import open_writer, writing
 from storage.heartbeat import Heartbeat, store_heartbeat
 from storage.records import Failed, FailureKind
-from tests.stored_results import MODEL, Clock, Program, Store, judged, run_in_terminal
+from storage.schema import MoveState
+from tests.daemon_support import running, until
+from tests.stored_results import MODEL, Clock, Program, Store, judged, run_in_terminal, run_piped
 
 WATCHING = {
     "path": "/data/in\\xff",
@@ -52,6 +55,10 @@ SNAPSHOT: dict[str, Any] = {
 }
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 @pytest.fixture(autouse=True)
 def utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
@@ -66,10 +73,6 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def program(store: Store, capsys: pytest.CaptureFixture[str]) -> Program:
     return Program(store.path, capsys)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def _beat(
@@ -245,3 +248,99 @@ def test_status_at_a_terminal_is_coloured_by_how_it_is(store: Store) -> None:
 
     assert shown.startswith("\x1b[31m\x1b[1mnot running; last seen")
     assert "\x1b" not in run_in_terminal("status", "--db", str(store.path), environ={"NO_COLOR": "1"})
+
+
+def _degraded(**told: Any) -> dict[str, Any]:
+    return SNAPSHOT | {"inboxes": []} | told
+
+
+@pytest.mark.defects(32)
+@pytest.mark.parametrize(
+    ("beat", "locked", "code", "line"),
+    [
+        ({"age": 1}, True, 0, r"healthy: running since 20.* \(pid \d+\)"),
+        ({"age": 60}, True, 2, r"down: running \(pid \d+\), but silent for 60 s: busy or stuck"),
+        ({"age": 1, "pid": 1, "stopped": True}, True, 1, r"degraded: starting .*: nothing is judged yet"),
+        ({"age": 60, "stopped": True}, False, 2, r"down: not running; ended 20.*"),
+        ({"age": 600}, False, 2, r"down: not running; last seen .*; ended without saying goodbye"),
+        (
+            {"snapshot": _degraded(inboxes=[WATCHING | {"state": "degraded", "why": "gone\x1b"}])},
+            True, 1, r"degraded: inbox /data/in\\xff is degraded: gone\\x1b",
+        ),
+        (
+            {"snapshot": _degraded(trouble="database or disk is full", lane_replaced_us=_now_us())},
+            True, 1, r"degraded: database or disk is full; lanes are being replaced, 2 so far",
+        ),
+        ({"snapshot": _degraded(inboxes=[POLLING], lane_replaced_us=1)}, True, 0, "healthy: running .*"),
+        (
+            {"age": 60, "snapshot": _degraded(trouble="database or disk is full")},
+            True, 2, r"down: running .* silent for 60 s: busy or stuck; database or disk is full",
+        ),
+    ],
+)  # fmt: skip
+def test_check_says_in_one_line_and_by_its_exit_code_how_the_daemon_is(
+    store: Store, program: Program, beat: dict[str, Any], locked: bool, code: int, line: str
+) -> None:
+    _beat(store, **beat)
+
+    with DatabaseLock(store.path) if locked else nullcontext():
+        ran, plain, as_json = program("status", "--check"), program("status"), program("status", "--json")
+
+    assert ran.code == code
+    assert re.fullmatch(line + "\n", ran.out)
+    assert (plain.code, as_json.code) == (0, 0)
+    told = json.loads(as_json.out)
+    assert ran.out == f"{told['health']}: {'; '.join(told['reasons'])}\n"
+
+
+@pytest.mark.defects(32)
+def test_check_tells_of_moves_that_are_stuck(store: Store, program: Program) -> None:
+    (file_id, _) = store.put([(b"a.png", judged()), (b"b.png", judged())])
+    _beat(store)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE file SET move = ?", [int(MoveState.DUE)])
+        stuck = "UPDATE file SET move_attempts = 1, move_trouble = 'No space left on device' WHERE id = ?"
+        connection.execute(stuck, [file_id])
+
+    with DatabaseLock(store.path):
+        ran = program("status", "--check")
+
+    assert (ran.code, ran.out) == (1, "degraded: 1 moves are stuck (No space left on device)\n")
+
+
+@pytest.mark.defects(32)
+def test_check_of_a_database_that_is_not_there_is_down_and_of_a_damaged_one_is_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "damaged.db").write_bytes(b"no database" * 1000)
+
+    codes = [
+        main(["status", "--check", *options])
+        for options in ([], ["--db", str(tmp_path / "none.db")], ["--db", str(tmp_path / "damaged.db")])
+    ]
+
+    out, err = capsys.readouterr()
+    assert codes == [2, 2, 3]
+    assert out == "down: not running; none ever ran on this database\n" * 2
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.defects(32)
+def test_check_follows_a_real_daemon_from_its_start_to_its_death(tmp_path: Path) -> None:
+    inbox, database = tmp_path / "inbox", tmp_path / "r.db"
+    inbox.mkdir()
+
+    def check() -> tuple[int, str]:
+        ran = run_piped("status", "--check", "--db", str(database))
+        return ran.returncode, ran.stdout
+
+    with running(inbox, database=database) as daemon:
+        until(lambda: check()[0] == 0)
+        inbox.rename(tmp_path / "away")
+        until(lambda: check()[0] == 1)
+        assert check()[1].startswith(f"degraded: inbox {inbox} is degraded: ")
+        (tmp_path / "away").rename(inbox)
+        until(lambda: check()[0] == 0)
+        daemon.kill()
+        assert check()[0] == 2

@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from config.options import Invocation, pass_invocation, program_options
 
+if TYPE_CHECKING:
+    from daemon.daemon_status import DaemonStatus
+
 
 @click.command(short_help="Whether a daemon runs, and how it is.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--check", is_flag=True, help="One line, and an exit code for monitoring.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
 @pass_invocation
-def command(invocation: Invocation, as_json: bool, utc: bool) -> None:
+def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> int:
     r"""Show whether a daemon runs on this database, since when, and what waits.
+
+    With --check one line says how it is and why, and so does the exit code. 0: healthy. 1: degraded, that
+    is, it works but an inbox is degraded, the database takes nothing, lanes are being replaced, moves are
+    stuck, or it is only starting. 2: down, that is, none ever ran, it was stopped, it died, or it has
+    reported nothing for 15 seconds. 3: the database cannot be read. Without --check the exit code is 0
+    whatever the daemon does.
 
     \b
     Examples:
       bt-daemon status
       bt-daemon status --json --db results.db
+      bt-daemon status --check || echo "look after it"
     """
-    import time
     from datetime import UTC
 
-    from daemon.daemon_status import daemon_status, status_as_dict, status_as_text
-    from daemon.lock import lock_owner
+    from daemon.daemon_status import status_as_dict, status_as_text
+    from daemon.health import health
     from daemon.output.facts import style_of
     from daemon.output.json_text import json_text
+    from storage.when import local_zone
+
+    status = _status(invocation, missing_is_down=check)
+    zone = UTC if utc else local_zone()
+    found = health(status, zone)
+    if as_json:
+        told = {"health": found.word.value, "reasons": found.reasons} | status_as_dict(status, zone)
+        click.echo(json_text(told, indent=2))
+    else:
+        click.echo(str(found) if check else status_as_text(status, zone, style_of(invocation)))
+    return found.exit_code if check else 0
+
+
+def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
+    import time
+
+    from daemon.daemon_status import daemon_status
+    from daemon.lock import lock_owner
     from daemon.reader import reader
     from storage.database import database_path
+    from storage.errors import DatabaseMissingError
     from storage.heartbeat import status_snapshot
-    from storage.when import local_zone
 
     path = database_path(invocation.settings.db).absolute()
     now_us = time.time_ns() // 1000
-    with reader(invocation) as connection:
-        stored = None if connection is None else status_snapshot(connection, now_us, with_totals=True)
-    status = daemon_status(stored, lock_owner(path), str(path), now_us)
-    zone = UTC if utc else local_zone()
-    if as_json:
-        click.echo(json_text(status_as_dict(status, zone), indent=2))
-    else:
-        click.echo(status_as_text(status, zone, style_of(invocation)))
+    try:
+        with reader(invocation) as connection:
+            stored = (
+                None
+                if connection is None
+                else status_snapshot(connection, now_us, with_totals=not missing_is_down)
+            )
+    except DatabaseMissingError:
+        if not missing_is_down:
+            raise
+        stored = None
+    return daemon_status(stored, lock_owner(path), str(path), now_us)
