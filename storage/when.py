@@ -1,15 +1,16 @@
-"""What a person means by a time: `today`, `2h ago`, `14:30`, `2026-11-01 14:30+02:00`, `@1767225600`.
+"""What a person means by a time: `today`, `2h ago`, `this week`, `2026-11`, `2026-11-01 14:30+02:00`.
 
 General date libraries get "today" wrong (now, or nine o'clock), so this is a few lines of our own on
 zoneinfo. Local times that a clock change skips mean the instant of the change; times that occur
-twice mean the first of the two, so that `--since` leaves nothing out.
+twice mean the first of the two, so that `--since` leaves nothing out. A day, week (from Monday, ISO 8601),
+month or year is its first instant.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,12 +19,16 @@ from config.text import printable
 
 _LOCALTIME = Path("/etc/localtime")
 _EXAMPLES = (
-    "write it as today, yesterday, now, 2h ago, 7d, 14:30, 2026-11-01, 2026-11-01 14:30+02:00 or @1767225600"
+    "write it as today, yesterday, now, 2h ago, 7d, this week, last month, 14:30, 2026-11, 2026-11-01, "
+    "2026-11-01 14:30+02:00 or @1767225600"
 )
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNIT = r"(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
 _AGO = re.compile(rf"-?\s*(\d{{1,9}})\s*{_UNIT}(?:\s+ago)?", re.ASCII)
+_ONE_AGO = re.compile(r"an? (second|minute|hour|day|week) ago")
+_PERIOD = re.compile(r"(this|last) (week|month|year)")
+_MONTH = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 _CLOCK = r"(\d{1,2}):(\d{2})(?::(\d{2}))?"
 _TIME = re.compile(_CLOCK, re.ASCII)
 _DATE = re.compile(rf"(\d{{4}})-(\d{{2}})-(\d{{2}})(?:[ t]+{_CLOCK}\s*(z|[+-]\d{{2}}:?\d{{2}})?)?", re.ASCII)
@@ -84,23 +89,47 @@ def _parse(words: str, now: datetime, zone: tzinfo) -> datetime | None:
         return now
     if match := _AGO.fullmatch(words):
         return now - timedelta(seconds=int(match[1]) * _SECONDS[match[2][0]])
+    if match := _ONE_AGO.fullmatch(words):
+        return now - timedelta(seconds=_SECONDS[match[1][0]])
     if match := _EPOCH.fullmatch(words):
         fraction = timedelta(microseconds=int((match[2] or ".")[1:].ljust(6, "0")[:6]))
         return _EPOCH_START + timedelta(seconds=int(match[1])) + fraction
+    return _of_calendar(words, zone) or _of_today(words, now, zone)
+
+
+def _of_calendar(words: str, zone: tzinfo) -> datetime | None:
     if match := _DATE.fullmatch(words):
         return _date(match, zone)
-    return _of_today(words, now, zone)
+    if match := _MONTH.fullmatch(words):
+        return _midnight(date(int(match[1]), int(match[2]), 1), zone)
+    return None
 
 
 def _of_today(words: str, now: datetime, zone: tzinfo) -> datetime | None:
     today = now.astimezone(zone).date()
     if words == "today":
-        return instant(datetime.combine(today, time()), zone)
+        return _midnight(today, zone)
     if words == "yesterday":
-        return instant(datetime.combine(today - timedelta(days=1), time()), zone)
+        return _midnight(today - timedelta(days=1), zone)
+    if match := _PERIOD.fullmatch(words):
+        return _midnight(_first_day(match[2], today, back=match[1] == "last"), zone)
     if match := _TIME.fullmatch(words):
         return instant(datetime.combine(today, _clock(*match.groups())), zone)
     return None
+
+
+def _first_day(period: str, today: date, *, back: bool) -> date:
+    """Return the first day of the week, month or year of `today`, or of the one before."""
+    if period == "week":
+        return today - timedelta(days=today.weekday() + 7 * back)
+    if period == "year":
+        return date(today.year - back, 1, 1)
+    this = today.replace(day=1)
+    return (this - timedelta(days=1)).replace(day=1) if back else this
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return instant(datetime.combine(day, time()), zone)
 
 
 def _date(match: re.Match[str], zone: tzinfo) -> datetime:

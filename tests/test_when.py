@@ -102,9 +102,59 @@ def test_today_without_a_midnight_begins_at_the_days_first_instant(
     assert parse_when("yesterday", at(now), SAO_PAULO) == at(yesterday)
 
 
+@pytest.mark.defects(41)
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [  # on the Wednesday after clocks went back in Berlin
+        ("an hour ago", "2026-10-28T09:00:00+01:00"),
+        ("A  day ago", "2026-10-27T10:00:00+01:00"),
+        ("a week ago", "2026-10-21T11:00:00+02:00"),
+        ("this week", "2026-10-26T00:00:00+01:00"),
+        ("last week", "2026-10-19T00:00:00+02:00"),
+        ("this month", "2026-10-01T00:00:00+02:00"),
+        ("last month", "2026-09-01T00:00:00+02:00"),
+        ("this year", "2026-01-01T00:00:00+01:00"),
+        ("last year", "2025-01-01T00:00:00+01:00"),
+        ("2026-11", "2026-11-01T00:00:00+01:00"),
+        ("2026-04", "2026-04-01T00:00:00+02:00"),
+    ],
+)
+def test_a_week_a_month_and_one_of_a_unit_begin_in_local_time(text: str, local: str) -> None:
+    assert parse_when(text, at("2026-10-28T10:00:00+01:00"), BERLIN) == at(local)
+
+
+@pytest.mark.defects(41)
+def test_a_period_of_january_begins_in_the_year_before() -> None:
+    now = at("2027-01-03T10:00:00+01:00")  # a Sunday
+
+    assert parse_when("this week", now, BERLIN) == at("2026-12-28T00:00:00+01:00")
+    assert parse_when("last week", now, BERLIN) == at("2026-12-21T00:00:00+01:00")
+    assert parse_when("last month", now, BERLIN) == at("2026-12-01T00:00:00+01:00")
+
+
+@pytest.mark.defects(41)
+def test_a_month_whose_first_midnight_is_skipped_begins_at_the_change() -> None:
+    asuncion = ZoneInfo("America/Asuncion")  # on 2017-10-01 clocks went from 00:00 to 01:00
+
+    assert parse_when("2017-10", NOW, asuncion) == at("2017-10-01T01:00:00-03:00")
+
+
+@given(now=LOCAL_TIMES, zone=st.sampled_from(ZONES), period=st.sampled_from(["week", "month", "year"]))
+def test_now_lies_in_this_period_and_the_last_one_ends_where_it_begins(
+    now: datetime, zone: ZoneInfo, period: str
+) -> None:
+    aware = now.replace(tzinfo=UTC)
+
+    this, last = (parse_when(f"{word} {period}", aware, zone) for word in ("this", "last"))
+
+    assert last < this <= aware
+    assert parse_when(f"this {period}", this - timedelta(microseconds=1), zone) == last
+
+
 NONSENSE = [
     *("", "tomorrow", "noon", "7", "d", "-", "h2", "2h30m", "25:00", "14:60", "two hours ago", "\x1b[31m"),
     *("2026-02-30", "2026-13-01", "2026-11-01 24:00", "2026-1-1", "2026-11-01 14:30+25:00", "2026-11-01Z"),
+    *("an hour", "a month ago", "an ago", "next week", "2026-00", "2026-13", "0000-01", "this", "last today"),
     *("@", "@x", "@999999999999", "999999999d", "14:30Z", "0000-01-01", "0001-01-01 00:00+14:00", "\u0662h"),
 ]
 

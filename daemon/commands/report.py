@@ -22,7 +22,7 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 @click.option(
     "-o", "output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to."
 )
-@click.option("--since", metavar="WHEN", help="Not before: today, yesterday, 7d, 2026-11-01 14:30.")
+@click.option("--since", metavar="WHEN", help="Not before: today, this week, 7d, 2026-11, 2026-11-01 14:30.")
 @click.option("--until", metavar="WHEN", help="Before that time.")
 @click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")

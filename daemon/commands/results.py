@@ -28,7 +28,9 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
     short_help="What came in, what was found, and how sure it is.", epilog=f"{SCORE[0].upper()}{SCORE[1:]}."
 )
 @click.option(
-    "--since", metavar="WHEN", help="Not before: today, yesterday, 2h ago, 7d, 14:30, 2026-11-01 14:30."
+    "--since",
+    metavar="WHEN",
+    help="Not before: today, this week, 2h ago, 7d, 14:30, 2026-11, 2026-11-01 14:30.",
 )
 @click.option("--until", metavar="WHEN", help="Before that time.")
 @click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
