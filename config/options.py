@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
@@ -12,6 +13,7 @@ import click
 
 from config import parse
 from config.settings import Resolved, Settings, declarations, default_words, environment, resolve
+from config.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,7 +63,7 @@ def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "
             expose_value=False,
             callback=_keep("config_file"),
             metavar="FILE",
-            help="Configuration file (default: bt.toml).",
+            help="Configuration file.  [default: ./bt.toml, else the user's]",
         ),
         _option("db"),
         click.option(
@@ -75,6 +77,21 @@ def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "
     ):
         command = decorate(command)
     return command
+
+
+class Group(click.Group):
+    """A group of commands that says which one a misspelt name may mean, also before they are imported."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named and the rest of the line; raise click's UsageError."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            ctx.fail(f"there is no command {printable(repr(name))}{hint}")
+        return super().resolve_command(ctx, args)
 
 
 class Words(click.Choice[str]):

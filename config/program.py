@@ -27,8 +27,7 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.ClickException, BtError) as error:
-        message = str(error) if isinstance(error, BtError) else _one_line(error)
-        return _fail(name, message, error.exit_code)
+        return _explained(name, error)
     except SystemExit:
         if sys.stdout is stdout:
             raise
@@ -40,6 +39,14 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
     except (click.Abort, KeyboardInterrupt):
         return _fail(name, "interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _explained(name: str, error: click.ClickException | BtError) -> int:
+    """Say in one line what went wrong; where no command was named, show which there are."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message())
+        return error.exit_code  # 2: nothing was done, which a script with an empty variable should learn
+    return _fail(name, str(error) if isinstance(error, BtError) else _one_line(error), error.exit_code)
 
 
 def _prepare_streams() -> None:

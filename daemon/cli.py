@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from config.options import program_options
+from config.options import Group, program_options
 from config.program import run
 
 NOT_A_MEDICAL_DEVICE = (
@@ -34,7 +34,7 @@ COMMANDS = (
 )
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
 import pytest
 
-from daemon.cli import COMMANDS, cli
+from config.settings import declarations
+from daemon.cli import COMMANDS, cli, main
+from tests.conftest import REPOSITORY
 
 READING = (
     "results",
@@ -81,3 +85,55 @@ def test_options_of_the_whole_program_work_on_every_reading_command() -> None:
 
 def test_the_reading_commands_are_commands_of_the_program() -> None:
     assert set(READING) <= set(COMMANDS)
+
+
+@pytest.mark.defects(34)
+@pytest.mark.parametrize("words", [[], ["db"], ["config"]])
+def test_a_program_or_group_alone_prints_its_help_to_stdout(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(words)
+    bare = capsys.readouterr()
+    main([*words, "--help"])
+    asked = capsys.readouterr()
+
+    assert (code, bare.err) == (2, "")
+    assert bare.out == asked.out
+    assert len(bare.out.splitlines()) > 10
+
+
+@pytest.mark.defects(34)
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["wacth", "x"], "there is no command 'wacth', did you mean watch? (see bt-daemon --help)"),
+        (["db", "bakup"], "there is no command 'bakup', did you mean backup? (see bt-daemon db --help)"),
+        (["--no-color", "zzz\n"], "there is no command 'zzz\\n' (see bt-daemon --help)"),
+    ],
+)
+def test_a_misspelt_command_is_one_line_with_a_suggestion(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", f"bt-daemon: {line}\n")
+
+
+@pytest.mark.defects(34)
+def test_help_names_the_default_of_every_setting_that_is_not_a_switch_left_off() -> None:
+    for name, command in ALL:
+        settings = {key for key, declared in declarations().items() if declared.default is not False}
+        for parameter in command.params:
+            if parameter.name in settings and isinstance(parameter, click.Option):
+                assert "[default: " in (parameter.help or ""), f"{name} {parameter.name}"
+
+
+def test_minus_h_prints_the_help_of_every_command() -> None:
+    """In a process of its own: click remembers by which names help was asked for first."""
+    code = "import sys; from daemon.cli import main; print([main([*n.split(), '-h']) for n in sys.argv[1:]])"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *NAMES], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    assert re.findall(r"^Usage: bt-daemon (.*?) [\[A-Z]", ran.stdout, re.MULTILINE) == NAMES
+    assert ran.stdout.splitlines()[-1] == str([0] * len(NAMES))

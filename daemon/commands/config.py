@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from config import parse
-from config.options import Invocation, pass_invocation, program_options
+from config.options import Group, Invocation, pass_invocation, program_options
 from config.paths import user_config_file
 from config.settings import Resolved, declarations
 from config.text import printable
 
 
-@click.group(short_help="Each setting, its value, where it came from.")
+@click.group(cls=Group, short_help="Each setting, its value, where it came from.")
 @program_options
 def command() -> None:
     r"""Show the settings: command line, else BT_* variable, else bt.toml, else default.

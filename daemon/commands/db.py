@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options
+from config.options import Group, Invocation, pass_invocation, program_options
 from config.text import printable
 
 
-@click.group(short_help="Database: path, check, backup, migrate, prune.")
+@click.group(cls=Group, short_help="Database: path, check, backup, migrate, prune.")
 @program_options
 def command() -> None:
     r"""Keep the database: where it is, check, backup, migrate, prune.

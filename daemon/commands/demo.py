@@ -14,7 +14,12 @@ HEADS = 6
 
 
 @click.command()
-@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep inbox and database here.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep inbox and database here.  [default: a folder that is deleted]",
+)
 @setting_options("weights", "device", "precision", "cache")
 @program_options
 @pass_invocation

@@ -25,7 +25,11 @@ PAGE_ROWS = 50
 @click.command(short_help="Which images could not be judged, and why.")
 @click.option("--by-cause", is_flag=True, help="How many of each cause instead of each image.")
 @click.option(
-    "-n", "limit", type=click.IntRange(1, 2**63 - 1), metavar="N", help="At most N, the latest first."
+    "-n",
+    "limit",
+    type=click.IntRange(1, 2**63 - 1),
+    metavar="N",
+    help="At most N, the latest first.  [default: 50 at a terminal, else all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
