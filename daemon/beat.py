@@ -14,6 +14,7 @@ from storage.heartbeat import Heartbeat, store_heartbeat
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from daemon.lock import DatabaseLock
     from daemon.prepared import PreparedEngine
     from daemon.service import Service
     from trainer.spec import ModelSpec
@@ -27,9 +28,17 @@ class Beat:
     """A watcher of the service that keeps the daemon's row in the database fresh."""
 
     def __init__(
-        self, connection: sa.Connection, prepared: PreparedEngine, spec: ModelSpec, started_us: int
+        self,
+        connection: sa.Connection,
+        prepared: PreparedEngine,
+        spec: ModelSpec,
+        started_us: int,
+        lock: DatabaseLock | None = None,
     ) -> None:
+        """`lock` is where trouble is told too: a database that takes no rows takes no word of it either."""
         self._connection = connection
+        self._lock = lock
+        self._not_stored = ""
         self._started_us = started_us
         self._about = {
             "engine": {
@@ -47,6 +56,8 @@ class Beat:
 
     def turned(self, service: Service) -> None:
         """Store the daemon's state if it is time to."""
+        if self._lock is not None:
+            self._lock.tell(service.trouble or self._not_stored)
         silent = service.clock.monotonic() - self._last
         changes = service.counters.stored_transactions
         if silent < _SECONDS_BETWEEN or (changes == self._changes and silent < _SECONDS_AT_MOST):
@@ -69,9 +80,11 @@ class Beat:
         try:
             with service.ledger.transaction():
                 store_heartbeat(self._connection, beat)
+            self._not_stored = ""
         except DatabaseError as error:
             if not error.transient:
                 raise
+            self._not_stored = str(error)
 
     def _snapshot(self, service: Service) -> dict[str, Any]:
         if service.lanes.restarts != self._lane_restarts:

@@ -45,6 +45,7 @@ class DaemonStatus:
     database: str
     now_us: int
     stored: StatusSnapshot | None  # None: there is no database yet
+    held_up: str = ""  # what the living daemon says beside its lock, where a full disk cannot silence it
 
     @property
     def beat(self) -> Heartbeat | None:
@@ -62,6 +63,11 @@ class DaemonStatus:
         return self.pid is not None
 
     @property
+    def trouble(self) -> str:
+        """What holds the work up, '' if nothing does."""
+        return self.held_up or str(self.told.get("trouble") or "")
+
+    @property
     def images_per_second(self) -> float:
         """The mean over the last minute, or since the start if that is later; 0 when none lives."""
         if self.stored is None or not self.lives:
@@ -75,11 +81,12 @@ class DaemonStatus:
 
 
 def daemon_status(
-    stored: StatusSnapshot | None, owner: int | None, database: str, now_us: int
+    stored: StatusSnapshot | None, holder: tuple[int | None, str], database: str, now_us: int
 ) -> DaemonStatus:
-    """Put together what the lock (its owner's pid, None: free) and the database say."""
+    """Put together what the lock (its owner's pid, None: free; its trouble) and the database say."""
+    owner, trouble = holder
     beat = None if stored is None else stored.heartbeat
-    return DaemonStatus(_life(beat, owner, now_us), owner, database, now_us, stored)
+    return DaemonStatus(_life(beat, owner, now_us), owner, database, now_us, stored, trouble)
 
 
 def _life(beat: Heartbeat | None, owner: int | None, now_us: int) -> Life:
@@ -123,7 +130,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "last_result": _iso(stored.last_result_us if stored else None, zone),
         "last_scan_seconds": status.seconds_since(min((scan for scan in scans if scan), default=None)),
         "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in inboxes(status)),
-        "trouble": status.told.get("trouble") or None,
+        "trouble": status.trouble or None,
         "last_error": status.told.get("last_error") or None,
         "reported": dict(status.told),
         **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
@@ -196,7 +203,7 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("given up", _given_up_text(status)),
         ("moves", moves_text(status.stored.move_troubles)),
         ("lanes", _lanes_text(status) if status.lives else ""),
-        ("trouble", printable(str(status.told.get("trouble") or "")) if status.lives else ""),
+        ("trouble", printable(status.trouble) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
     ]
 

@@ -52,6 +52,8 @@ def health(status: DaemonStatus, zone: tzinfo) -> Health:
     wrong = tuple(_wrong(status))
     if status.life is Life.RUNNING:
         return Health(Word.DEGRADED, wrong) if wrong else Health(Word.HEALTHY, (living,))
+    if status.life is Life.SILENT and status.held_up:  # a full disk takes no heartbeat
+        return Health(Word.DEGRADED, wrong)
     if status.life is Life.STARTING:
         return Health(Word.DEGRADED, (f"{living}: nothing is judged yet",))
     return Health(Word.DOWN, (living, *(wrong if status.lives else ())))
@@ -63,8 +65,8 @@ def _wrong(status: DaemonStatus) -> Iterator[str]:
         if inbox.get("state") == "degraded":
             why = f": {inbox['why']}" if inbox.get("why") else ""
             yield printable(f"inbox {inbox.get('path', '?')} is degraded{why}")
-    if trouble := told.get("trouble"):
-        yield printable(str(trouble))
+    if status.trouble:
+        yield printable(status.trouble)
     replaced = status.seconds_since(_time(told.get("lane_replaced_us")))
     if replaced is not None and replaced < LANE_SECONDS:
         yield f"lanes are being replaced, {told.get('lane_restarts', 'some')} so far"

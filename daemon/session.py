@@ -184,8 +184,9 @@ def _service_on(
     path = database_path(settings.db)
     clock = SystemClock()
     with ExitStack() as stack:
-        stack.enter_context(DatabaseLock(path))
+        lock = stack.enter_context(DatabaseLock(path))
         ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
+        stack.callback(lanes.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
         lanes.remember(Known(str(path), model_id))
@@ -193,7 +194,7 @@ def _service_on(
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
         ]
-        beat = Beat(connection, prepared, spec, clock.now_us())
+        beat = Beat(connection, prepared, spec, clock.now_us(), lock)
         service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
@@ -271,7 +272,7 @@ def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
 
 @contextmanager
 def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
-    from storage.database import open_writer
+    from storage.database import close_whole, open_writer
     from storage.ledger import Ledger
     from storage.retry import RetryPolicy
 
@@ -291,7 +292,7 @@ def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tupl
         )
         yield ledger, connection
     finally:
-        connection.close()
+        close_whole(connection)
 
 
 def _inbox(

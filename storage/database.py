@@ -9,6 +9,7 @@ is flushed. That is one flush per turn of the daemon, not per image.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 
 from config.errors import UsageError
 from config.filesystem import filesystem_of, is_network_filesystem
+from config.paths import default_database
 from config.text import printable
 from storage.errors import (
     DatabaseCorruptError,
@@ -65,7 +67,7 @@ def open_writer(
     """
     path = database_path(target)
     with database_errors(str(path)):
-        _prepare_file(path)
+        prepare_file(path)
         engine = _engine(
             lambda: sqlite3.connect(path, timeout=busy_seconds, isolation_level=None), begin="BEGIN IMMEDIATE"
         )
@@ -103,6 +105,16 @@ def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SE
             connection.close()
             raise
     return connection
+
+
+def close_whole(connection: sa.Connection) -> None:
+    """Close a writer and leave all that was committed in the one file, if the disk and readers let it.
+
+    SQLite does so by itself only where no other connection is open; one that is idle need not hinder it.
+    """
+    with contextlib.suppress(sqlite3.Error, sa.exc.SQLAlchemyError):
+        _apply(connection, ("PRAGMA wal_checkpoint(TRUNCATE)",))
+    connection.close()
 
 
 def connect_read_only(path: Path, busy_seconds: float) -> sqlite3.Connection:
@@ -234,7 +246,12 @@ def _engine(connect: Any, begin: str) -> sa.Engine:
     return engine
 
 
-def _prepare_file(path: Path) -> None:
+def prepare_file(path: Path) -> None:
+    """Make an empty database if there is none, for its owner only, and its folder if that is the usual one.
+
+    Raises DatabaseError when the place cannot hold one. Not for a process that has the database open:
+    closing any handle of a file takes away the locks that SQLite has on it.
+    """
     kind = filesystem_of(path)
     if is_network_filesystem(kind):
         raise DatabaseOnNetworkError(
@@ -243,14 +260,21 @@ def _prepare_file(path: Path) -> None:
             hint="give --db a file on a local disk; the images may stay where they are",
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.parent == default_database().parent:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         os.close(handle)
     except OSError as error:
         raise DatabaseUnwritableError(
             f"the database {printable(str(path))} cannot be opened ({error.strerror})",
-            hint="check the path and its permissions, or give another --db",
+            hint=_hint_for(path, error),
         ) from error
+
+
+def _hint_for(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        return f"make its folder (mkdir -p {printable(str(path.parent))}) or give another --db"
+    return "check the path and its permissions, or give another --db"
 
 
 def _apply(connection: sa.Connection, pragmas: tuple[str, ...]) -> None:

@@ -85,7 +85,7 @@ _KINDS: dict[int, _Kind] = {
     sqlite3.SQLITE_CORRUPT: (
         DatabaseCorruptError,
         "is damaged",
-        "restore a backup, or move the file away to begin anew",
+        "stop the daemon and put a backup in its place: bt-daemon db restore FILE",
     ),
     sqlite3.SQLITE_NOTADB: (
         DatabaseCorruptError,

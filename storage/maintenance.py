@@ -105,7 +105,7 @@ def backup(target: str | os.PathLike[str], destination: Path) -> int:
     try:
         _copy(path, unfinished)
         os.link(unfinished, destination)  # unlike rename, fails if the name was taken meanwhile
-        _flush(destination.parent)
+        flush(destination.parent)
     finally:
         unfinished.unlink(missing_ok=True)
     return destination.stat().st_size
@@ -126,10 +126,11 @@ def _copy(path: Path, destination: Path) -> None:
     ):
         # In one step: the reader's view holds, so the daemon's commits neither wait nor restart the copy.
         source.backup(copy, pages=-1)
-    _flush(destination)
+    flush(destination)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Return when a file, or the names in a folder, are on the disk; raise OSError if they are not."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -59,7 +59,7 @@ def test_check_says_ok_of_a_sound_database_and_names_each_problem(store: Store, 
 
     assert ran.code == 1
     assert "refers to a row of model that is missing" in ran.out
-    assert ran.err.endswith("problems; restore a backup\n")
+    assert ran.err.endswith("problems; put a backup in its place: bt-daemon db restore FILE\n")
 
 
 def test_backup_is_a_whole_database_for_its_owner_only(

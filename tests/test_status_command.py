@@ -250,6 +250,21 @@ def test_status_at_a_terminal_is_coloured_by_how_it_is(store: Store) -> None:
     assert "\x1b" not in run_in_terminal("status", "--db", str(store.path), environ={"NO_COLOR": "1"})
 
 
+@pytest.mark.defects(17)
+def test_a_daemon_whose_disk_is_full_says_so_though_it_can_store_nothing(
+    store: Store, program: Program
+) -> None:
+    _beat(store)
+
+    with DatabaseLock(store.path) as lock:
+        lock.tell("the database r.db cannot grow: the disk is full; make room on that disk")
+        told = json.loads(program("status", "--json").out)
+        text = program("status").out
+
+    assert told["trouble"] == "the database r.db cannot grow: the disk is full; make room on that disk"
+    assert "the disk is full" in text
+
+
 def _degraded(**told: Any) -> dict[str, Any]:
     return SNAPSHOT | {"inboxes": []} | told
 

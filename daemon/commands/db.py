@@ -11,16 +11,17 @@ from config.options import Group, Invocation, pass_invocation, program_options
 from config.text import printable
 
 
-@click.group(cls=Group, short_help="Database: path, check, backup, migrate, prune.")
+@click.group(cls=Group, short_help="Database: path, check, backup, restore, migrate, prune.")
 @program_options
 def command() -> None:
-    r"""Keep the database: where it is, check, backup, migrate, prune.
+    r"""Keep the database: where it is, check, backup, restore, migrate, prune.
 
     \b
     Examples:
       bt-daemon db path
       bt-daemon db check
       bt-daemon db backup results-2026-11-24.db
+      bt-daemon db restore results-2026-11-24.db
       bt-daemon db prune --before 90d
     """
 
@@ -70,7 +71,9 @@ def check(invocation: Invocation) -> int:
     for problem in found.problems:
         click.echo(printable(problem))
     if found.problems:
-        click.echo(f"{len(found.problems)} problems; restore a backup", err=True)
+        click.echo(
+            f"{len(found.problems)} problems; put a backup in its place: bt-daemon db restore FILE", err=True
+        )
         return 1
     click.echo(f"ok: {found.results} results of {found.files} file versions")
     return 0
@@ -92,6 +95,33 @@ def backup(invocation: Invocation, destination: Path) -> None:
 
     size = back_up(invocation.settings.db, destination)
     click.echo(f"{printable(str(destination))}: {size_text(size)}")
+
+
+@command.command()
+@click.argument("backup", metavar="FILE", type=click.Path(path_type=Path))
+@program_options
+@pass_invocation
+def restore(invocation: Invocation, backup: Path) -> None:
+    r"""Put a backup in the place of the database, which is kept beside it under another name.
+
+    Stop the daemon first. The backup is checked before anything is replaced, and stays as it is.
+
+    \b
+    Example:
+      bt-daemon db restore results-2026-11-24.db
+    """
+    from daemon.lock import DatabaseLock
+    from storage.database import database_path
+    from storage.restoring import restore as put_in_place
+
+    database = invocation.settings.db
+    hint = "stop it first (bt-daemon status tells which)"
+    with DatabaseLock(database_path(database), hint=hint, make=False):
+        done = put_in_place(database, backup)
+    shown = printable(str(database))
+    click.echo(f"{shown}: {done.results} results, from {printable(str(backup))}")
+    if done.kept is not None:
+        click.echo(f"the database before is kept: {printable(str(done.kept))}", err=True)
 
 
 @command.command()

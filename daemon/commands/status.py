@@ -56,7 +56,7 @@ def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
     import time
 
     from daemon.daemon_status import daemon_status
-    from daemon.lock import lock_owner
+    from daemon.lock import lock_holder
     from daemon.reader import reader
     from storage.database import database_path
     from storage.errors import DatabaseMissingError
@@ -75,4 +75,4 @@ def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
         if not missing_is_down:
             raise
         stored = None
-    return daemon_status(stored, lock_owner(path), str(path), now_us)
+    return daemon_status(stored, lock_holder(path), str(path), now_us)

@@ -10,7 +10,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 from daemon.daemon_status import DaemonStatus, daemon_status
-from daemon.lock import lock_owner
+from daemon.lock import lock_holder
 from storage.database import database_path, open_reader
 from storage.heartbeat import status_snapshot
 
@@ -43,4 +43,4 @@ class Site:
         """Return how the daemon on this database is."""
         now_us = time.time_ns() // 1000
         path = database_path(self.database).absolute()
-        return daemon_status(status_snapshot(connection, now_us), lock_owner(path), str(path), now_us)
+        return daemon_status(status_snapshot(connection, now_us), lock_holder(path), str(path), now_us)
