@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -88,7 +89,7 @@ def test_prune_deletes_what_is_older_and_can_be_tried_first(program: Program) ->
         "2 results from before 2026-11-24 08:00:03"
     )
     assert program("results", "--count").out == "5\n"
-    assert program("db", "prune", *before).out.startswith("deleted 2 results")
+    assert program("db", "prune", *before, "--yes").out.startswith("deleted 2 results")
     assert program("results", "--count").out == "3\n"
     assert program("db", "check").code == 0
 
@@ -98,6 +99,19 @@ def test_prune_asks_at_a_terminal_and_takes_no_for_an_answer(store: Store, progr
     shown = run_in_terminal("db", "prune", "--before", "2026-11-25", "--db", str(store.path), typed=b"n\n")
 
     assert "Delete 5 results from before" in shown
+    assert program("results", "--count").out == "5\n"
+
+
+@pytest.mark.defects(27)
+def test_prune_deletes_nothing_where_nobody_can_be_asked(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
+    ran = program("db", "prune", "--before", "2026-11-25")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "--yes" in ran.err
     assert program("results", "--count").out == "5\n"
 
 
@@ -111,7 +125,7 @@ def test_what_cannot_be_meant_is_one_line(program: Program, arguments: list[str]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["check"], ["migrate"], ["backup", "x.db"], ["prune", "--before", "1d"]]
+    "arguments", [["check"], ["migrate"], ["backup", "x.db"], ["prune", "--before", "1d", "--yes"]]
 )
 def test_a_database_that_is_not_there_is_not_made(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]

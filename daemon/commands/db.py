@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from config.errors import UsageError
 from config.options import Group, Invocation, pass_invocation, program_options
 from config.text import printable
 
@@ -150,7 +151,7 @@ def migrate(invocation: Invocation) -> None:
 @command.command()
 @click.option("--before", "when", metavar="WHEN", required=True, help="Judged before: 90d, 2026-01-01.")
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @program_options
 @pass_invocation
 def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
@@ -179,7 +180,12 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     if dry_run:
         click.echo(f"{number} results from before {shown} would be deleted")
         return
-    if number and not yes and sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            f"{number} results from before {shown} would be deleted and nobody can be asked",
+            hint="add --yes to delete them, or --dry-run to only count",
+        )
+    if number and not yes:
         click.confirm(f"Delete {number} results from before {shown}?", abort=True, err=True)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
         pruned = delete_before(writer, microseconds(moment))
