@@ -66,7 +66,12 @@ class Beat:
         self.store(service)
 
     def store(self, service: Service, *, stopped: bool = False) -> None:
-        """Store the daemon's state; a database that takes nothing now gets it with the next turn."""
+        """Store the daemon's state; a database that takes nothing now gets it with the next turn.
+
+        Raises DatabaseLostError when the database is not the file it was.
+        """
+        if self._lock is not None:
+            self._lock.check()
         self._last = service.clock.monotonic()
         now_us = service.clock.now_us()
         beat = Heartbeat(

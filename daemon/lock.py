@@ -17,6 +17,7 @@ from types import TracebackType
 from config.errors import UsageError
 from config.text import printable
 from storage.errors import DatabaseUnwritableError
+from storage.identity import check_identity
 
 # Written in full at the start and then overwritten in place: on a full disk it can still be changed.
 _ROOM = 512
@@ -76,6 +77,11 @@ class DatabaseLock:
         # while a second still holds the old one.
         os.ftruncate(self._handle, 0)
         self._release()
+
+    def check(self) -> None:
+        """Raise DatabaseLostError if another file, or none, lies at the database's path now."""
+        if self._file >= 0:
+            check_identity(self._database, self._file)
 
     def tell(self, trouble: str) -> None:
         """Say what holds the daemon up, '' for nothing; costs nothing while it stays the same."""

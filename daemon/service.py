@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -111,6 +111,7 @@ class Service:
     watchers: Sequence[Watcher] = ()
     mover: Mover | None = None
     reporters: Sequence[Reporter] = ()
+    check_database: Callable[[], None] = lambda: None  # raises if the file is not the one that is open
     counters: Counters = field(default_factory=Counters)
 
     _queue: deque[Entry] = field(default_factory=deque)
@@ -202,9 +203,12 @@ class Service:
     def _notice_others(self) -> None:
         """Once a second, see whether `retry` has put files back."""
         now = self.clock.monotonic()
-        if now < self._notice_due or self._store_failures:
+        if now < self._notice_due:
             return
         self._notice_due = now + NOTICE_SECONDS
+        self.check_database()
+        if self._store_failures:
+            return
         try:
             if self.ledger.changed_elsewhere():
                 self._more_in_ledger = True
@@ -234,6 +238,7 @@ class Service:
             return
         outcomes = [self._believed(outcome) for outcome in self._outcomes if not self._doubtful(outcome)]
         released = [outcome for outcome in self._outcomes if self._doubtful(outcome)]
+        self.check_database()
         try:
             with self.ledger.transaction():
                 entries = self.ledger.add(self._found)

@@ -196,6 +196,7 @@ def _service_on(
         ]
         beat = Beat(connection, prepared, spec, clock.now_us(), lock)
         service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
+        service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
             # Its first turn moves what a crash left undone.
@@ -273,6 +274,7 @@ def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
 @contextmanager
 def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
     from storage.database import close_whole, open_writer
+    from storage.errors import DatabaseLostError
     from storage.ledger import Ledger
     from storage.retry import RetryPolicy
 
@@ -291,6 +293,9 @@ def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tupl
             move_quarantined=bool(settings.quarantine_dir),
         )
         yield ledger, connection
+    except DatabaseLostError:
+        close_whole(connection, lost=path)
+        raise
     finally:
         close_whole(connection)
 

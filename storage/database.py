@@ -33,6 +33,7 @@ from storage.errors import (
     DatabaseUnwritableError,
     database_errors,
 )
+from storage.identity import withdraw_log
 from storage.schema import REVISION, create
 
 # Short: the daemon has its own patience (it keeps the turn and tries again), a command may be told.
@@ -107,13 +108,19 @@ def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SE
     return connection
 
 
-def close_whole(connection: sa.Connection) -> None:
+def close_whole(connection: sa.Connection, *, lost: Path | None = None) -> None:
     """Close a writer and leave all that was committed in the one file, if the disk and readers let it.
 
     SQLite does so by itself only where no other connection is open; one that is idle need not hinder it.
+    `lost` is the path if another file lies there now: then the open files alone are written to, and
+    SQLite, which compares them as well, removes nothing by name.
     """
+    if connection.closed:
+        return
     with contextlib.suppress(sqlite3.Error, sa.exc.SQLAlchemyError):
         _apply(connection, ("PRAGMA wal_checkpoint(TRUNCATE)",))
+    if lost is not None:
+        withdraw_log(lost)
     connection.close()
 
 

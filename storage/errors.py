@@ -48,6 +48,10 @@ class DatabaseMissingError(StorageError):
     """There is no database at that place yet."""
 
 
+class DatabaseLostError(StorageError):
+    """The file was deleted or replaced while it was open: what is written now would reach nobody."""
+
+
 class DatabaseTooNewError(StorageError):
     """A newer version of this program has made or upgraded the database."""
 

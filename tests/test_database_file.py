@@ -11,9 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from daemon.lock import DatabaseLock
 from storage import maintenance
+from storage.database import close_whole, open_writer, writing
+from storage.errors import DatabaseLostError
 from storage.schema import REVISION
 from tests.daemon_support import bt_daemon, count, running
 from tests.stored_results import Program, Store, judged
@@ -212,3 +215,79 @@ def test_restore_into_an_empty_place_makes_the_database_and_keeps_nothing(
     assert (ran.code, ran.err) == (0, "")
     assert count(other) == 5
     assert not [name for name in _beside(other) if ".replaced-" in name]
+
+
+def _open(path: Path) -> sa.Connection:
+    connection = open_writer(path)
+    with writing(connection):
+        connection.exec_driver_sql("INSERT INTO inbox (path) VALUES (x'2f61')")
+    return connection
+
+
+def _bytes(path: Path) -> dict[str, bytes]:
+    return {name: path.with_name(name).read_bytes() for name in _beside(path) if not name.endswith(".lock")}
+
+
+@pytest.mark.defects(5)
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_database_that_is_not_the_open_file_any_more_is_noticed(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "results.db"
+    with DatabaseLock(path) as lock:
+        lock.check()
+        if how == "deleted":
+            path.unlink()
+        else:
+            path.rename(tmp_path / "old.db")
+        if how == "replaced":
+            path.touch()
+
+        with pytest.raises(
+            DatabaseLostError, match="replaced by another" if how == "replaced" else "deleted"
+        ):
+            lock.check()
+
+
+@pytest.mark.defects(5)
+@pytest.mark.parametrize("own_log", [False, True])
+def test_a_newcomer_stays_byte_for_byte_and_the_moved_database_keeps_its_rows(
+    tmp_path: Path, own_log: bool
+) -> None:
+    """The old log, left beside the newcomer, would be played into it by whoever opens it next."""
+    path, aside, other = tmp_path / "results.db", tmp_path / "old.db", tmp_path / "new" / "results.db"
+    other.parent.mkdir()
+    newcomer = _open(other)
+    connection = _open(path)
+    path.rename(aside)
+    for suffix in ("", "-wal", "-shm") if own_log else ("",):
+        shutil.copy(f"{other}{suffix}", tmp_path / "part")
+        os.replace(tmp_path / "part", f"{path}{suffix}")
+    before = {**_bytes(path)}
+    if not own_log:
+        before = {"results.db": before["results.db"]}
+
+    close_whole(connection, lost=path)
+
+    assert _bytes(path) == before
+    assert count(aside, "SELECT count(*) FROM inbox") == 1
+    newcomer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.defects(5)
+def test_a_daemon_whose_database_is_replaced_ends_loudly_within_a_few_beats(
+    inbox: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.db"
+    with running(inbox, database=path) as daemon:
+        put(inbox, range(5))
+        until_rows(daemon, 5)
+        newcomer = tmp_path / "newcomer.db"
+        open_writer(newcomer).close()
+        before = newcomer.read_bytes()
+        os.replace(newcomer, path)
+        code = daemon.process.wait(30)
+
+    assert code == 3
+    assert path.read_bytes() == before
+    assert _beside(path) == ["results.db", "results.db.lock"]
+    assert "was replaced by another file" in daemon.log.read_text().splitlines()[-1]
