@@ -142,7 +142,8 @@ class Service:
         self._look()
         self._notice_roots()
         self._notice_others()
-        if self._found or self._outcomes:
+        # After a failure an empty transaction asks whether the database answers again.
+        if self._found or self._outcomes or self._store_failures:
             self._store()
         if self.mover is not None and not self._store_failures:
             self.mover.turn()
@@ -194,7 +195,7 @@ class Service:
             return 0.0
         due = min((inbox.next_due() for inbox in self.inboxes), default=float("inf"))
         due = min(due, self.lanes.next_deadline(), now + 1.0)  # at least once a second: the status row
-        if self._found or self._outcomes:
+        if self._found or self._outcomes or self._store_failures:
             due = min(due, self._store_not_before)
         if not self._store_failures:
             due = min(due, self._next_due, self.mover.next_due() if self.mover is not None else due)
@@ -268,9 +269,13 @@ class Service:
         again = sum(state is FileState.PENDING for state in states.values())
         self._pending = max(0, self._pending + len(entries) - len(outcomes) + again)
         self._enqueue(entries)
-        self._schedule_retries()
         if self.mover is not None and outcomes:
             self.mover.wake()
+        try:
+            self._schedule_retries()
+        except DatabaseError as error:  # all that was committed is; what is due is asked for again
+            self._more_in_ledger = True
+            self._store_failed(error)
 
     def _store_failed(self, error: DatabaseError) -> None:
         self.counters.last_error = str(error)

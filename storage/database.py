@@ -13,7 +13,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -90,7 +90,7 @@ def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SE
     Raises DatabaseError (exit 3) when there is none yet, or it is not one this version can read.
     """
     path = database_path(target)
-    if not path.exists():
+    if not _is_there(path):
         raise DatabaseMissingError(
             f"there is no database at {printable(str(path))} yet",
             hint="start `bt-daemon watch DIR` first, or name one with --db",
@@ -150,8 +150,7 @@ def database_path(target: str | os.PathLike[str]) -> Path:
 @contextmanager
 def writing(connection: sa.Connection) -> Iterator[None]:
     """One transaction: all of it is committed at the end, or none of it after any exception."""
-    place = _place(connection)
-    with database_errors(place):
+    with _errors(connection):
         transaction = connection.begin()
         try:
             yield
@@ -168,13 +167,13 @@ def reading(connection: sa.Connection) -> Iterator[None]:
     Within another `reading` or `writing` of the same connection it joins that one.
     """
     if connection.in_transaction():
-        with database_errors(_place(connection)):
+        with _errors(connection):
             yield
         return
     info = connection.info  # taken now: the connection may be closed before an iterator in here is
     info["begin"] = "BEGIN"
     try:
-        with database_errors(_place(connection)):
+        with _errors(connection):
             transaction = connection.begin()
             try:
                 yield
@@ -278,6 +277,19 @@ def prepare_file(path: Path) -> None:
         ) from error
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DatabaseUnwritableError(
+            f"the database {printable(str(path))} cannot be opened ({error.strerror})",
+            hint=_hint_for(path, error),
+        ) from error
+    return True
+
+
 def _hint_for(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and not path.parent.exists():
         return f"make its folder (mkdir -p {printable(str(path.parent))}) or give another --db"
@@ -302,6 +314,22 @@ def _roll_back(connection: sa.Connection, transaction: sa.RootTransaction) -> No
         driver = connection.connection.driver_connection
         if driver is not None and driver.in_transaction:
             driver.rollback()
+
+
+def _errors(connection: sa.Connection) -> AbstractContextManager[None]:
+    place = _place(connection)
+    return database_errors(place, lambda: _is_sound(connection, place))
+
+
+def _is_sound(connection: sa.Connection, place: str) -> bool:
+    """Look at the whole file through a connection of its own; of this one forget what was read wrongly."""
+    with contextlib.suppress(sqlite3.Error, sa.exc.SQLAlchemyError):
+        _apply(connection, ("PRAGMA shrink_memory",))
+    try:
+        with contextlib.closing(connect_read_only(Path(place), BUSY_SECONDS)) as fresh:
+            return bool(fresh.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.Error:
+        return False
 
 
 def _place(connection: sa.Connection) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import exc
@@ -75,6 +75,7 @@ _UNWRITABLE: _Kind = (
 _KINDS: dict[int, _Kind] = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,  # the log's own locks, held by another for too long
     sqlite3.SQLITE_FULL: (DatabaseFullError, "cannot grow: the disk is full", "make room on that disk"),
     sqlite3.SQLITE_IOERR: (
         DatabaseUnavailableError,
@@ -99,10 +100,24 @@ _KINDS: dict[int, _Kind] = {
 }
 
 
+# Wrong SQL, a broken constraint: these are bugs and are shown as such.
+_OURS = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_MISUSE,
+        sqlite3.SQLITE_RANGE,
+    }
+)
+
+
 @contextmanager
-def database_errors(place: str) -> Iterator[None]:
+def database_errors(place: str, is_sound: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Turn what SQLAlchemy and sqlite3 raise into a StorageError that names `place`.
 
+    SQLite calls a file damaged after one read that failed: `is_sound` then looks at it anew, and if it is
+    sound the error is a passing one.
     Faults of ours (wrong SQL, a broken constraint) pass unchanged: they are bugs, not trouble.
     """
     try:
@@ -111,6 +126,11 @@ def database_errors(place: str) -> Iterator[None]:
         trouble = _trouble(error, place)
         if trouble is None:
             raise
+        if isinstance(trouble, DatabaseCorruptError) and is_sound():
+            trouble = DatabaseUnavailableError(
+                f"a page of the database {printable(place)} could not be read, a second look found it sound",
+                hint="try again, and check the disk if it comes back",
+            )
         raise trouble from error
 
 
@@ -119,8 +139,8 @@ def _trouble(error: exc.DBAPIError | sqlite3.Error, place: str) -> StorageError 
     code = getattr(original, "sqlite_errorcode", None)
     if code is None:
         return None
-    kind = _KINDS.get(code & 0xFF)
-    if kind is None:
+    if code & 0xFF in _OURS:
         return None
-    made, fact, hint = kind
+    other = (StorageError, f"cannot be used ({original})", "try again, or see bt-daemon db check")
+    made, fact, hint = _KINDS.get(code & 0xFF, other)
     return made(f"the database {printable(place)} {fact}", hint=hint)

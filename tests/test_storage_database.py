@@ -6,6 +6,8 @@ import os
 import re
 import resource
 import shutil
+import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -17,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from config.errors import DatabaseError, UsageError
+from config.paths import default_database
 from storage import migrations
 from storage.database import database_path, open_reader, open_writer, reading, writing
 from storage.errors import (
@@ -63,8 +66,9 @@ def in_new_process(code: str, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_new_database_is_made_with_its_folder_and_for_the_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "results.db"
+def test_new_database_is_made_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.db"
+    path.parent.mkdir()
 
     with open_writer(path) as connection, writing(connection):
         connection.exec_driver_sql("INSERT INTO label (name) VALUES ('tumour')")
@@ -260,6 +264,69 @@ def test_damaged_database_is_called_damaged(tmp_path: Path) -> None:
 
     with pytest.raises(DatabaseCorruptError, match="damaged"), open_reader(path) as connection:
         count(connection)
+
+
+def _failed_with(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database disk image is malformed")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.defects(8)
+def test_one_read_that_fails_on_a_sound_database_is_a_passing_trouble(tmp_path: Path) -> None:
+    """SQLite says 'malformed' after one EIO too; only a second look tells."""
+    store = open_store(tmp_path / "results.db")
+    entries = store.add(b"a.png")
+
+    for transaction in (reading, writing):
+        with (
+            pytest.raises(DatabaseUnavailableError, match="found it sound") as caught,
+            transaction(store.connection),
+        ):
+            raise _failed_with(sqlite3.SQLITE_CORRUPT)
+        assert caught.value.transient
+
+    store.judge(entries)
+    with open_reader(store.path) as connection:
+        assert count(connection) == 1
+    store.close()
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_PROTOCOL, DatabaseBusyError),
+        (sqlite3.SQLITE_NOLFS, DatabaseError),
+        (sqlite3.SQLITE_INTERNAL, DatabaseError),
+        (sqlite3.SQLITE_TOOBIG, DatabaseError),
+    ],
+)
+def test_whatever_sqlite_says_is_one_line(tmp_path: Path, code: int, kind: type[DatabaseError]) -> None:
+    store = open_store(tmp_path / "results.db")
+
+    with pytest.raises(kind) as caught, reading(store.connection):
+        raise _failed_with(code)
+
+    assert "\n" not in str(caught.value)
+    assert str(store.path) in str(caught.value)
+    store.close()
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize("place", ["/proc/x.db", "nope/deeper/results.db"])
+def test_a_place_that_can_hold_no_database_is_refused_and_nothing_is_made(tmp_path: Path, place: str) -> None:
+    with pytest.raises(DatabaseUnwritableError):
+        open_writer(tmp_path / place)
+
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.defects(35)
+def test_the_usual_folder_is_made_for_its_owner_only() -> None:
+    open_writer(default_database()).close()
+
+    assert stat.S_IMODE(default_database().parent.stat().st_mode) == 0o700
 
 
 def test_folder_in_place_of_the_database_and_a_file_in_place_of_its_folder(tmp_path: Path) -> None:
