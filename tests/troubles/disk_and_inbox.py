@@ -65,6 +65,7 @@ def _full(folder: Path) -> dict[str, Any]:
             until_rows(daemon, 820)
             return {
                 "rows_while_full": meanwhile, "alive_while_full": alive,
+                "trouble_while_full": status.get("trouble"),
                 "last_error_while_full": status.get("last_error"),
                 "seconds_until_all": round(time.monotonic() - freed, 1), **told(daemon, 820),
             }  # fmt: skip
