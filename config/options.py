@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ def program_options(command: Command, *, quiet_names: tuple[str, ...] = ("-q", "
         click.option(
             "--config",
             "config_file",
-            type=click.Path(path_type=Path),
+            type=Place(),
             expose_value=False,
             callback=_keep("config_file"),
             metavar="FILE",
@@ -92,6 +93,19 @@ class Group(click.Group):
             hint = f", did you mean {close[0]}?" if close else ""
             ctx.fail(f"there is no command {printable(repr(name))}{hint}")
         return super().resolve_command(ctx, args)
+
+
+class Place(click.Path):
+    """A path of a file or folder; an empty one (of an unset shell variable) is not the working folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as a Path; raise click's UsageError for an empty one."""
+        if not os.fspath(value):
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Words(click.Choice[str]):

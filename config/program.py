@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from config.errors import BtError
+from config.text import printable
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -64,14 +65,18 @@ def _prepare_streams() -> None:
 
 
 def _output_ended(name: str, error: OSError) -> int:
-    """Return the exit code when stdout takes no more; raise what is another matter."""
+    """Return the exit code when stdout takes no more, or another file or folder could not be used."""
     if isinstance(error, BrokenPipeError):
         _discard_output()  # the reader (head, less) has gone: nothing to say
         return 0
     if error.errno in _DISK_ERRORS:
         _discard_output()
         return _fail(name, f"cannot write: {error.strerror}", BtError.exit_code)
-    raise error
+    if error.errno is None:
+        raise error  # of no call to the system: a mistake of ours
+    named = error.filename if error.filename is not None else ""
+    where = f"{printable(os.fsdecode(named) if isinstance(named, str | bytes) else str(named))}: "
+    return _fail(name, f"{where if named else ''}{error.strerror}", BtError.exit_code)
 
 
 def _discard_output() -> None:

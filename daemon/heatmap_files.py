@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from config.errors import UsageError
+from config.folders import made_folder
 from config.text import printable
 from daemon.explain import caption, class_shown, overlay
 from trainer.judgement import Prediction
@@ -26,17 +26,7 @@ _QUALITY = 85
 
 def checked_heatmap_folder(folder: str) -> str:
     """Return the folder as an absolute path, made if need be; raise UsageError if it cannot be written."""
-    place = Path(folder).absolute()
-    try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)  # patients' pictures
-        if os.access(place, os.W_OK | os.X_OK):
-            return str(place)
-        why = "not writable"
-    except OSError as error:
-        why = error.strerror or str(error)
-    raise UsageError(
-        f"heatmaps cannot go to {printable(folder)} ({why})", hint="give --heatmaps another folder"
-    )
+    return str(made_folder(Path(folder), "--heatmaps"))
 
 
 def _for_the_owner(path: str, flags: int) -> int:

@@ -72,7 +72,6 @@ def write_heatmaps(
 ) -> list[Path]:
     """Write NAME.heatmap.png for each file into a folder, never over another; return their paths."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         written = []
         for path, image in heatmaps(paths, prepared, limits):
             written.append(_save(image, folder, os.fsdecode(os.path.basename(path))[:200]))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options, setting_options
+from config.folders import made_folder
+from config.options import Invocation, Place, pass_invocation, program_options, setting_options
+from config.text import printable
 
 if TYPE_CHECKING:
     from daemon.classify import Classified
@@ -16,14 +18,14 @@ FORMATS = ("table", "json", "jsonl", "csv", "tsv")
 
 
 @click.command()
-@click.argument("places", metavar="FILE|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("places", metavar="FILE|DIR...", nargs=-1, required=True, type=Place())
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
 )
 @click.option("--save", "keep", is_flag=True, help="Store the results too, also beside a daemon.")
 @click.option(
     "--heatmap",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     help="Draw where the network looked into DIR.",
 )
@@ -52,6 +54,7 @@ def command(
     from daemon.named_files import named_files
 
     settings, logger = invocation.settings, quiet_logger()
+    maps = None if heatmap is None else made_folder(heatmap, "--heatmap")
     files = named_files(places, settings, logger)
     if not files:
         click.echo("there is no file to judge (hidden and half-finished files are left out)", err=True)
@@ -59,13 +62,13 @@ def command(
     _print(found, form, invocation)
     if keep:
         click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)
-    if heatmap is not None:
+    if maps is not None:
         from daemon.heatmaps import write_heatmaps
         from daemon.session import limits_of
 
         good = [one.path for one in found if one.judged.status != "error"]
-        written = write_heatmaps(good, prepared, limits_of(settings), heatmap)
-        click.echo(f"{len(written)} heatmaps written to {click.format_filename(heatmap)}", err=True)
+        written = write_heatmaps(good, prepared, limits_of(settings), maps)
+        click.echo(f"{len(written)} heatmaps written to {printable(str(heatmap))}", err=True)
     return int(any(one.judged.status == "error" for one in found))
 
 

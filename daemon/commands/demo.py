@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options, setting_options
+from config.folders import made_folder
+from config.options import Invocation, Place, pass_invocation, program_options, setting_options
+from config.text import printable
 
 # Enough to show both classes and an error row, few enough to be read at a glance.
 HEADS = 6
@@ -16,7 +18,7 @@ HEADS = 6
 @click.command()
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="DIR",
     help="Keep inbox and database here.  [default: a folder that is deleted]",
 )
@@ -32,8 +34,7 @@ def command(invocation: Invocation, keep: Path | None) -> int:
       bt-daemon demo --keep ./demo
     """
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        return _demonstrate(invocation, keep)
+        return _demonstrate(invocation, made_folder(keep, "--keep"))
     with tempfile.TemporaryDirectory(prefix="bt-daemon-demo-") as folder:
         return _demonstrate(invocation, Path(folder))
 
@@ -44,10 +45,8 @@ def _demonstrate(invocation: Invocation, folder: Path) -> int:
 
     inbox = folder / "inbox"
     fill(inbox)
-    click.echo(
-        f"Made {len(list(inbox.iterdir()))} synthetic sample files in {inbox} (drawings, nobody's head).",
-        err=True,
-    )
+    number, place = len(list(inbox.iterdir())), printable(str(inbox))
+    click.echo(f"Made {number} synthetic sample files in {place} (drawings, nobody's head).", err=True)
     invocation.flags["db"] = str(folder / "demo.db")
     invocation.flags.setdefault("settle", "0s")
     code = watch(invocation, (inbox,), once=True)
@@ -67,7 +66,7 @@ def fill(inbox: Path) -> None:
     """Write the sample files: heads with and without a bright lesion, and a text file named .jpg."""
     from daemon.phantom import phantom
 
-    inbox.mkdir(parents=True, exist_ok=True)
+    made_folder(inbox, "--keep")
     for number in range(HEADS):
         lesion = number % 2 == 1
         name = f"synthetic-{number + 1}-{'lesion' if lesion else 'plain'}.png"

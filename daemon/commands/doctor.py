@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options, setting_options
+from config.options import Invocation, Place, pass_invocation, program_options, setting_options
 
 if TYPE_CHECKING:
     from daemon.doctor.finding import Finding
@@ -18,7 +18,7 @@ _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command(short_help="Check this machine.")
-@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=Place())
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @setting_options("weights", "device", "on_done", "cache")
 @program_options

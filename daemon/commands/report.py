@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from config.errors import UsageError
-from config.options import Invocation, Words, commas, pass_invocation, program_options
+from config.options import Invocation, Place, Words, commas, pass_invocation, program_options
 from config.text import printable
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 
 
 @click.command(short_help="One HTML file about what came in, with pictures.")
-@click.option(
-    "-o", "output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to."
-)
+@click.option("-o", "output", type=Place(), required=True, metavar="FILE", help="Where to.")
 @click.option("--since", metavar="WHEN", help="Not before: today, this week, 7d, 2026-11, 2026-11-01 14:30.")
 @click.option("--until", metavar="WHEN", help="Before that time.")
 @click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
@@ -68,7 +66,7 @@ def command(
     from daemon.artists import drawing
     from daemon.class_names import with_known_classes
     from daemon.models_at_hand import ModelsAtHand
-    from daemon.output.sink import text_sink
+    from daemon.output.sink import check_place, text_sink
     from daemon.pages.render import ModelBook
     from daemon.report import Framing, write_report
     from daemon.results_request import Options, understood
@@ -80,6 +78,7 @@ def command(
         count=False, summary=False, follow=False, utc=utc,
     )  # fmt: skip
     _check_suffix(output)
+    check_place(output)
     request = understood(asked, datetime.now(UTC))
     settings = invocation.settings
     with closing(open_reader(settings.db)) as connection:
@@ -92,7 +91,7 @@ def command(
             )
     with text_sink(output) as stream:
         stream.write(page)
-    click.echo(f"report written to {click.format_filename(output)} ({len(page) / 1e6:.1f} MB)", err=True)
+    click.echo(f"report written to {printable(str(output))} ({len(page) / 1e6:.1f} MB)", err=True)
 
 
 def _check_suffix(output: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.options import Invocation, Words, commas, joined, pass_invocation, program_options
+from config.options import Invocation, Place, Words, commas, joined, pass_invocation, program_options
 from daemon.output.words import SCORE
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
     help="Which columns; all for all of them, tags.NAME for a DICOM tag.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="[default: as FILE is called, else table]")
-@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
+@click.option("-o", "output", type=Place(), metavar="FILE", help="Write to FILE.")
 @click.option("--count", is_flag=True, help="Only how many images.")
 @click.option("--summary", is_flag=True, help="How many images by class, status and model.")
 @click.option("--follow", is_flag=True, help="Show new results as they come, until interrupted.")

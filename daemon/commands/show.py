@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from config.errors import BtError
-from config.options import Invocation, pass_invocation, program_options
+from config.options import Invocation, Place, pass_invocation, program_options
 from config.text import printable, printable_name
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option(
     "--heatmap",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="FILE",
     help="Draw where the network looked; PNG or JPEG.",
 )
@@ -108,7 +108,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
     for _, image in heatmaps([judged_file(row)], prepared, limits_of(settings)):
         with binary_sink(place) as stream:
             image.save(stream, form, quality=92)  # a PNG has no quality
-    click.echo(f"heatmap by {judge} written to {click.format_filename(place)}", err=True)
+    click.echo(f"heatmap by {judge} written to {printable(str(place))}", err=True)
 
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from config.options import Invocation, pass_invocation, program_options, setting_options
+from config.options import Invocation, Place, pass_invocation, program_options, setting_options
 from daemon.rules import NO_IMAGES
 
 _PASSED_OVER = (
@@ -17,7 +17,7 @@ _PASSED_OVER = (
 
 
 @click.command(epilog=_PASSED_OVER)
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=Place())
 @click.option("--once", is_flag=True, help="Judge what is there, then exit.")
 @click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
 @setting_options(

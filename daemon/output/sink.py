@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -35,10 +36,18 @@ def binary_sink(path: Path | None) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise BtError(
-            f"cannot write {printable(str(path))}: {error.strerror or error}",
-            hint="choose another place with -o",
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def check_place(path: Path) -> None:
+    """Raise BtError, before the work for it is done, if a file at `path` could not be written."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if str(path) != "-" and not _is_special(path):
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 @contextmanager
@@ -60,6 +69,12 @@ def text_sink(path: Path | None) -> Iterator[TextIO]:
 def stdout_is_terminal() -> bool:
     """Tell whether a person reads stdout."""
     return sys.stdout.isatty()
+
+
+def _cannot_write(path: Path, error: OSError) -> BtError:
+    return BtError(
+        f"cannot write {printable(str(path))}: {error.strerror or error}", hint="choose another place with -o"
+    )
 
 
 def _is_special(path: Path) -> bool:
