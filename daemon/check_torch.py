@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from config.errors import BtError, UsageError
 from daemon.engine import EngineOutput
 from daemon.engine_cache import write_manifest
 from daemon.engine_torch import TorchEngine
-from daemon.parity import disagreement, measured_slack, probe_batch
+from daemon.parity import disagreement, in_batches, measured_slack, probe_batch
 from daemon.prepared import PreparedEngine
 from trainer.weights import Weights, read_spec, read_weights
 
@@ -47,7 +47,7 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
     read = read_weights(weights)
     probes = probe_batch(read.spec)
     exact = PreparedEngine("torch", "cpu", "fp32", str(weights), read.sha256, "", "")
-    reference = TorchEngine(exact).run(probes)
+    reference = _reference(TorchEngine(exact), probes)
     speeds: dict[str, float] = {}  # images/s of those that agree
     refused: list[str] = []
     for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
@@ -64,6 +64,13 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
     told = ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items())
     why = "; ".join([f"fastest that agrees with fp32 on the CPU, images/s: {told}", *refused])
     return replace(exact, device=device, precision=max(speeds, key=lambda one: speeds[one]), why=why)
+
+
+def _reference(engine: TorchEngine, probes: npt.NDArray[np.uint8]) -> EngineOutput:
+    said = [engine.run(batch) for batch in in_batches(probes)]
+    return EngineOutput(
+        *(np.concatenate([getattr(one, field.name) for one in said]) for field in fields(EngineOutput))
+    )
 
 
 def _compared(

@@ -2,7 +2,7 @@
 
     python -m daemon.compile_engine WEIGHTS FOLDER PRECISION
 
-Runs in a process of its own. The folder appears whole or not at all.
+Runs in a process of its own. The engine is there when its manifest is, which is written last of all.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from config.errors import BtError, UsageError
 from config.openvino_import import converter
 from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
 from daemon.engine import EngineOutput, open_engine
-from daemon.engine_cache import write_manifest
+from daemon.engine_cache import making, write_manifest
 from daemon.engine_openvino import MODEL, openvino
-from daemon.parity import probe_batch
+from daemon.parity import in_batches, probe_batch
 from daemon.prepared import PreparedEngine
 from daemon.quantise import Quantised
 from trainer.weights import Tensors, Weights, read_weights
@@ -50,30 +50,37 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
 
     `precision` is fp32, bf16, int8, or auto: the fastest one that agrees with the fp32 reference.
     """
-    import torch
-
     from trainer.networks import load
 
     weights = read_weights(weights_path)
     network = load(weights)
     probes = probe_batch(weights.spec)
-    with torch.inference_mode():
-        said = network(torch.from_numpy(probes[:, None]))
-    reference = EngineOutput(*(value.numpy() for value in said))
-    workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+    reference = _reference(network, probes)
+    workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{making(folder)}-"))
     try:
         _convert(network, weights.spec.preprocessing.image_size, workshop)
         layers = _quantised_layers(network, weights.tensors)
         prepared = _choose(weights, layers, workshop, precision, probes, reference)
         _tidy(workshop, prepared)
-        open_engine(prepared).run(probes[:1])
-        write_manifest(workshop, prepared, weights.spec)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(workshop, folder)
     except BaseException:
         shutil.rmtree(workshop, ignore_errors=True)
         raise
-    return replace(prepared, folder=str(folder))
+    prepared = replace(prepared, folder=str(folder))
+    # Under its last name: the compiled forms that this leaves are found again by that name only, and what
+    # opens the engine later must find them, or all lanes would compile and write them at the same time.
+    open_engine(prepared).run(probes[:1])
+    write_manifest(folder, prepared, weights.spec)
+    return prepared
+
+
+def _reference(network: nn.Module, probes: npt.NDArray[np.uint8]) -> EngineOutput:
+    import torch
+
+    with torch.inference_mode():
+        said = [network(torch.from_numpy(batch[:, None])) for batch in in_batches(probes)]
+    return EngineOutput(*(torch.cat(values).numpy() for values in zip(*said, strict=True)))
 
 
 def _tidy(folder: Path, prepared: PreparedEngine) -> None:

@@ -7,6 +7,7 @@ happens in a process of its own (`daemon.compile_engine`).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -17,8 +18,11 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 from config.errors import BtError, DeviceError, UsageError, WeightsError
 from config.text import printable
@@ -28,7 +32,7 @@ from trainer.spec import ModelSpec
 from trainer.weights_file import weights_sha256
 
 # Changed when engines are made differently, so that no stale one is used.
-ENGINE_FORMAT = 6
+ENGINE_FORMAT = 7
 MANIFEST = "engine.json"
 # Making one takes some seconds; a process that takes this long is stuck.
 _COMPILE_SECONDS = 600.0
@@ -105,17 +109,26 @@ def _cuda_devices() -> int:
 def _compiled(
     weights: Path, digest: str, precision: str, cache: Path, logger: logging.Logger
 ) -> tuple[PreparedEngine, ModelSpec]:
-    folder = cache / "engines" / _key(digest, precision)
+    folder = cache.resolve() / "engines" / _key(digest, precision)
     found = _read_manifest(folder, weights)
     if found is None:
         _read_spec(weights)  # a file that is no model is told before anything is made
-        shutil.rmtree(folder, ignore_errors=True)
-        logger.info("preparing the engine for this machine (once, up to a minute)")
-        _compile(weights, folder, precision, logger)
-        found = _read_manifest(folder, weights)
+        with _alone(folder, logger) as lock:
+            found = _read_manifest(folder, weights) or _make_compiled(
+                weights, folder, precision, lock, logger
+            )
     if found is not None:
         return found
     return _through_torch(weights, digest, "OpenVINO could not make an engine of it")
+
+
+def _make_compiled(
+    weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
+) -> tuple[PreparedEngine, ModelSpec] | None:
+    _clear(folder, logger)
+    logger.info("preparing the engine for this machine (once, up to a minute)")
+    _compile(weights, folder, precision, lock, logger)
+    return _read_manifest(folder, weights)
 
 
 def _through_torch(weights: Path, digest: str, why: str) -> tuple[PreparedEngine, ModelSpec]:
@@ -136,14 +149,17 @@ def _on_gpu(
     Raises DeviceError if the device cannot be used.
     """
     parts = (digest, precision, device, str(ENGINE_FORMAT), importlib.metadata.version("torch"), _gpus())
-    folder = cache / "engines" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    folder = cache.resolve() / "engines" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     found, trouble = _read_manifest(folder, weights), ""
     if found is None:
         _read_spec(weights)
-        shutil.rmtree(folder, ignore_errors=True)
-        logger.info("looking for the fastest precision on %s (once, up to a minute)", device)
-        trouble = _make("daemon.check_torch", str(weights), str(folder), precision, device)
-        found = _read_manifest(folder, weights)
+        with _alone(folder, logger) as lock:
+            found = _read_manifest(folder, weights)
+            if found is None:
+                _clear(folder, logger)
+                logger.info("looking for the fastest precision on %s (once, up to a minute)", device)
+                trouble = _make("daemon.check_torch", (str(weights), str(folder), precision, device), lock)
+                found = _read_manifest(folder, weights)
     if found is None:
         trouble = trouble or f"nothing can be written to {cache}"
         raise DeviceError(
@@ -152,19 +168,62 @@ def _on_gpu(
     return found
 
 
-def _compile(weights: Path, folder: Path, precision: str, logger: logging.Logger) -> None:
+@contextmanager
+def _alone(folder: Path, logger: logging.Logger) -> Iterator[Sequence[int]]:
+    """Hold the lock of one engine, so that of several daemons that start at once one makes it.
+
+    Yields the descriptor, which the process that makes the engine inherits: should this one be killed
+    meanwhile, the lock lasts until that one has ended as well.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            _lock(descriptor, logger)
+        except OSError:  # a folder that cannot be written to is told when the engine is made
+            yield ()
+        else:
+            yield (descriptor,)
+
+
+def _lock(descriptor: int, logger: logging.Logger) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("waiting for another process that is preparing the engine")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _clear(folder: Path, logger: logging.Logger) -> None:
+    """Remove an engine that cannot be trusted, and what was left of making one."""
+    if (folder / MANIFEST).exists():
+        logger.warning("the compiled engine in %s is damaged: it is made again", printable(str(folder)))
+    shutil.rmtree(folder, ignore_errors=True)
+    for left in folder.parent.glob(f"{making(folder)}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def making(folder: Path) -> str:
+    """Return how the names of the folders begin in which an engine is made before it gets its own."""
+    return f".making-{folder.name}"
+
+
+def _compile(
+    weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
+) -> None:
     """Make the engine in a process of its own, so that torch never enters this one."""
-    trouble = _make("daemon.compile_engine", str(weights), str(folder), precision)
+    trouble = _make("daemon.compile_engine", (str(weights), str(folder), precision), lock)
     if trouble:
         logger.warning("the engine could not be made (%s); torch is used instead, which is slower", trouble)
 
 
-def _make(module: str, weights: str, folder: str, *wanted: str) -> str:
+def _make(module: str, arguments: Sequence[str], lock: Sequence[int]) -> str:
     """Run a module that makes an engine's folder; return in words why it could not, '' if it did."""
     try:
-        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        Path(arguments[1]).parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", module, weights, folder, *wanted],
+            [sys.executable, "-m", module, *arguments], pass_fds=lock,
             capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=False, env=child_environment(),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -183,12 +242,15 @@ def _read_manifest(folder: Path, weights: Path) -> tuple[PreparedEngine, ModelSp
     """Return a folder's engine and its model's spec, None when there is none or anything is in doubt."""
     try:
         stored = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if stored.pop("files") != _sizes(folder):
+        # The compiled forms are found by the path they were made under: a folder from elsewhere has none.
+        if stored.pop("sha256") != _own_sha256(stored) or stored["folder"] != str(folder):
+            return None
+        if any(_sha256(folder / name) != digest for name, digest in stored.pop("files").items()):
             return None
         for name, kind in (("network", Compiled), ("exact", Compiled), ("slack", Slack)):
             stored[name] = None if stored[name] is None else kind(**stored[name])
         names = {field.name for field in fields(PreparedEngine)}
-        told = {name: stored[name] for name in names} | {"folder": str(folder), "weights": str(weights)}
+        told = {name: stored[name] for name in names} | {"weights": str(weights)}
         return PreparedEngine(**told), ModelSpec.from_json(stored["spec"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, WeightsError):
         return None
@@ -199,12 +261,23 @@ def write_manifest(folder: Path, prepared: PreparedEngine, spec: ModelSpec) -> N
 
     The spec is among it, so that a start need not open the weights file, whose library imports NumPy.
     """
-    stored = asdict(prepared) | {"files": _sizes(folder), "spec": spec.to_json()}
-    (folder / MANIFEST).write_text(json.dumps(stored), encoding="utf-8")
+    files = {
+        str(path.relative_to(folder)): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    stored = asdict(replace(prepared, folder=str(folder))) | {"files": files, "spec": spec.to_json()}
+    temporary = folder / f".{MANIFEST}"
+    temporary.write_text(json.dumps(stored | {"sha256": _own_sha256(stored)}), encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.glob("model.*"))}
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _own_sha256(stored: Mapping[str, Any]) -> str:
+    """Return the sha256 of what a manifest says, apart from this."""
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def _key(digest: str, precision: str) -> str:

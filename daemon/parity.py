@@ -23,6 +23,8 @@ TOLERANCE = 0.02
 # as the worst of the drawn heads.
 _BEYOND_DRAWN = 5.0
 _PROBES = 256
+# Of the probes at once: more take gigabytes, and are slower.
+_AT_ONCE = 8
 # Of images like those a model was trained on, where its file does not tell how sure it is of them.
 _USUAL_SHARE = 0.25
 
@@ -36,6 +38,11 @@ def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
         for number in range(_PROBES - 4)
     ]
     return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
+
+
+def in_batches(probes: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Return the probes (n, S, S) in the batches in which the reference computes them."""
+    return [probes[at : at + _AT_ONCE] for at in range(0, len(probes), _AT_ONCE)]
 
 
 def measured_slack(
