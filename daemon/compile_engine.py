@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from config.errors import BtError, UsageError
+from config.errors import BtError, UsageError, WeightsError
 from config.openvino_import import converter
 from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
 from daemon.engine import EngineOutput, open_engine
@@ -80,7 +80,10 @@ def _reference(network: nn.Module, probes: npt.NDArray[np.uint8]) -> EngineOutpu
 
     with torch.inference_mode():
         said = [network(torch.from_numpy(batch[:, None])) for batch in in_batches(probes)]
-    return EngineOutput(*(torch.cat(values).numpy() for values in zip(*said, strict=True)))
+    reference = EngineOutput(*(torch.cat(values).numpy() for values in zip(*said, strict=True)))
+    if not (np.isfinite(reference.logits).all() and np.isfinite(reference.features).all()):
+        raise WeightsError("what the network computes is not finite", hint="train it again")
+    return reference
 
 
 def _tidy(folder: Path, prepared: PreparedEngine) -> None:

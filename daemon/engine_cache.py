@@ -136,9 +136,10 @@ def _through_torch(weights: Path, digest: str, why: str) -> tuple[PreparedEngine
 
 
 def _read_spec(weights: Path) -> ModelSpec:
-    from trainer.weights import read_spec
+    """Return the spec of a weights file that was read whole: what is no model is refused at once."""
+    from trainer.weights import read_weights
 
-    return read_spec(weights)
+    return read_weights(weights).spec
 
 
 def _on_gpu(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from config.errors import WeightsError
+from trainer.spec_ranges import check_options, check_quantiles, check_range, check_texts
 
 # Raised when a field is added that an older reader must not ignore; a file with a higher number is
 # refused instead of being half understood.
@@ -165,24 +166,27 @@ def _value(name: str, kind: str, value: Any, where: str) -> Any:
         number = float(str(value))
         if not abs(number) < float("inf"):
             raise WeightsError(f"the weights file's {where} is not a finite number")
+        check_range(where, number)
         return number
+    if kind == "int" and isinstance(value, int):
+        check_range(where, value)
     return value
 
 
 def _check(spec: ModelSpec) -> None:
     """Refuse values that would fail later, far from their cause."""
-    if len(spec.classes) < 2 or len(set(spec.classes)) != len(spec.classes):
-        raise WeightsError("the weights file needs at least two classes, all different")
-    if not 16 <= spec.preprocessing.image_size <= 4096:
+    check_texts(spec.classes, (spec.name, spec.version, spec.architecture), spec.meanings)
+    check_options(spec.architecture_options)
+    check_quantiles(spec.provenance.metrics)
+    decision, how = spec.decision, spec.preprocessing
+    if decision.positive is not None and decision.positive not in spec.classes:
         raise WeightsError(
-            f"the weights file's image size {spec.preprocessing.image_size} is outside 16..4096"
+            f"the weights file's positive class {decision.positive!r} is not one of its classes"
         )
-    if spec.decision.positive is not None and spec.decision.positive not in spec.classes:
-        raise WeightsError(
-            f"the weights file's positive class {spec.decision.positive!r} is not one of its classes"
-        )
-    if spec.decision.temperature <= 0 or spec.preprocessing.std <= 0:
-        raise WeightsError("the weights file's temperature and std must be positive")
+    if decision.uncertain_low > decision.uncertain_high:
+        raise WeightsError("the weights file's uncertain band ends before it begins")
+    if how.low_percentile >= how.high_percentile:
+        raise WeightsError("the weights file's percentiles are not in order")
     if spec.preprocessing.version != 1:
         raise WeightsError(
             f"the weights file needs preprocessing {spec.preprocessing.version}, this version has 1",

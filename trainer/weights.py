@@ -42,7 +42,10 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def read_weights(path: Path) -> Weights:
-    """Return spec, tensors and identity of a weights file; raise WeightsError if it is not one."""
+    """Return spec, tensors and identity of a weights file; raise WeightsError if it is not one.
+
+    All of its numbers are finite, and those of the spec in ranges that make sense.
+    """
     spec, tensors = _open(path, with_tensors=True)
     return Weights(path=path, sha256=weights_sha256(path), spec=spec, tensors=tensors)
 
@@ -75,6 +78,27 @@ def _narrow(tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(tensor)
 
 
+def _check_tensors(spec: ModelSpec, tensors: Tensors) -> None:
+    """Refuse numbers that are none, and a distance limit without what distances are computed from."""
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise WeightsError(
+                f"the weights file's tensor {printable(name)[:80]} holds numbers that are not finite",
+                hint="train it again",
+            )
+    if spec.out_of_distribution is None:
+        return
+    means, whitening = tensors.get("ood.means"), tensors.get("ood.whitening")
+    if (
+        means is None
+        or whitening is None
+        or (means.ndim, whitening.ndim) != (2, 2)
+        or not 1 <= len(means) <= len(spec.classes)
+        or means.shape[1] != len(whitening)
+    ):
+        raise WeightsError("the weights file has a distance limit without the tensors that go with it")
+
+
 def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors]:
     shown = printable(str(path))
     try:
@@ -84,7 +108,11 @@ def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors
             if text is None:
                 raise WeightsError(f"{shown} is a safetensors file of another tool", hint=WEIGHTS_HINT)
             spec = ModelSpec.from_json(text)
-            return spec, {name: stream.get_tensor(name) for name in stream.keys()} if with_tensors else {}  # noqa: SIM118 - not a dict
+            if not with_tensors:
+                return spec, {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        _check_tensors(spec, tensors)
+        return spec, tensors
     except WeightsError as error:
         raise (
             error
