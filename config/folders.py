@@ -16,7 +16,7 @@ def made_folder(place: Path, option: str) -> Path:
     """
     place = place.absolute()
     try:
-        place.mkdir(exist_ok=True)
+        place.mkdir(exist_ok=True, mode=0o700)  # pictures of patients
         if os.access(place, os.W_OK | os.X_OK):
             return place
         why = "not writable"
