@@ -56,10 +56,13 @@ def command(
     from daemon.listing import footer
     from daemon.output.facts import style_of
     from daemon.output.json_text import json_text
+    from daemon.output.sink import check_place
     from storage.database import open_reader
     from storage.when import local_zone
 
     form = None if heatmap is None else picture_format(heatmap)
+    if heatmap is not None:
+        check_place(heatmap)
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
