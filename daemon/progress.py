@@ -15,19 +15,27 @@ if TYPE_CHECKING:
 
 # Redrawing costs about a millisecond; more often than this nobody sees.
 _SECONDS_BETWEEN = 0.2
+# The bar takes what a line of this many characters leaves beside the words and numbers.
+_WORDS_CHARACTERS = 56
+_BAR_CHARACTERS = (4, 40)
 
 
 class ProgressBar:
-    """A watcher of the service that draws on stderr, without a thread of its own."""
+    """A watcher of the service that draws on stderr, without a thread of its own.
+
+    While it is drawn, what is written to stderr, the log above all, stands above it.
+    """
 
     def __init__(self, *, color: bool) -> None:
+        console = Console(stderr=True, no_color=not color, highlight=False)
+        room = console.width - _WORDS_CHARACTERS
         self._progress = Progress(
             TextColumn("judging"),
-            BarColumn(),
+            BarColumn(bar_width=min(max(room, _BAR_CHARACTERS[0]), _BAR_CHARACTERS[1])),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True, no_color=not color),
+            console=console,
             auto_refresh=False,
             transient=True,
         )

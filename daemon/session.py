@@ -100,7 +100,10 @@ def _show_images(
     if once and invocation.verbosity >= 0:
         from daemon.progress import ProgressBar
 
-        service.watchers = [*service.watchers, stack.enter_context(ProgressBar(color=invocation.color))]
+        service.watchers = [
+            *service.watchers,
+            stack.enter_context(ProgressBar(color=invocation.color)),
+        ]
     elif not once and invocation.verbosity == 0:
         from daemon.last_images import LastImages
 

@@ -108,7 +108,10 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
             text_writer(form)(found, columns, local_zone(), stream)
         return
     look = Look(
-        note=_reason, style=_style, brief=lambda column, text: text[-8:] if column == "model" else text
+        note=_reason,
+        style=_style,
+        brief=lambda column, text: text[-8:] if column == "model" else text,
+        spare=("model",),
     )
     by_name = {column.name: column for column in columns}
     page = [by_name[name] for name in ("file", "class", "score", "status", "model")]

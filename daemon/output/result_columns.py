@@ -69,5 +69,5 @@ LOOK = Look(
     note=lambda row: row.reason,
     style=lambda row: _STYLES[row.status.value],
     brief=_brief,
-    spare=("model",),
+    spare=("model", "time"),
 )

@@ -1,8 +1,8 @@
 """Results as a table for a person at a terminal: it fits the width, and says less rather than more.
 
-When the width is short, first times lose the year and models their name, then the model goes, then
-file names lose their beginning. Names are shown relative to the folder they share, which is named
-above the table.
+When the width is short, first times lose the year and models their name, then the model goes, then the
+time, then file names lose their beginning; a number is never broken. Names are shown relative to the
+folder they share, which is named above the table.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Below this many characters a file name says nothing; then the table is as wide as it must be.
+# So much of a file name is worth more than a column that can be spared.
 NAME_CHARACTERS = 16
+# Below this many characters a file name says nothing; then the table is as wide as it must be.
+FEWEST_NAME_CHARACTERS = 8
 TEXT_CHARACTERS = 12
 # A text up to this length is worth a shorter form of the others before it is wrapped.
 UNWRAPPED_CHARACTERS = 40
@@ -40,7 +42,7 @@ class Look:
     note: Callable[[Any], str | None]  # a line below the file name: why it is an error
     style: Callable[[Any], str]  # a rich style for the status
     brief: Callable[[str, str], str]  # (column, text) -> a shorter text for narrow terminals
-    spare: tuple[str, ...] = ()  # columns that very narrow terminals do without
+    spare: tuple[str, ...] = ()  # columns that narrow terminals do without, the first first
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,12 @@ def print_terminal_table(
     """Print one page of rows; `width` is the terminal's, in characters."""
     from rich.console import Console
 
-    page = _page(rows, columns, zone, look, brief=False)
-    if _needed(page, columns) > width:
-        page = _page(rows, columns, zone, look, brief=True)
-        if _needed(page, columns) > width:
-            columns = [column for column in columns if column.name not in look.spare]
-            page = _page(rows, columns, zone, look, brief=True)
+    page, columns = _fitted(rows, columns, zone, look, width)
+    widths = _widths(page, rows, columns, look, width)
     console = Console(
         file=stream,
-        width=width,
+        # Wider than the terminal rather than narrower than the numbers in it.
+        width=max(width, sum(widths) + GAP_CHARACTERS * (len(widths) - 1)),
         color_system="auto" if color else None,
         highlight=False,
         markup=False,
@@ -82,7 +81,23 @@ def print_terminal_table(
     )
     if page.base:
         console.print(f"in {printable_name(page.base)}", style="dim")
-    console.print(_table(page, rows, columns, look, width), soft_wrap=False)
+    console.print(_table(page, rows, columns, look, widths), soft_wrap=False)
+
+
+def _fitted(
+    rows: Sequence[Any], columns: Sequence[Column], zone: tzinfo, look: Look, width: int
+) -> tuple[_Page, Sequence[Column]]:
+    """Return the page and its columns: in short forms, and without what can be spared, where need be."""
+    page = _page(rows, columns, zone, look, brief=False)
+    if _needed(page, columns) <= width:
+        return page, columns
+    page = _page(rows, columns, zone, look, brief=True)
+    for spared in look.spare:
+        if _needed(page, columns) <= width:
+            break
+        columns = [column for column in columns if column.name != spared]
+        page = _page(rows, columns, zone, look, brief=True)
+    return page, columns
 
 
 def shorten_left(text: str, width: int) -> str:
@@ -135,10 +150,10 @@ def _shared_folder(names: Sequence[bytes]) -> bytes:
     return b"" if shared == b"/" else shared + b"/"
 
 
-def _least(page: _Page, columns: Sequence[Column]) -> list[int]:
+def _least(page: _Page, columns: Sequence[Column], name: int = NAME_CHARACTERS) -> list[int]:
     """Return the smallest useful width of each column: texts may be cut or wrapped, the rest may not."""
     return [
-        min(width, NAME_CHARACTERS if column.kind is Kind.NAME else TEXT_CHARACTERS)
+        min(width, name if column.kind is Kind.NAME else TEXT_CHARACTERS)
         if column.kind in _FLEXIBLE
         else width
         for width, column in zip(_wanted(page), columns, strict=True)
@@ -160,7 +175,14 @@ def _needed(page: _Page, columns: Sequence[Column]) -> int:
     return sum(widths) + GAP_CHARACTERS * (len(columns) - 1)
 
 
-def _table(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, width: int) -> Table:
+def _notes(rows: Sequence[Any], columns: Sequence[Column], look: Look) -> list[str]:
+    told = any(column.name == "reason" for column in columns)
+    return ["" if told else look.note(row) or "" for row in rows]
+
+
+def _table(
+    page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, widths: Sequence[int]
+) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -168,9 +190,7 @@ def _table(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Lo
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold"
     )
-    told = any(column.name == "reason" for column in columns)
-    notes = ["" if told else look.note(row) or "" for row in rows]
-    widths = _shared_out(page, columns, notes, width)
+    notes = _notes(rows, columns, look)
     for header, column, characters in zip(page.headers, columns, widths, strict=True):
         right = column.kind in (Kind.INTEGER, Kind.CONFIDENCE)
         table.add_column(
@@ -191,14 +211,16 @@ def _table(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Lo
     return table
 
 
-def _shared_out(page: _Page, columns: Sequence[Column], notes: Sequence[str], width: int) -> list[int]:
+def _widths(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, width: int) -> list[int]:
     """Return the columns' widths: what is left of the line goes to the small needs first."""
-    widths = _least(page, columns)
+    room = width - GAP_CHARACTERS * (len(columns) - 1)
+    lacking = max(0, sum(_least(page, columns)) - room)
+    widths = _least(page, columns, max(FEWEST_NAME_CHARACTERS, NAME_CHARACTERS - lacking))
     needs = _wanted(page)
     for number, column in enumerate(columns):
         if column.kind is Kind.NAME:
-            needs[number] = max(needs[number], *map(len, notes), 0)
-    left = width - sum(widths) - GAP_CHARACTERS * (len(columns) - 1)
+            needs[number] = max(needs[number], *map(len, _notes(rows, columns, look)), 0)
+    left = room - sum(widths)
     for number in sorted(range(len(columns)), key=lambda index: needs[index] - widths[index]):
         more = min(max(0, left), needs[number] - widths[number])
         widths[number] += more

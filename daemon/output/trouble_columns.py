@@ -64,4 +64,5 @@ LOOK = Look(
     note=lambda row: row.reason,
     style=lambda row: _STYLES[row.state if isinstance(row, Cause) else state_word(row)],
     brief=lambda _, text: text,
+    spare=("attempts", "time"),
 )
