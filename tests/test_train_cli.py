@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.training_support import draw_heads, start_training, train
+from trainer.run_folder import run_folder
 from trainer.weights import read_weights
 
 # What makes a training take seconds.
@@ -210,8 +212,8 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
     options = ("--data", heads, *SMALL, "--epochs", "8", "--patience", "0", "--deterministic")
     whole = train(*options, "-o", tmp_path / "whole")
 
-    for kill_after in ("epoch 2/", "epoch 4/", "epoch 5/"):
-        process = start_training(*options, "-o", tmp_path / "cut", "--resume")
+    for kill_after, resume in (("epoch 2/", ()), ("epoch 4/", ("--resume",)), ("epoch 5/", ("--resume",))):
+        process = start_training(*options, "-o", tmp_path / "cut", *resume)
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(kill_after):
@@ -240,6 +242,117 @@ def test_resume_refuses_other_options(heads: Path, tmp_path: Path) -> None:
     assert second.returncode == third.returncode == 2
     assert "another seed" in second.stderr
     assert "another architecture" in third.stderr
+
+
+@pytest.mark.defects(33)
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.json", "checkpoint.safetensors"])
+def test_a_run_is_not_overwritten_unasked(heads: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("months of work")
+
+    done = train("--data", heads, "-o", tmp_path, *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"bt-train: {tmp_path} holds a run already; "
+        "give another -o DIR, --resume to go on with it, or --overwrite to lose it\n"
+    )
+    assert (tmp_path / name).read_text() == "months of work"
+
+
+@pytest.mark.slow
+@pytest.mark.defects(33)
+def test_a_run_is_overwritten_when_asked_and_goes_on_from_nothing_of_it(heads: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("old")
+    (tmp_path / "checkpoint.safetensors").write_text("old")
+
+    done = train("--data", heads, "-o", tmp_path, *SMALL, "--overwrite")
+
+    assert done.returncode == 0, done.stderr
+    made = read_weights(tmp_path / "model.safetensors")
+    assert "--overwrite" not in made.spec.provenance.command
+
+
+@pytest.mark.defects(33)
+def test_resuming_a_run_that_is_not_there_exits_2(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "none", *SMALL, "--resume")
+
+    assert done.returncode == 2
+    assert f"there is no run to resume in {tmp_path / 'none'}" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.defects(33)
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for _ in range(3):
+        folders.append(run_folder(None, resume=False, overwrite=False))
+        folders[-1].mkdir(parents=True)
+
+    assert len(set(folders)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.defects(33)
+def test_an_interrupt_before_anything_is_saved_does_not_advise_to_resume(heads: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start_training("--data", heads, "-o", run, *SMALL, "--samples", "200000")
+    assert process.stderr is not None
+    next(line for line in process.stderr if "images in" in line)
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "nothing of this run is saved" in errors
+    assert "--resume" not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])
+def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_read(heads: Path, folder: str) -> None:
+    done = train("--data", heads, "-o", folder, *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"bt-train: cannot make the folder {folder} (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.defects(35)
+def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    done = train("--data", tmp_path / "nowhere", "-o", tmp_path / "runs" / "first")
+
+    assert done.returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize("output", ["/proc/x.safetensors", "nope/x.safetensors"])
+def test_calibrate_makes_no_folder_for_its_file(heads: Path, tmp_path: Path, output: str) -> None:
+    done = train("calibrate", "--data", heads, "-o", tmp_path / output)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "nope").exists()
+
+
+@pytest.mark.defects(34)
+@pytest.mark.parametrize("command", [(), ("audit",), ("models",), ("eval",), ("calibrate",)])
+def test_help_shows_its_examples_line_by_line(command: tuple[str, ...]) -> None:
+    done = train(*command, "--help")
+
+    assert done.returncode == 0
+    assert "\\b" not in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("    bt-train")]
+
+
+@pytest.mark.defects(34)
+def test_the_version_is_told() -> None:
+    done = train("--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"bt-train \S.*\n", done.stdout)
 
 
 def test_models_lists_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.errors import UsageError
 from config.paths import cache_folder
 from config.program import run
 from config.text import printable
@@ -21,13 +20,24 @@ if TYPE_CHECKING:
     from trainer.train import Plan
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
-_RUNS = Path("runs")
 # A body that comes from ImageNet is changed this much more slowly than the new head.
 _TRAINED_BODY_RATE = 0.1
 # Edges and textures, which are the same everywhere; what follows is half of the work of a step.
 _FROZEN_PARTS = 6
 _EPOCHS, _EPOCHS_FROM_TRAINED = 30, 8
 _FOLDER = click.Path(path_type=Path)
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            installed = version("bt-daemon")  # the distribution that holds both programs
+        except PackageNotFoundError:
+            installed = "(not installed)"
+        click.echo(f"bt-train {installed}")
+        context.exit()
 
 
 @click.group(
@@ -161,6 +171,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--max-minutes", default=0.0, type=click.FloatRange(0), help="Stop before this; 0: no limit.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in -o DIR, or of the newest run.")
+@click.option("--overwrite", is_flag=True, help="Train into -o DIR even if it holds a run, which is lost.")
 @click.option(
     "--deterministic", is_flag=True, help="Same weights for the same seed on the same machine; slower."
 )
@@ -179,16 +190,24 @@ _FOLDER = click.Path(path_type=Path)
     "--licence", multiple=True, metavar="SOURCE=TEXT", help="A source's licence, for the card; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def cli(context: click.Context, /, **options: Any) -> int:
-    r"""Train a network on folders of images, one folder per class.
+    """Train a network on folders of images, one folder per class.
 
     \b
     Examples:
       bt-train --data data/
       bt-train --data a/ --data b/ --merge yes=glioma,pituitary -o runs/both
       bt-train --data data/ -o runs/first --resume
-    """
+    """  # noqa: D301 - click wants the character
     if context.invoked_subcommand is not None:
         return 0
     if not options["data"]:
@@ -204,8 +223,9 @@ def _train(options: dict[str, Any]) -> int:
     from trainer.networks import registered
     from trainer.request import Request
     from trainer.run import run_training
+    from trainer.run_folder import how_to_go_on, made_folder, run_folder
 
-    output = options["output"] or (_newest_run() if options["resume"] else _new_run())
+    output = run_folder(options["output"], resume=options["resume"], overwrite=options["overwrite"])
     pretrained = _starts_from_imagenet(options)
     request = Request(
         data=options["data"],
@@ -229,13 +249,13 @@ def _train(options: dict[str, Any]) -> int:
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),
         licences=dict(_pair(text) for text in options["licence"]),
-        command="bt-train " + " ".join(sys.argv[1:]),
+        command=_command(),
     )  # fmt: skip
-    with Console(request.plan.epochs) as console:
+    with made_folder(output, overwrite=options["overwrite"]), Console(request.plan.epochs) as console:
         try:
             report = run_training(request, console, _measured(options, request, console))
         except KeyboardInterrupt:
-            console.say(f"interrupted; go on with the same options and --resume -o {printable(str(output))}")
+            console.say(how_to_go_on(output))
             raise
     click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
     return 0
@@ -297,18 +317,10 @@ def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
     )
 
 
-def _new_run() -> Path:
-    return _RUNS / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-
-
-def _newest_run() -> Path:
-    """Return the run that was worked on last; raise UsageError if there is none."""
-    from trainer.run import CHECKPOINT_NAME
-
-    found = sorted(_RUNS.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise UsageError("there is no run to resume in runs/", hint="say which with -o DIR")
-    return found[-1].parent
+def _command() -> str:
+    """Return the command line as a shell takes it, without what only says how this run was started."""
+    once = {"--resume", "--overwrite"}
+    return shlex.join(["bt-train", *(word for word in sys.argv[1:] if word not in once)])
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -326,12 +338,12 @@ def _pair(text: str) -> tuple[str, str]:
 )
 @click.option("--measure/--no-measure", default=True, help="Measure images per second here.")
 def models(image_size: int, measure: bool) -> None:
-    r"""List the architectures with their parameters, cost and speed on this machine.
+    """List the architectures with their parameters, cost and speed on this machine.
 
     \b
     Example:
       bt-train models --no-measure
-    """
+    """  # noqa: D301 - click wants the character
     from trainer.model_list import model_list
 
     for line in model_list(image_size, measure=measure):
@@ -345,12 +357,12 @@ def models(image_size: int, measure: bool) -> None:
 @click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
 @click.option("--json", "as_json", is_flag=True, help="For programs, complete.")
 def audit(data: tuple[Path, ...], merge: tuple[str, ...], as_json: bool) -> None:
-    r"""Show what is wrong with a collection before anything is trained on it.
+    """Show what is wrong with a collection before anything is trained on it.
 
     \b
     Example:
       bt-train audit --data data/
-    """
+    """  # noqa: D301 - click wants the character
     import json
 
     from trainer.audit import audit as examine
@@ -374,12 +386,12 @@ def audit(data: tuple[Path, ...], merge: tuple[str, ...], as_json: bool) -> None
 def evaluate(
     weights: Path | None, data: tuple[Path, ...], merge: tuple[str, ...], device: str, as_json: bool
 ) -> None:
-    r"""Judge labelled images with a weights file and print how good it is, by source.
+    """Judge labelled images with a weights file and print how good it is, by source.
 
     \b
     Example:
       bt-train eval --data data/
-    """
+    """  # noqa: D301 - click wants the character
     import json
 
     from trainer.console import Console
@@ -425,12 +437,12 @@ def calibrate(
     sensitivity: float,
     as_json: bool,
 ) -> None:
-    r"""Write a copy of a model whose threshold and confidence fit labelled images; the network stays.
+    """Write a copy of a model whose threshold and confidence fit labelled images; the network stays.
 
     \b
     Example:
       bt-train calibrate --data our-scanner/ -o ours.safetensors
-    """
+    """  # noqa: D301 - click wants the character
     import json
 
     from trainer.console import Console
@@ -445,7 +457,7 @@ def calibrate(
             parse_merge(merge),
             output,
             sensitivity,
-            "bt-train " + " ".join(sys.argv[1:]),
+            _command(),
             cache_folder(),
             console.decoding,
         )
@@ -466,7 +478,7 @@ def calibrate(
 @click.option("-o", "--output", type=_FOLDER, required=True, metavar="FILE", help="The new weights file.")
 @click.option("--json", "as_json", is_flag=True, help="For programs, all convolutions.")
 def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    r"""Write a copy of a model with the ranges that int8 engines count in; the network stays.
+    """Write a copy of a model with the ranges that int8 engines count in; the network stays.
 
     What bt-train trains has them already, but for depthwise networks, which gain nothing by int8. An int8
     engine is used where it agrees with the network in 32-bit floats; the sensitive convolutions stay out.
@@ -474,7 +486,7 @@ def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json
     \b
     Example:
       bt-train quantize --data data/ -o ours.safetensors
-    """
+    """  # noqa: D301 - click wants the character
     import json
 
     from trainer.console import Console
@@ -487,7 +499,7 @@ def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json
             weights or default_weights(),
             data,
             output,
-            "bt-train " + " ".join(sys.argv[1:]),
+            _command(),
             cache_folder(),
             console.decoding,
         )

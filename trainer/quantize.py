@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from config.errors import DataError, UsageError
-from config.text import printable
+from config.errors import DataError
 from trainer.data import find_images, load_dataset
 from trainer.networks import load
 from trainer.ranges import MOVES, RANGES, convolutions, measure_ranges
 from trainer.weights import read_weights, write_weights
+from trainer.weights_file import check_new_file
 
 # With fewer, the next image's numbers may lie outside of all that was seen.
 _FEWEST = 20
@@ -33,8 +33,7 @@ def quantize(
     Network and decision stay as they are, and so do fp32 and bf16 engines. Classes play no part. Returns
     the new file and, for each convolution, its range and how far it alone in int8 moves the logits.
     """
-    if output.exists():
-        raise UsageError(f"{printable(str(output))} is there already", hint="give another -o FILE")
+    check_new_file(output)
     weights = read_weights(weights_path)
     spec = weights.spec
     dataset = load_dataset(find_images(roots, {}), spec.preprocessing, cache, progress=progress)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from config.errors import DataError, UsageError
+from config.errors import DataError
 from config.text import printable
 from trainer.calibrate import fit_decision
 from trainer.data import find_images, load_dataset
@@ -20,6 +20,7 @@ from trainer.scores import scores
 from trainer.spec import Decision
 from trainer.train import predict
 from trainer.weights import read_weights, write_weights
+from trainer.weights_file import check_new_file
 
 # With fewer images of a class a threshold is a guess.
 _FEWEST = 20
@@ -40,8 +41,7 @@ def recalibrate(
     The network stays as it is; the distance limit too. Returns the decision before and after with the
     figures of both on these images, which lean to the good side for the new one: it was fitted on them.
     """
-    if output.exists():
-        raise UsageError(f"{printable(str(output))} is there already", hint="give another -o FILE")
+    check_new_file(output)
     weights = read_weights(weights_path)
     spec = weights.spec
     dataset = load_dataset(find_images(roots, merge), spec.preprocessing, cache, progress=progress)

@@ -79,8 +79,6 @@ def run_training(
     request.output.mkdir(parents=True, exist_ok=True)
     (request.output / SPLIT_NAME).write_text("".join(f"{dataset.hashes[place]}\n" for place in validation))
     checkpoint = Checkpoint(request.output / CHECKPOINT_NAME)
-    if request.resume and not checkpoint.exists():
-        reporter.say(f"nothing to resume in {printable(str(request.output))}: training from the beginning")
     setting = setting_of(request, dataset, train)
     trained = fit(
         network, data, plan, device, reporter,

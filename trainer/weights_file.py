@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
-from config.errors import WeightsError
+from config.errors import UsageError, WeightsError
 from config.text import printable
 
 # A default model has a few MB, the largest architecture offered about 100 MB; beyond this a file is
@@ -28,6 +29,25 @@ def check_weights_file(path: Path) -> None:
         raise WeightsError(
             f"{shown} is larger than {MAX_BYTES >> 30} GiB: not a weights file", hint=WEIGHTS_HINT
         )
+
+
+def check_new_file(path: Path) -> None:
+    """Raise UsageError unless a new weights file can be written to `path`; asked before minutes are spent."""
+    shown = printable(str(path))
+    if path.exists():
+        raise UsageError(f"{shown} is there already", hint="give another -o FILE")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"no folder at {printable(str(path.parent))}", hint="make it, or give another -o FILE"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written to {printable(str(path.parent))} ({error.strerror})",
+            hint="give another -o FILE",
+        ) from None
 
 
 def weights_sha256(path: Path) -> str:
