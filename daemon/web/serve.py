@@ -13,8 +13,6 @@ from config.text import printable
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# Requests at one moment; every page is cheap, and pictures are drawn one at a time anyway.
-_MOST_AT_ONCE = 64
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -57,12 +55,14 @@ def serve(app: ASGIApp, door: socket.socket) -> None:
     """Answer requests until interrupted; requests being answered are finished."""
     import uvicorn
 
+    from daemon.web.connections import Connection
+
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=_MOST_AT_ONCE,
+        http=Connection,
         timeout_graceful_shutdown=2,
         lifespan="off",
         ws="none",
