@@ -32,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+import trainer.dicom
 from tests import dicom_codestreams
 from tests.picture_support import LIMITS, difference, encoded, head, network_input, picture_or_error, read
 from trainer.picture import Limits, Picture, PictureError, ReadFailure
@@ -326,6 +327,50 @@ def test_codestream_of_another_encoder_is_decoded(syntax):
 
     expected = values / 4096 * 255
     assert np.abs(np.asarray(only.image) - expected).max() <= 0.51 + tolerance / 16
+
+
+@pytest.mark.defects(44)
+@pytest.mark.parametrize("syntax", FOREIGN)
+def test_every_compression_is_decoded_without_a_library_under_the_gpl(syntax, monkeypatch):
+    """pylibjpeg-libjpeg may be installed or not: it is not needed."""
+    uid, stream, _ = FOREIGN[syntax]
+    monkeypatch.setitem(sys.modules, "libjpeg", None)
+    values = (head(64, 56) // 64 * 64).astype(np.uint16) * 16
+    seen = []
+    find = trainer.dicom._plugin
+    monkeypatch.setattr(trainer.dicom, "_plugin", lambda dataset: seen.append(find(dataset)) or seen[-1])
+
+    picture = read(with_syntax(dicom(values, BitsStored=12), uid, stream))
+
+    assert len(picture.slices) == 1
+    assert seen == ["" if uid == HTJ2KLossless else "imagecodecs"]  # "": pylibjpeg-openjpeg, the only one
+
+
+@pytest.mark.defects(44)
+@pytest.mark.parametrize("missing", [2, 16, 300, 900])
+@pytest.mark.parametrize("syntax", ["jpeg lossless", "jpeg extended, 12 bit"])
+def test_jpeg_stream_that_ends_early_is_not_filled_up_with_grey(syntax, missing):
+    uid, stream, _ = FOREIGN[syntax]
+    dataset = dicom(head(64, 56).astype(np.uint16) * 16, BitsStored=12)
+
+    got = picture_or_error(with_syntax(dataset, uid, stream[:-missing]))
+
+    assert isinstance(got, PictureError)
+
+
+@pytest.mark.defects(44)
+def test_missing_package_for_lossless_jpeg_is_named(monkeypatch):
+    from pydicom.pixels.decoders import JPEGLosslessSV1Decoder
+
+    monkeypatch.setattr(JPEGLosslessSV1Decoder, "_available", {})
+    monkeypatch.setattr(JPEGLosslessSV1Decoder, "_unavailable", {"imagecodecs": ("imagecodecs",)})
+    dataset = dicom(head(64, 56).astype(np.uint16) * 16, BitsStored=12)
+
+    got = picture_or_error(with_syntax(dataset, JPEGLosslessSV1, dicom_codestreams.JPEG_LOSSLESS))
+
+    assert isinstance(got, PictureError)
+    assert "JPEG Lossless" in got.reason
+    assert got.reason.endswith("need the package imagecodecs (pip install imagecodecs)")
 
 
 # --- several frames ---

@@ -83,12 +83,20 @@ _MODALITIES = frozenset(
     TEXTUREMAP TG US VA XA XC""".split()  # noqa: SIM905 - seventy quoted codes are no easier to read
 )
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-# Decoders to take where pydicom would try pylibjpeg-libjpeg first or next: that one does not return
-# from some broken streams (found by fuzzing).
+# Decoders to take where several are installed: pylibjpeg-libjpeg does not return from some broken streams
+# (found by fuzzing).
 _STEADIER = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": "imagecodecs",  # JPEG extended, 12 bits
+    "1.2.840.10008.1.2.4.57": "imagecodecs",  # JPEG lossless
+    "1.2.840.10008.1.2.4.70": "imagecodecs",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
     "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
+}
+# What brings the decoder of a transfer syntax; pydicom itself decodes the others that are compressed.
+_PACKAGES = {
+    **_STEADIER,
+    **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg-openjpeg" for number in (90, 91, 201, 202, 203)},
 }
 _LONGEST_TAG = 128  # characters kept of a tag's value
 
@@ -200,6 +208,9 @@ def _check_transfer_syntax(dataset: Dataset) -> None:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    from trainer import dicom_jpeg
+
+    dicom_jpeg.register()
     if "TransferSyntaxUID" not in dataset.file_meta:  # a file without meta information
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -211,7 +222,8 @@ def _check_transfer_syntax(dataset: Dataset) -> None:
     except NotImplementedError:
         refuse(f"DICOM pixels in {name} cannot be decoded")
     if uid.is_encapsulated and not decoder.is_available:
-        refuse(f"DICOM pixels in {name} need a plugin: {' or '.join(decoder.missing_dependencies)}")
+        package = _PACKAGES.get(str(uid), "")
+        refuse(f"DICOM pixels in {name} need the package {package} (pip install {package})")
 
 
 def _check_length(dataset: Dataset) -> None:

@@ -37,6 +37,9 @@ def _dicom_decoders() -> dict[str, bool]:
         from pydicom.pixels import decoders
     except ImportError:
         return {"DICOM": False, **dict.fromkeys(_DECODERS, False)}
+    from trainer import dicom_jpeg
+
+    dicom_jpeg.register()
     available = {
         name: bool(getattr(getattr(decoders, decoder, None), "is_available", False))
         for name, decoder in _DECODERS.items()

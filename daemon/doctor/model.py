@@ -9,9 +9,7 @@ from config.openvino_import import openvino_without_telemetry
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings
 
-_DECODER_PACKAGES = (
-    "pillow pydicom pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls nibabel"
-)
+_DECODER_PACKAGES = "pillow pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls imagecodecs nibabel"
 
 
 def decoders(_: Surroundings) -> Iterator[Found]:
