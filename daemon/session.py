@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import UsageError
+from config.folders import made_folder
 from config.options import Invocation
 from config.text import printable, printable_name
 from daemon.log import set_up_log, thread_failures_told
@@ -150,16 +151,15 @@ def open_service(
     from daemon.lanes import Lanes
 
     _check_moves(settings)
+    # Before anything that takes long: a folder that cannot be is one line.
+    heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
     count, engine = lane_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
     with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
         prepared, spec = ready_engine(settings, logger)
-        setup = lane_setup(settings, prepared)
-        if settings.heatmaps:
-            from daemon.heatmap_files import checked_heatmap_folder
-
-            setup = replace(setup, heatmaps=checked_heatmap_folder(settings.heatmaps))
-        lanes.begin(setup)  # they open their engines while this process imports the storage
+        lanes.begin(
+            replace(lane_setup(settings, prepared), heatmaps=heatmaps)
+        )  # they open their engines while this process imports the storage
         with _service_on(lanes, prepared, spec, settings, roots, logger, waker, once=once) as service:
             yield service
 
