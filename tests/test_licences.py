@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib.metadata import PackageNotFoundError, metadata
 
@@ -9,6 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import REPOSITORY
+from trainer.card import card_text
+from trainer.weights import read_spec
+from trainer.weights_file import default_weights
 
 
 @pytest.mark.defects(44)
@@ -32,3 +36,39 @@ def test_no_dependency_of_the_program_is_under_the_gpl() -> None:
 
     assert "pylibjpeg-libjpeg" not in names
     assert copyleft == {}
+
+
+@pytest.mark.defects(44)
+def test_the_card_of_the_shipped_model_is_what_its_figures_make_and_says_how_it_may_be_used() -> None:
+    folder = REPOSITORY / "trainer" / "default"
+    card = (folder / "CARD.md").read_text()
+
+    assert card == card_text(json.loads((folder / "metrics.json").read_text()))
+    licence = card.partition("## Licence")[2].partition("##")[0]
+    assert "not for these weights" in licence
+    assert "do not use them commercially" in licence
+    assert "has no licence stated" in licence
+    assert "ImageNet weights (Apache-2.0)" in licence
+
+
+@pytest.mark.defects(44)
+def test_the_notice_names_every_source_of_the_shipped_weights() -> None:
+    notice = (REPOSITORY / "NOTICE").read_text()
+    sources = read_spec(default_weights()).provenance.data
+
+    assert len(sources) == 5
+    for source in sources:
+        line = next(line for line in notice.splitlines() if source["source"] in line)
+        assert line.endswith(source["licence"].replace("not stated", "no licence stated"))
+
+
+@pytest.mark.defects(44)
+def test_the_card_of_free_images_forbids_nothing() -> None:
+    report = json.loads((REPOSITORY / "trainer" / "default" / "metrics.json").read_text())
+    report["provenance"]["data"] = [report["provenance"]["data"][1]]
+    assert report["provenance"]["data"][0]["licence"] == "CC0"
+
+    licence = card_text(report).partition("## Licence")[2].partition("##")[0]
+
+    assert "commercial" not in licence
+    assert "no licence" not in licence

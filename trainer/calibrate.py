@@ -98,8 +98,9 @@ def fit_out_of_distribution(
 ) -> tuple[OutOfDistribution, Tensors]:
     """Return the distance limit that lets `acceptance` of held-out features (m, d) pass, and its tensors.
 
-    Class means and one shared covariance of the training features (n, d), shrunk towards its
-    diagonal (Ledoit and Wolf 2004) and whitened in at most 64 directions. With `others` (k, d), features
+    Class means and one shared covariance of the training features (n, d), shrunk by a constant tenth
+    towards a multiple of the identity of the same trace (scikit-learn's `shrunk_covariance`), and whitened
+    in at most 64 directions. With `others` (k, d), features
     of pictures of other kinds, the direction that tells them from the training images best (Fisher
     1936) counts more than all the rest: distance alone does not know which deviations matter.
     """

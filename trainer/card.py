@@ -35,6 +35,8 @@ def card_text(report: dict[str, Any]) -> str:
         _facts(report),
         "## Data",
         _data(report),
+        "## Licence",
+        _licence(report),
         "## How well it does on groups it has not seen",
         f"Split {metrics['split']}. Threshold and temperature were fitted on the same validation images, "
         "so these figures lean to the good side. Intervals are 95 %, by bootstrap over groups.",
@@ -91,11 +93,12 @@ def card_text(report: dict[str, Any]) -> str:
         "## Limits",
         _LIMITS,
         "## How it was made",
-        f"```\n{report['provenance']['command']}\n```",
+        f"```\n{_commands(report)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
+_UNSTATED = "see its publisher"
 _USE = (
     "Sorting two-dimensional brain-MRI slices into those that look like the training collections' tumour "
     "slices and those that do not, to try out software and methods. Not for patients, not for triage, not "
@@ -134,10 +137,38 @@ def _data(report: dict[str, Any]) -> str:
     rows = []
     for source in report["provenance"]["data"]:
         counts = ", ".join(f"{label} {count}" for label, count in source["images"].items())
-        rows.append(
-            (source["source"], counts, source["trained_on"], source.get("licence", "see its publisher"))
-        )
+        rows.append((source["source"], counts, source["trained_on"], source.get("licence", _UNSTATED)))
     return _table(("source", "images", "trained on", "licence"), rows)
+
+
+def _licence(report: dict[str, Any]) -> str:
+    """Return under which terms the weights may be used: those of the images they were made from."""
+    licences = [str(source.get("licence", _UNSTATED)) for source in report["provenance"]["data"]]
+    parts = [
+        "The program's MIT licence is for its code, not for these weights. Whether weights derive from the "
+        "images they were trained on, in the sense of a licence, is not settled: take it that they do, and "
+        "that the terms of every source in the table above hold for them."
+    ]
+    if any("NC" in licence.upper().replace("-", " ").split() for licence in licences):
+        parts.append("At least one source forbids commercial use (NC): do not use them commercially.")
+    if any("SA" in licence.upper().replace("-", " ").split() for licence in licences):
+        parts.append(
+            "At least one asks that what is made of it be shared alike and its authors named (BY, SA)."
+        )
+    if any(licence in {"not stated", _UNSTATED} for licence in licences):
+        parts.append(
+            "At least one has no licence stated here: ask its publisher before they serve for more than "
+            "research."
+        )
+    if "lite0" in report["architecture"] and not report.get("plan", {}).get("from_scratch", True):
+        parts.append("The training began with EfficientNet-Lite0's ImageNet weights (Apache-2.0).")
+    return " ".join(parts)
+
+
+def _commands(report: dict[str, Any]) -> str:
+    """Return what makes the model again from nothing; models of older versions have a --resume stored."""
+    command: str = report["provenance"]["command"]
+    return command.replace(" --resume", "")
 
 
 def _scores_table(scores: dict[str, Any]) -> str:
