@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from config.folders import made_folder
 from config.text import printable
 from daemon.explain import caption, class_shown, overlay
 from trainer.judgement import Prediction
@@ -22,11 +20,6 @@ from trainer.spec import ModelSpec
 # In one folder; directories of millions are slow to list.
 _PER_FOLDER = 10_000
 _QUALITY = 85
-
-
-def checked_heatmap_folder(folder: str) -> str:
-    """Return the folder as an absolute path, made if need be; raise UsageError if it cannot be written."""
-    return str(made_folder(Path(folder), "--heatmaps"))
 
 
 def _for_the_owner(path: str, flags: int) -> int:

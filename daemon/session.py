@@ -41,7 +41,7 @@ _BUSY_SECONDS = 0.25
 # GPU takes what all lanes have sent together.
 _DEVICE_BATCH = 64
 # What belongs to a database beside its file, should it lie in an inbox.
-_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock")
+_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*")
 
 
 class SystemClock:

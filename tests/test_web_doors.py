@@ -13,7 +13,8 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from daemon.heatmap_files import HeatmapFiles, checked_heatmap_folder
+from config.folders import made_folder
+from daemon.heatmap_files import HeatmapFiles
 from daemon.web.guard import Guard, Rules, WrongTokens
 from tests import test_web
 from tests.daemon_support import bt_daemon
@@ -226,7 +227,7 @@ def test_picture_outside_of_the_inbox_is_refused(judged_file: Path, tmp_path: Pa
 def test_heatmaps_are_for_the_owner_alone(tmp_path: Path) -> None:
     spec = read_spec(default_weights())
     folder = tmp_path / "maps"
-    files = HeatmapFiles(checked_heatmap_folder(str(folder)), spec, "ab" * 32)
+    files = HeatmapFiles(str(made_folder(folder, "--heatmaps")), spec, "ab" * 32)
     prediction = Prediction(Verdict.OK, spec.classes[0], 0.9, (0.9, 0.1), None)
 
     files.write(7, np.zeros((8, 8), dtype=np.uint8), np.zeros((2, 2, 2), dtype=np.float32), prediction)
