@@ -6,8 +6,10 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import sys
+import threading
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -41,3 +43,18 @@ def die_with_the_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() == 1:
         sys.exit(0)
+
+
+def end_with_the_connection(descriptor: int) -> None:
+    """End this process at once when the other end of its socket closes, whatever it is doing then.
+
+    For a parent with threads: the kernel's signal comes already when the thread that started us ends.
+    """
+    threading.Thread(target=_end_at_hang_up, args=(descriptor,), daemon=True).start()
+
+
+def _end_at_hang_up(descriptor: int) -> None:
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)  # a closed connection is told even so
+    hang_up.poll()
+    os._exit(0)

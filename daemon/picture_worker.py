@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from daemon.confined import die_with_the_parent, limit_memory
+from daemon.confined import end_with_the_connection, limit_memory
 from daemon.engine import Engine, open_engine
 from daemon.explain import class_shown, overlay
-from daemon.pictures import NoPicture, Picture, Wanted, WorkerSetup
+from daemon.pictures import READY, NoPicture, Picture, Wanted, WorkerSetup, encode_answer
 from trainer.content import read_judged
 from trainer.judgement import judge
 from trainer.picture import PictureError, decode
@@ -67,15 +67,15 @@ class _Artist:
 def main(arguments: Sequence[str]) -> None:
     """Serve until the parent closes its end."""
     connection = Connection(int(arguments[0]))
-    die_with_the_parent()
+    end_with_the_connection(connection.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     setup: WorkerSetup = connection.recv()
     silence_c_libraries()
     with contextlib.suppress(EOFError, OSError):
         artist = _Artist(setup)
-        connection.send(None)  # ready
+        connection.send_bytes(READY)
         while True:
-            connection.send(artist.draw(connection.recv()))
+            connection.send_bytes(encode_answer(artist.draw(connection.recv())))
 
 
 def _webp(image: Image.Image) -> bytes:

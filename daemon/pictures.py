@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from config.text import printable
 from daemon.child import child_environment
 from trainer.content import JudgedFile
 
@@ -65,6 +66,34 @@ def judged_file(row: ResultRow) -> JudgedFile:
     return JudgedFile(row.inbox, row.path, row.sha256)
 
 
+# Larger than any two pictures a page asks for.
+_MOST_BYTES = 64 << 20
+READY = b"ready"
+
+
+def encode_answer(answer: Picture | NoPicture) -> bytes:
+    """Return an answer as plain bytes: what a decoder was made to say is data, never run."""
+    if isinstance(answer, NoPicture):
+        return b"N" + answer.reason.encode("utf-8", "replace")
+    length = len(answer.plain).to_bytes(4, "big")
+    return b"P" + length + answer.plain + (answer.heatmap or b"")
+
+
+def decode_answer(data: bytes) -> Picture | NoPicture:
+    """Return what `encode_answer` was given; raise ValueError for what is no such thing."""
+    if data[:1] == b"N":
+        return NoPicture(printable(data[1:500].decode("utf-8", "replace")))
+    length = int.from_bytes(data[1:5], "big")
+    plain, heatmap = data[5 : 5 + length], data[5 + length :]
+    if data[:1] != b"P" or not _is_webp(plain) or (heatmap and not _is_webp(heatmap)):
+        raise ValueError("the drawing process said what it never says")
+    return Picture(plain, heatmap or None)
+
+
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
 class Pictures:
     """Draws one picture at a time; a context manager, for one thread."""
 
@@ -88,21 +117,24 @@ class Pictures:
         return self.draw(Wanted(judged_file(row), row.slice_index, row.weights_sha256, side))
 
     def draw(self, wanted: Wanted, seconds: float | None = None) -> Picture | NoPicture:
-        """Return one picture; `seconds` instead of the usual limit."""
+        """Return one picture; `seconds` instead of the usual limit.
+
+        A worker may die for a reason of its own; a picture over which a second one dies is to blame.
+        """
         seconds = self._seconds if seconds is None else seconds
-        connection = self._ready()
-        if connection is None:
-            return NoPicture("the drawing process does not start (bt-daemon doctor)")
-        try:
-            connection.send(wanted)
-            if not connection.poll(seconds):
+        for _ in range(2):
+            connection = self._ready()
+            if connection is None:
+                return NoPicture("the drawing process does not start (bt-daemon doctor)")
+            try:
+                connection.send(wanted)
+                if not connection.poll(seconds):
+                    self.close()
+                    return NoPicture(f"took longer than {seconds:g} s to draw")
+                return decode_answer(connection.recv_bytes(_MOST_BYTES))
+            except (EOFError, OSError, ValueError):
                 self.close()
-                return NoPicture(f"took longer than {seconds:g} s to draw")
-            answer: Picture | NoPicture = connection.recv()
-        except (EOFError, OSError):
-            self.close()
-            return NoPicture("crashed the decoder")
-        return answer
+        return NoPicture("crashed the decoder")
 
     @property
     def process_id(self) -> int | None:
@@ -134,8 +166,8 @@ class Pictures:
         self._connection = Connection(ours.detach())
         with contextlib.suppress(EOFError, OSError):
             self._connection.send(self._setup)
-            if self._connection.poll(_START_SECONDS):
-                self._connection.recv()
+            begun = self._connection.poll(_START_SECONDS)
+            if begun and self._connection.recv_bytes(len(READY)) == READY:
                 self._stillborn = 0
                 return self._connection
         self.close()

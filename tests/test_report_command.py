@@ -13,7 +13,7 @@ import pytest
 from config.text import printable_name
 from daemon.cli import main
 from daemon.phantom import phantom
-from daemon.pictures import NoPicture, Picture, Pictures, Wanted, WorkerSetup
+from daemon.pictures import NoPicture, Picture, Pictures, Wanted, WorkerSetup, decode_answer, encode_answer
 from storage.records import Failed, FailureKind
 from tests.browser import file_address, needs_browser, rendered
 from tests.hostile_names import HOSTILE_NAMES
@@ -130,4 +130,77 @@ def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engi
     assert before.heatmap is not None
     assert hung == NoPicture("took longer than 0.2 s to draw")
     assert isinstance(after, Picture)
-    assert dead == NoPicture("crashed the decoder")
+    assert isinstance(dead, Picture)  # it died while it drew nothing: no picture is to blame
+
+
+@pytest.mark.defects(21)
+def test_the_drawing_process_outlives_the_thread_that_started_it(
+    judged_folder: Path, engine_cache: Path
+) -> None:
+    import logging
+    import threading
+
+    from daemon.engine_cache import prepare_engine
+    from trainer.picture import Limits
+    from trainer.weights_file import default_weights
+
+    prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
+    path = judged_folder / "inbox" / "head 1.png"
+    judged = JudgedFile(b"", os.fsencode(path), hashlib.sha256(path.read_bytes()).digest())
+    wanted = Wanted(judged, None, prepared.weights_sha256, 64)
+    drawn = []
+    with Pictures(WorkerSetup(prepared, Limits(), 1 << 30), seconds=60) as pictures:
+        for _ in range(2):
+            thread = threading.Thread(
+                target=lambda: drawn.append((pictures.draw(wanted), pictures.process_id))
+            )
+            thread.start()
+            thread.join()
+
+    assert all(isinstance(picture, Picture) for picture, _ in drawn)
+    assert drawn[0][1] == drawn[1][1]
+
+
+@pytest.mark.defects(26)
+@pytest.mark.parametrize("said", [b"", b"Pxxxx", b"P\0\0\0\4abcd", b"\x80\x04cos\nsystem\n", b"X" * 40])
+def test_what_the_drawing_process_never_says_is_refused(said: bytes) -> None:
+    with pytest.raises(ValueError, match="never says"):
+        decode_answer(said)
+
+
+@pytest.mark.defects(26)
+def test_answers_of_the_drawing_process_come_back_as_they_were() -> None:
+    webp = b"RIFF\0\0\0\0WEBPdata"
+
+    for answer in (Picture(webp, None), Picture(webp, webp + b"x"), NoPicture("the file is gone")):
+        assert decode_answer(encode_answer(answer)) == answer
+
+
+@pytest.mark.defects(21)
+def test_picture_that_takes_long_holds_up_none_that_is_kept() -> None:
+    import threading
+    from types import SimpleNamespace
+    from typing import Any
+
+    from daemon.web.gallery import Gallery
+
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def of(self, row: Any, side: int) -> Picture:
+            if row.result_id == 2:
+                started.set()
+                go_on.wait(30)
+            return Picture(b"%d" % row.result_id, None)
+
+    gallery = Gallery(Slow())  # type: ignore[arg-type]
+    kept = gallery.of(SimpleNamespace(result_id=1), 64)  # type: ignore[arg-type]
+    slow = threading.Thread(target=gallery.of, args=(SimpleNamespace(result_id=2), 64))
+    slow.start()
+    started.wait(30)
+
+    again = gallery.of(SimpleNamespace(result_id=1), 64)  # type: ignore[arg-type]
+    go_on.set()
+    slow.join()
+
+    assert again is kept

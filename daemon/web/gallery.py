@@ -12,6 +12,9 @@ from storage.results import ResultRow
 # Some thousand thumbnails; what does not fit is drawn again.
 _MOST_BYTES = 64 << 20
 
+# A picture that takes long holds up none that is kept, and no thread of the pages for longer than this.
+_PATIENCE_SECONDS = 2.0
+
 _Key = tuple[int, int]  # result, side
 
 
@@ -20,21 +23,35 @@ class Gallery:
 
     def __init__(self, pictures: Artists) -> None:
         self._pictures = pictures
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is kept
+        self._drawing = threading.Lock()  # of the drawing process
         self._kept: OrderedDict[_Key, Picture] = OrderedDict()
         self._bytes = 0
 
     def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
         """Return a result's picture, `side` pixels a side, or why there is none."""
         key = (row.result_id, side)
-        with self._lock:
-            if (kept := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
+        if (kept := self._found(key)) is not None:
+            return kept
+        if not self._drawing.acquire(timeout=_PATIENCE_SECONDS):
+            return NoPicture("other pictures are being drawn; try again")
+        try:
+            if (kept := self._found(key)) is not None:  # drawn for somebody else meanwhile
                 return kept
             drawn = self._pictures.of(row, side)
-            if isinstance(drawn, Picture):
+        finally:
+            self._drawing.release()
+        if isinstance(drawn, Picture):
+            with self._lock:
                 self._keep(key, drawn)
-            return drawn
+        return drawn
+
+    def _found(self, key: _Key) -> Picture | None:
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+            return kept
 
     def _keep(self, key: _Key, picture: Picture) -> None:
         self._kept[key] = picture
