@@ -411,7 +411,13 @@ def evaluate(
             console.decoding,
         )
     click.echo(json.dumps(report, indent=1) if as_json else evaluation_text(report))
+    _warn(report)
     click.echo(DISCLAIMER, err=True)
+
+
+def _warn(report: dict[str, Any]) -> None:
+    if report["warning"]:
+        click.echo(f"warning: {report['warning']}", err=True)
 
 
 @cli.command(short_help="Fit threshold and confidence to images of your own.")
@@ -461,7 +467,8 @@ def calibrate(
             cache_folder(),
             console.decoding,
         )
-    click.echo(json.dumps(report, indent=1) if as_json else recalibration_text(report))
+    click.echo(json.dumps(report, indent=1) if as_json else recalibration_text(report, output))
+    _warn(report)
     click.echo(DISCLAIMER, err=True)
 
 

@@ -11,13 +11,14 @@ import torch
 
 from config.errors import DataError
 from config.text import printable
-from trainer.data import find_images, load_dataset
+from trainer.data import Dataset, find_images, load_dataset
 from trainer.groups import group_ids, near_duplicates
 from trainer.judgement import Verdict, judge, probabilities
 from trainer.metrics import measure, measure_classes
 from trainer.networks import load
+from trainer.seen import seen_warning
 from trainer.train import predict
-from trainer.weights import read_weights
+from trainer.weights import Weights, read_weights
 
 
 def evaluate(
@@ -68,7 +69,14 @@ def evaluate(
             for number, name in enumerate(dataset.source_names)
         },
         "unreadable": len(dataset.unreadable),
+        "warning": warning_of(weights, dataset),
     }
+
+
+def warning_of(weights: Weights, dataset: Dataset) -> str:
+    """Return in one line that the model knows some of the images, "" if it knows none."""
+    sources = [str(one.get("source", "")) for one in weights.spec.provenance.data]
+    return seen_warning(weights.seen, sources, dataset.hashes, dataset.source_names)
 
 
 def evaluation_text(report: Mapping[str, Any]) -> str:

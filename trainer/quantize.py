@@ -42,7 +42,7 @@ def quantize(
     network = load(weights)
     measured = measure_ranges(network, dataset.pictures, torch.device("cpu"))
     made = replace(spec.provenance, command=f"{spec.provenance.command}\n{command}".strip())
-    digest = write_weights(output, replace(spec, provenance=made), weights.tensors | measured)
+    digest = write_weights(output, replace(spec, provenance=made), weights.tensors | measured, weights.seen)
     layers = zip(convolutions(network), measured[RANGES].tolist(), measured[MOVES].tolist(), strict=True)
     return {
         "weights": {"file": output.name, "sha256": digest},

@@ -14,9 +14,11 @@ from config.errors import DataError
 from config.text import printable
 from trainer.calibrate import fit_decision
 from trainer.data import find_images, load_dataset
+from trainer.evaluate import warning_of
 from trainer.groups import group_ids, near_duplicates
 from trainer.networks import load
 from trainer.scores import scores
+from trainer.seen import Seen
 from trainer.spec import Decision
 from trainer.train import predict
 from trainer.weights import read_weights, write_weights
@@ -60,16 +62,22 @@ def recalibrate(
     decision = fit_decision(logits, labels, spec.classes, sensitivity)
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
     made = replace(spec.provenance, command=f"{spec.provenance.command}\n{command}".strip())
-    digest = write_weights(output, replace(spec, decision=decision, provenance=made), weights.tensors)
+    digest = write_weights(
+        output,
+        replace(spec, decision=decision, provenance=made),
+        weights.tensors,
+        weights.seen | Seen.of(fitted=dataset.hashes),
+    )
     return {
+        "warning": warning_of(weights, dataset),
         "weights": {"file": output.name, "sha256": digest},
         "before": _told(spec.decision, scores(logits, labels, groups, spec.decision, spec.classes)),
         "after": _told(decision, scores(logits, labels, groups, decision, spec.classes)),
     }
 
 
-def recalibration_text(report: Mapping[str, Any]) -> str:
-    """Return the two decisions side by side."""
+def recalibration_text(report: Mapping[str, Any], output: Path) -> str:
+    """Return the two decisions side by side, and where the new one was written."""
     lines = []
     for when in ("before", "after"):
         told, figures = report[when]["decision"], report[when]["figures"]
@@ -82,6 +90,12 @@ def recalibration_text(report: Mapping[str, Any]) -> str:
             f"{when:<7} temperature {told['temperature']:.3f}, threshold {told['threshold']:.3f}: "
             + ", ".join(shown)
         )
+    file, digest = printable(str(output)), report["weights"]["sha256"][:8]
+    lines += [
+        f"{file} is written (sha256 {digest}): temperature, threshold and uncertain band are new, "
+        "the network is the same.",
+        f"Use it with: bt-daemon watch --weights {file}",
+    ]
     return "\n".join(lines)
 
 

@@ -43,6 +43,7 @@ from trainer.request import (
 )
 from trainer.rounding import round_to_bfloat16
 from trainer.scores import by_source, score_quantiles, scores
+from trainer.seen import Seen
 from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.split import random_split, split
 from trainer.train import Epoch, Pictures, Trained, fit, predict
@@ -204,7 +205,9 @@ def _conclude(
         out_of_distribution=limit,
         provenance=_provenance(request, dataset, data, report),
     )
-    whole = _write(request, spec, network, tensors, report, trained, logits, labels)
+    whole = _write(
+        request, spec, network, tensors, report, trained, logits, labels, _seen(request, dataset, data)
+    )
     _draw_worst(request, dataset, data, network, decision, logits)
     return whole
 
@@ -245,12 +248,13 @@ def _write(
     trained: Trained,
     logits: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64],
+    seen: Seen,
 ) -> dict[str, Any]:
     from trainer.card import write_card
     from trainer.plots import draw_confusion, draw_curves, draw_scores
 
     place = request.output
-    digest = write_weights(place / WEIGHTS_NAME, spec, networks.tensors_of(network) | tensors)
+    digest = write_weights(place / WEIGHTS_NAME, spec, networks.tensors_of(network) | tensors, seen)
     whole = {
         "weights": {"file": WEIGHTS_NAME, "sha256": digest},
         "parameters": networks.parameters(network),
@@ -271,6 +275,15 @@ def _write(
         )
     write_card(whole, place / "CARD.md")
     return whole
+
+
+def _seen(request: Request, dataset: Dataset, data: Pictures) -> Seen:
+    """Return which images the model knows: its own, and those of the model it started from."""
+    trained, fitted = (
+        [dataset.hashes[place] for place in part.tolist()] for part in (data.train, data.validation)
+    )
+    before = read_weights(request.init).seen if request.init is not None else Seen()
+    return before | Seen.of(trained=trained, fitted=fitted)
 
 
 def _provenance(request: Request, dataset: Dataset, data: Pictures, report: dict[str, Any]) -> Provenance:

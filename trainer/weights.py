@@ -6,10 +6,11 @@ Nothing is ever unpickled. Format: https://huggingface.co/docs/safetensors
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from safetensors.numpy import save
 
 from config.errors import WeightsError
 from config.text import printable
+from trainer.seen import Seen
 from trainer.spec import ModelSpec
 from trainer.weights_file import WEIGHTS_HINT, check_weights_file, weights_sha256
 
@@ -34,6 +36,7 @@ class Weights:
     sha256: str  # hex, of the file's bytes: the model's identity
     spec: ModelSpec
     tensors: Tensors
+    seen: Seen = field(default_factory=Seen)  # the images it knows
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -46,13 +49,16 @@ def read_weights(path: Path) -> Weights:
 
     All of its numbers are finite, and those of the spec in ranges that make sense.
     """
-    spec, tensors = _open(path, with_tensors=True)
-    return Weights(path=path, sha256=weights_sha256(path), spec=spec, tensors=tensors)
+    spec, tensors, seen = _open(path, with_tensors=True)
+    return Weights(path=path, sha256=weights_sha256(path), spec=spec, tensors=tensors, seen=seen)
 
 
-def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray[np.generic]]) -> str:
+def write_weights(
+    path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray[np.generic]], seen: Seen | None = None
+) -> str:
     """Write a weights file atomically (temporary file, fsync, rename) and return its sha256 as hex."""
-    data = save({name: _narrow(tensor) for name, tensor in tensors.items()}, {SPEC_KEY: spec.to_json()})
+    metadata = {SPEC_KEY: spec.to_json()} | (seen or Seen()).metadata()
+    data = _ordered(save({name: _narrow(tensor) for name, tensor in tensors.items()}, metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -66,6 +72,16 @@ def write_weights(path: Path, spec: ModelSpec, tensors: Mapping[str, npt.NDArray
         Path(temporary).unlink(missing_ok=True)
         raise
     return hashlib.sha256(data).hexdigest()
+
+
+def _ordered(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: else its sha256, a model's identity, would vary."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # what follows is aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def _narrow(tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
@@ -99,20 +115,21 @@ def _check_tensors(spec: ModelSpec, tensors: Tensors) -> None:
         raise WeightsError("the weights file has a distance limit without the tensors that go with it")
 
 
-def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors]:
+def _open(path: Path, *, with_tensors: bool = False) -> tuple[ModelSpec, Tensors, Seen]:
     shown = printable(str(path))
     try:
         check_weights_file(path)
         with safe_open(path, framework="np") as stream:
-            text = (stream.metadata() or {}).get(SPEC_KEY)
+            metadata = stream.metadata() or {}
+            text = metadata.get(SPEC_KEY)
             if text is None:
                 raise WeightsError(f"{shown} is a safetensors file of another tool", hint=WEIGHTS_HINT)
             spec = ModelSpec.from_json(text)
             if not with_tensors:
-                return spec, {}
+                return spec, {}, Seen()
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         _check_tensors(spec, tensors)
-        return spec, tensors
+        return spec, tensors, Seen.from_metadata(metadata)
     except WeightsError as error:
         raise (
             error
