@@ -326,7 +326,8 @@ def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(store: Store, c
 @pytest.mark.defects(39)
 @pytest.mark.parametrize("columns", [40, 50, 80, 120])
 def test_at_any_width_ids_and_numbers_are_whole_and_nothing_is_broken(store: Store, columns: int) -> None:
-    store.put([(b"series/a rather long file name %d.png" % n, judged(confidence=0.987)) for n in range(1100)])
+    found = replace(judged(confidence=0.987), score=0.987)
+    store.put([(b"series/a rather long file name %d.png" % n, found) for n in range(1100)])
     store.put([(b"series/letter.jpg", NOT_AN_IMAGE)])
 
     for command in (["results", "-n", "3"], ["errors"]):
@@ -339,7 +340,7 @@ def test_at_any_width_ids_and_numbers_are_whole_and_nothing_is_broken(store: Sto
         assert all(len(line) <= columns for line in table)
         if command[0] == "results":
             assert [line.split()[0] for line in table] == ["id", "1101", "1100", "1099"]
-            assert all(re.search(r"\d+\.png +yes +0\.987  ok", line) for line in table[2:])
+            assert all(re.search(r"\d+\.png +yes +0\.987 +ok", line) for line in table[2:])
 
 
 def test_a_page_whose_total_would_need_every_row_does_not_wait_for_it(store: Store) -> None:
