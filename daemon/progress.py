@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from daemon.log import stderr_failed
 
@@ -27,7 +29,8 @@ class ProgressBar:
     """
 
     def __init__(self, *, color: bool) -> None:
-        console = Console(stderr=True, no_color=not color, highlight=False)
+        # The stream itself, for its name is another's while the bar is drawn.
+        console = Console(file=sys.stderr, no_color=not color, highlight=False)
         room = console.width - _WORDS_CHARACTERS
         self._progress = Progress(
             TextColumn("judging"),
@@ -38,17 +41,20 @@ class ProgressBar:
             console=console,
             auto_refresh=False,
             transient=True,
+            redirect_stderr=False,  # rich would break long lines
         )
         self._task = self._progress.add_task("judging", total=None, rate="")
         self._started = self._drawn = float("-inf")
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()
+        self._stderr, sys.stderr = sys.stderr, cast("TextIO", _AboveTheBar(self._progress.console))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        sys.stderr = self._stderr
         try:
             self._progress.stop()
         except OSError as gone:
@@ -71,3 +77,18 @@ class ProgressBar:
             self._progress.refresh()
         except OSError as error:  # the terminal is gone: that costs the bar only
             stderr_failed(error)
+
+
+class _AboveTheBar:
+    """Takes stderr's place: rich takes the bar away, writes the line whole, and draws the bar below it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, line: str) -> int:
+        """Write text that ends in a newline."""
+        self._console.print(Text(line), end="", soft_wrap=True)
+        return len(line)
+
+    def flush(self) -> None:
+        """Do nothing: it is written at once."""
