@@ -152,5 +152,5 @@ def test_a_file_that_changed_has_no_heatmap_of_what_was_judged(
     code = main(["show", "1", "--db", str(judged_twice / "x.db"), "--heatmap", str(judged_twice / "m.png")])
 
     assert code == 1
-    assert "it has changed since it was judged" in capsys.readouterr().err
+    assert "the file has changed since it was judged" in capsys.readouterr().err
     assert not (judged_twice / "m.png").exists()

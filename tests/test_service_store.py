@@ -27,6 +27,8 @@ class _Clock:
 class _Idle:
     """Lanes and waker with nothing to do."""
 
+    trouble = ""
+
     def wait(self, waitables: list[Any], timeout: float | None) -> None:
         pass
 
