@@ -63,8 +63,8 @@ class Settings:
     device: str = _setting("auto", "where to compute: auto, cpu or cuda[:N]", parse.text, metavar="DEVICE")
     precision: str = _setting(
         "auto",
-        "numbers of the engine: auto, fp32, bf16 or int8",
-        _choice("auto", "fp32", "bf16", "int8"),
+        "numbers of the engine: auto, fp32 or bf16",
+        _choice("auto", "fp32", "bf16"),
         metavar="NAME",
     )
     lanes: int = _setting(0, "worker processes; 0: one per core", parse.whole, metavar="N")

@@ -1,30 +1,24 @@
-"""Which engines of a lower precision a network allows, and how quick they are.
+"""Measure which engines of lower precision a network allows, and how fast they are.
 
-A network in bfloat16 or int8 may change answers. Then a cascade computes the doubtful ones again; and the
-convolutions that mind most may stay out of int8.
+A network in bfloat16 may change answers. Then a cascade computes the doubtful ones again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.engine import EngineOutput
-from daemon.engine_openvino import MODEL, SIZES, OpenVinoEngine, openvino
+from daemon.engine_openvino import MODEL, SIZES, OpenVinoEngine
 from daemon.parity import disagreement, doubtful_share, measured_slack
 from daemon.prepared import Compiled, PreparedEngine, Slack
-from daemon.quantise import Quantised, quantised
 from trainer.spec import ModelSpec
 from trainer.weights import Tensors
 
-# Convolutions that stay out of int8, the most sensitive ones, per cent.
-_KEPT_PERCENT = (0, 12, 25, 50)
 _TIMED_RUNS = 4
 # A smaller batch that is slower by less than this is taken: it needs less memory, and in a whole run two to
 # eight at a time make equally many images a second. One at a time makes a tenth less.
@@ -56,31 +50,25 @@ class Workshop:
     ) -> None:
         """Take the network that lies in the folder of `blank`, and what the reference says of the probes."""
         self.folder = Path(blank.folder)
-        self.whole = openvino.Core().read_model(str(self.folder / MODEL))
         self._blank = blank
         self._spec = spec
         self._tensors = tensors
         self._probes = probes
         self._reference = reference
 
-    def tried(self, label: str, file: str, precision: str) -> Candidate:
-        """Open a network that lies in the folder, compare it and time it."""
-        best = _timed_batches(self.folder, Compiled(file, precision, SIZES[-1]), self._probes)
+    def tried(self, precision: str) -> Candidate:
+        """Open the network at a precision, compare it and time it."""
+        best = _timed_batches(self.folder, Compiled(MODEL, precision, SIZES[-1]), self._probes)
         seconds = min(best.values())
         batch = next(size for size, took in best.items() if took <= seconds * _AS_QUICK)
-        network = Compiled(file, precision, batch)
+        network = Compiled(MODEL, precision, batch)
         said = OpenVinoEngine(self.folder, network).run(self._probes)
         reference = self._reference
         slack = measured_slack(
             (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
         )
-        named = label.split("+", maxsplit=1)[0]
-        prepared = replace(self._blank, precision=named, network=network)
-        return Candidate(prepared, slack, disagreement(slack, self._spec), label, best[batch])
-
-    def convolutions_in_int8(self, file: str) -> int:
-        """Return how many convolutions of a network in the folder this processor computes in int8."""
-        return OpenVinoEngine(self.folder, Compiled(file, "fp32", 1)).convolutions_in_int8()
+        prepared = replace(self._blank, precision=precision, network=network)
+        return Candidate(prepared, slack, disagreement(slack, self._spec), precision, best[batch])
 
     def cascade(self, quick: Candidate, exact: Candidate) -> Candidate:
         """Return the engine that computes again by `exact` what `quick` could get wrong."""
@@ -96,42 +84,15 @@ class Workshop:
             quick.seconds + share * exact.seconds,
         )
 
-    def write(self, model: Any, name: str) -> str:
-        """Write a network and return its name."""
-        openvino.save_model(model, str(self.folder / name), compress_to_fp16=False)
-        return name
-
 
 def in_float32(workshop: Workshop) -> Candidate:
     """Return the engine that computes all in float32."""
-    return workshop.tried("fp32", MODEL, "fp32")
+    return workshop.tried("fp32")
 
 
 def in_bfloat16(workshop: Workshop, exact: Candidate) -> tuple[list[Candidate], list[str]]:
     """Return the engine in bfloat16 that agrees, and what there is to tell."""
-    return _agreeing(workshop, workshop.tried("bf16", MODEL, "bf16"), exact)
-
-
-def in_int8(
-    workshop: Workshop, layers: Sequence[Quantised], exact: Candidate
-) -> tuple[list[Candidate], list[str]]:
-    """Return engines with some or all convolutions in int8 that agree, and what there is to tell.
-
-    `layers` are sorted, the most sensitive first: fewer in int8 are slower, but leave less to compute
-    again. What is not in int8 is in float32 or bfloat16.
-    """
-    found: list[Candidate] = []
-    told: list[str] = []
-    for kept in sorted({len(layers) * share // 100 for share in _KEPT_PERCENT}):
-        file = workshop.write(quantised(workshop.whole, layers[kept:]), f"model.int8-{kept}.xml")
-        if not workshop.convolutions_in_int8(file):
-            return [], ["int8 refused: this processor computes none of it in int8"]
-        for precision in ("fp32", "bf16"):
-            label = f"int8+{precision}" + (f" but for {kept} of {len(layers)}" if kept else "")
-            agreeing, words = _agreeing(workshop, workshop.tried(label, file, precision), exact)
-            found += agreeing
-            told += words
-    return found, told
+    return _agreeing(workshop, workshop.tried("bf16"), exact)
 
 
 def _agreeing(workshop: Workshop, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:

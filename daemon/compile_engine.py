@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,14 +20,13 @@ import numpy.typing as npt
 
 from config.errors import BtError, UsageError, WeightsError
 from config.openvino_import import converter
-from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32, in_int8
+from daemon.candidates import Candidate, Workshop, in_bfloat16, in_float32
 from daemon.engine import EngineOutput, open_engine
 from daemon.engine_cache import making, write_manifest
 from daemon.engine_openvino import MODEL, openvino
 from daemon.parity import in_batches, probe_batch
 from daemon.prepared import PreparedEngine
-from daemon.quantise import Quantised
-from trainer.weights import Tensors, Weights, read_weights
+from trainer.weights import Weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +46,7 @@ def main(arguments: list[str]) -> int:
 def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEngine:
     """Write the engine of a weights file into `folder` and return it.
 
-    `precision` is fp32, bf16, int8, or auto: the fastest one that agrees with the fp32 reference.
+    `precision` is fp32, bf16, or auto: the fastest one that agrees with the fp32 reference.
     """
     from trainer.networks import load
 
@@ -59,8 +57,7 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{making(folder)}-"))
     try:
         _convert(network, weights.spec.preprocessing.image_size, workshop)
-        layers = _quantised_layers(network, weights.tensors)
-        prepared = _choose(weights, layers, workshop, precision, probes, reference)
+        prepared = _choose(weights, workshop, precision, probes, reference)
         _tidy(workshop, prepared)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(workshop, folder)
@@ -107,7 +104,6 @@ def _convert(network: object, size: int, folder: Path) -> None:
 
 def _choose(
     weights: Weights,
-    layers: Sequence[Quantised],
     folder: Path,
     precision: str,
     probes: npt.NDArray[np.uint8],
@@ -121,14 +117,12 @@ def _choose(
     told: list[str] = []
     if exact.difference:
         told.append(f"fp32 refused: {exact.difference}")
-    for wanted in () if exact.difference else _wanted(precision, layers):
-        made = {
-            "int8": lambda: in_int8(workshop, layers, exact),
-            "bf16": lambda: in_bfloat16(workshop, exact),
-        }
-        found, words = made.get(wanted, lambda: ([exact], []))()
+    if not exact.difference and precision != "fp32":
+        found, words = in_bfloat16(workshop, exact)
         agreeing += found
         told += words
+    if not exact.difference and precision != "bf16":
+        agreeing.append(exact)
     if not agreeing:
         raise UsageError(
             f"no engine of precision {precision} agrees with the reference ({'; '.join(told)})",
@@ -138,33 +132,6 @@ def _choose(
     why = "; ".join([f"fastest that agrees with fp32, images/s per core: {speeds}", *told])
     best = min(agreeing, key=lambda one: one.seconds)
     return replace(best.prepared, why=why)
-
-
-def _wanted(precision: str, layers: Sequence[Quantised]) -> tuple[str, ...]:
-    if precision == "int8" and not layers:
-        raise UsageError(
-            "the weights file has no ranges to make an int8 engine with",
-            hint="add them with bt-train quantize, or use --precision auto",
-        )
-    if precision != "auto":
-        return (precision,)
-    return ("int8", "bf16", "fp32") if layers else ("bf16", "fp32")
-
-
-def _quantised_layers(network: nn.Module, tensors: Tensors) -> list[Quantised]:
-    """Return the convolutions that can be in int8, the most sensitive first; none without ranges."""
-    from trainer.ranges import MOVES, RANGES, convolutions
-
-    found = list(convolutions(network).values())
-    ranges, moves = tensors.get(RANGES), tensors.get(MOVES)
-    if ranges is None or moves is None or ranges.shape != (len(found), 2) or moves.shape != (len(found),):
-        return []
-    order = np.argsort(-moves.astype(np.float32), kind="stable")
-    return [
-        Quantised(found[place].weight.detach().numpy(), float(ranges[place, 0]), float(ranges[place, 1]))
-        for place in order.tolist()
-        if ranges[place, 0] <= 0 < ranges[place, 1]  # also refuses NaN
-    ]
 
 
 if __name__ == "__main__":

@@ -48,8 +48,6 @@ def prepare_engine(
     """
     digest = weights_sha256(weights)
     where = pick_device(device)
-    if precision == "int8":
-        _refuse_int8_through_torch(where)
     if where != "cpu":
         return _on_gpu(weights, digest, where, precision, cache, logger)
     if importlib.util.find_spec("openvino") is None:
@@ -64,7 +62,7 @@ def engine_for_drawing(weights: Path, sha256: str, cache: Path) -> PreparedEngin
     Whoever waits for a picture is not made to wait for a compilation.
     """
     if importlib.util.find_spec("openvino") is not None:
-        for precision in ("auto", "fp32", "bf16", "int8"):
+        for precision in ("auto", "fp32", "bf16"):
             found = _read_manifest(cache.resolve() / "engines" / _key(sha256, precision), weights)
             if found is not None:
                 return found[0]
@@ -87,14 +85,6 @@ def pick_device(wanted: str) -> str:
             f"there is no CUDA device {number} here ({count} found)", hint="use --device cpu or --device auto"
         )
     return f"cuda:{number}"
-
-
-def _refuse_int8_through_torch(where: str) -> None:
-    if where != "cpu" or importlib.util.find_spec("openvino") is None:
-        raise UsageError(
-            "int8 engines are made by OpenVINO, for processors",
-            hint="use --precision auto" if where == "cpu" else "use --device cpu or --precision auto",
-        )
 
 
 def _cuda_devices() -> int:

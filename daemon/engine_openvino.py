@@ -48,14 +48,6 @@ class OpenVinoEngine:
         )
         return logits, features, maps
 
-    def convolutions_in_int8(self) -> int:
-        """Return how many convolutions really compute in int8 on this processor."""
-        told = [
-            tuple(str(op.get_rt_info()[name].astype(str)) for name in ("layerType", "primitiveType"))
-            for op in self._compiled.get_runtime_model().get_ops()
-        ]
-        return sum(kind == "Convolution" and primitive.endswith("_I8") for kind, primitive in told)
-
 
 def _compiled_model(folder: Path, network: Compiled) -> Any:
     core = openvino.Core()

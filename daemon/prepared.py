@@ -10,7 +10,7 @@ class Compiled:
     """A compiled network in the engine's folder."""
 
     file: str
-    precision: str  # "fp32" or "bf16", of all that is not in int8
+    precision: str  # "fp32" or "bf16"
     batch: int  # images at once, the quickest way here
 
 
@@ -28,7 +28,7 @@ class PreparedEngine:
 
     kind: str  # "openvino" or "torch"
     device: str  # "cpu" or "cuda:N"
-    precision: str  # "fp32", "bf16", "int8"
+    precision: str  # "fp32" or "bf16"
     weights: str  # path
     weights_sha256: str  # hex
     folder: str  # of the compiled form, "" for torch

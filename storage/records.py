@@ -97,7 +97,7 @@ class ModelRecord:
     name: str
     version: str
     engine: str  # "openvino", "torch"
-    precision: str  # "fp32", "bf16", "int8"
+    precision: str  # "fp32" or "bf16"
     device: str  # "cpu", "cuda:0"
     classes: tuple[str, ...]
     why: str = ""  # how the engine and precision came to be picked

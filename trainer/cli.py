@@ -472,47 +472,6 @@ def calibrate(
     click.echo(DISCLAIMER, err=True)
 
 
-@cli.command(short_help="Let int8 engines be made of an older weights file.")
-@click.option("--weights", type=_FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
-@click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    type=_FOLDER,
-    metavar="DIR",
-    help="Folder of class folders, best those it was trained on; classes play no part.",
-)
-@click.option("-o", "--output", type=_FOLDER, required=True, metavar="FILE", help="The new weights file.")
-@click.option("--json", "as_json", is_flag=True, help="For programs, all convolutions.")
-def quantize(weights: Path | None, data: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Write a copy of a model with the ranges that int8 engines count in; the network stays.
-
-    What bt-train trains has them already, but for depthwise networks, which gain nothing by int8. An int8
-    engine is used where it agrees with the network in 32-bit floats; the sensitive convolutions stay out.
-
-    \b
-    Example:
-      bt-train quantize --data data/ -o ours.safetensors
-    """  # noqa: D301 - click wants the character
-    import json
-
-    from trainer.console import Console
-    from trainer.quantize import quantization_text
-    from trainer.quantize import quantize as measure
-    from trainer.weights_file import default_weights
-
-    with Console(0) as console:
-        report = measure(
-            weights or default_weights(),
-            data,
-            output,
-            _command(),
-            cache_folder(),
-            console.decoding,
-        )
-    click.echo(json.dumps(report, indent=1) if as_json else quantization_text(report))
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """Run `bt-train` and return its exit code."""
     code = run(cli, "bt-train", arguments)

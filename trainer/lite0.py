@@ -67,25 +67,17 @@ class Lite0(nn.Module):
         last stage, which knows of nothing but slices.
         """
         texture = []
-        x = self.begin(x, 1)
+        x = self.begin(x)
         for number, block in enumerate(self._blocks):
             x = block(x)
             if number in _TEXTURED:
                 texture.append(x.mean(dim=(2, 3)))
         return self._headed(x), torch.cat(texture, dim=1)
 
-    def begin(self, x: Tensor, count: int) -> Tensor:
-        """Return what the first `count` of the parts, one at least, make of normalised pictures."""
-        x = self._relu(self._bn0(self._conv_stem(self._pad(x))))
-        for block in self._blocks[: count - 1]:
-            x = block(x)
-        return x
-
-    def finish(self, x: Tensor, count: int) -> Tensor:
-        """Return the features, given what the first `count` parts have made."""
-        for block in self._blocks[count - 1 :]:
-            x = block(x)
-        return self._headed(x)
+    def begin(self, x: Tensor) -> Tensor:
+        """Return what the first part makes of normalised pictures."""
+        begun: Tensor = self._relu(self._bn0(self._conv_stem(self._pad(x))))
+        return begun
 
     def _headed(self, x: Tensor) -> Tensor:
         features: Tensor = self._relu_head(self._bn1(self._conv_head(x)))
@@ -177,7 +169,7 @@ def centre(body: Lite0, pictures: Tensor) -> None:
         return
     body.eval()
     blocks: list[_Block] = list(body._blocks)  # type: ignore[arg-type]
-    x = body.begin(pictures, 1)
+    x = body.begin(pictures)
     x = _taken_off(body._relu, x, blocks[0]._depthwise_conv, blocks[0]._bn1)
     for block, after in itertools.islice(itertools.pairwise(blocks), _CENTRED_BLOCKS):
         y = block.expanded(x)

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from config.errors import UsageError, WeightsError
 from config.text import printable
-from trainer.frozen import Beginning, compiled_beginning
 from trainer.lite0 import CHANNELS, Lite0, load_imagenet
 from trainer.spec import ModelSpec, Preprocessing
 from trainer.weights import Tensors, Weights
@@ -61,7 +60,6 @@ class Classifier(nn.Module):
         self._shift = -how.mean / how.std
         self.float32_on_cpu = False
         self._frozen: list[nn.Module] = []
-        self._beginning: Beginning | None = None
 
     def freeze(self, count: int) -> None:
         """Keep the first `count` parts of the body as they are, norms' statistics included.
@@ -86,13 +84,6 @@ class Classifier(nn.Module):
             part.eval()
         return self
 
-    def compile_frozen(self, image_size: int) -> None:
-        """Have the frozen parts computed faster while training, where that can be had."""
-        if self._frozen and isinstance(self.body, Lite0):
-            beginning = _Beginning(self, self.body, len(self._frozen))
-            self._beginning = compiled_beginning(beginning, torch.zeros(2, 1, image_size, image_size))
-            self.train(self.training)  # conversion may have switched the body to evaluation
-
     @torch.no_grad()
     def shift_logits(self, by: npt.NDArray[np.float32]) -> None:
         """Add to the logits (classes,) from now on."""
@@ -114,24 +105,11 @@ class Classifier(nn.Module):
         return logits.float(), described.float(), maps.float()
 
     def _found(self, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return what the body finds, and the texture where it tells of one (never while training)."""
+        """Return what the body finds, and the texture where it tells of one."""
         if not isinstance(self.body, Lite0):
             return self.body(self.normalised(pictures)), None
-        if self.training and self._beginning is not None:
-            return self.body.finish(self._beginning(pictures.float()), len(self._frozen)), None
         found, texture = self.body(self.normalised(pictures))
         return found, texture
-
-
-class _Beginning(nn.Module):
-    """The frozen parts of a classifier, from pictures on."""
-
-    def __init__(self, whole: Classifier, body: Lite0, count: int) -> None:
-        super().__init__()
-        self._normalised, self._body, self._count = whole.normalised, body, count
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self._body.begin(self._normalised(pictures), self._count)
 
 
 def build(
@@ -239,6 +217,7 @@ def gflops(network: nn.Module, image_size: int) -> float:
 
 
 def _is_own(name: str) -> bool:
+    # Files of earlier versions may hold ranges for engines in 8-bit integers.
     return not name.startswith(("ood.", "int8."))
 
 

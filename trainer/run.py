@@ -28,7 +28,6 @@ from trainer.external import load_external
 from trainer.judgement import distances, probabilities
 from trainer.limit import OTHERS, fit_limit
 from trainer.others import other_pictures
-from trainer.ranges import measure_ranges
 from trainer.request import (
     Reporter,
     Request,
@@ -162,8 +161,6 @@ def _conclude(
     logits = logits + shift
     decision = fit_decision(logits, labels, dataset.classes, request.sensitivity)
     limit, tensors = fit_limit(network, data, device, how, request.plan.seed)
-    if not network.float32_on_cpu:  # of depthwise networks so little may be in int8 that nothing is gained
-        tensors |= measure_ranges(network, data.pictures[data.train], device)
     unseen_others = predict(
         network, other_pictures(data.pictures[data.validation], how, OTHERS, request.plan.seed + 1), device
     )[1]

@@ -142,10 +142,6 @@ def fit(
     if resume and checkpoint is not None and checkpoint.exists():
         history = [Epoch(**row) for row in checkpoint.load(setting, network, averaged, best, optimiser)]
     chances = _chances(data, plan)
-    if device.type == "cpu" and not torch.are_deterministic_algorithms_enabled():
-        compile_frozen = getattr(network, "compile_frozen", None)
-        if compile_frozen is not None:
-            compile_frozen(data.pictures.shape[-1])
     began = time.monotonic()
     stopped = "epochs"
     for number in range(len(history), plan.epochs):
