@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from config.errors import WeightsError
 from config.text import printable
-from trainer.weights_file import MAX_BYTES, check_weights_file, default_weights, weights_sha256
+from trainer.model.identity import MAX_BYTES, check_weights_file, default_weights, weights_sha256
 
 if TYPE_CHECKING:
     import logging

@@ -34,8 +34,8 @@ def engine_text() -> str:
 
 def model_text() -> str:
     """Return name, version and short hash of the shipped model."""
-    from trainer.weights import read_spec
-    from trainer.weights_file import default_weights, weights_sha256
+    from trainer.model.identity import default_weights, weights_sha256
+    from trainer.model.weights import read_spec
 
     path = default_weights()
     try:

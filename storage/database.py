@@ -24,7 +24,7 @@ from config.errors import UsageError
 from config.filesystem import filesystem_of, is_network_filesystem
 from config.paths import default_database
 from config.text import printable
-from storage.errors import (
+from storage.database_errors import (
     DatabaseCorruptError,
     DatabaseMissingError,
     DatabaseOnNetworkError,
@@ -33,7 +33,7 @@ from storage.errors import (
     DatabaseUnwritableError,
     database_errors,
 )
-from storage.identity import withdraw_log
+from storage.file_identity import withdraw_log
 from storage.schema import REVISION, create
 
 # Short: the daemon has its own patience (it keeps the turn and tries again), a command may be told.

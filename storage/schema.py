@@ -245,7 +245,7 @@ heartbeat = sa.Table(
     sa.Column("started_us", _Microseconds, nullable=False),
     sa.Column("updated_us", _Microseconds, nullable=False),
     sa.Column("stopped_us", _Microseconds),  # NULL: runs, or died without a word
-    sa.Column("snapshot", sa.Text, nullable=False),  # JSON object, see storage.heartbeat
+    sa.Column("snapshot", sa.Text, nullable=False),  # JSON object, see storage.ledger.heartbeat
     sa.UniqueConstraint("host", "pid", "started_us"),
 )
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from daemon.phantom import phantom
 from tests.daemon_support import Daemon, count, running
+from trainer.images.phantom import phantom
 
 _WRITERS = 2
 # Writes copies of one PNG, each with another comment, so that no two files are alike.

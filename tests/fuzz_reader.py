@@ -27,10 +27,10 @@ with atheris.instrument_imports(include=["trainer", "pydicom", "nibabel", "PIL"]
     import pydicom
 
     from tests.test_fuzz import LIMITS, seeds
-    from trainer.decoded import PictureError
-    from trainer.picture import decode
-    from trainer.weights import read_weights
-    from trainer.weights_file import default_weights
+    from trainer.images.decode import decode
+    from trainer.images.picture import PictureError
+    from trainer.model.identity import default_weights
+    from trainer.model.weights import read_weights
 
 from config.errors import WeightsError
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemon.inbox import Inbox, InboxRules
+from daemon.inbox.inbox import Inbox, InboxRules
 from storage.records import FileVersion
 
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from daemon.phantom import phantom
 from tests.daemon_support import bt_daemon, count, running
+from trainer.images.phantom import phantom
 
 
 def main() -> int:

@@ -9,12 +9,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from daemon.lanes import Lanes
-from daemon.phantom import phantom
-from daemon.prepared import PreparedEngine
-from daemon.task import LaneSetup, Task
+from daemon.engines.manifest import PreparedEngine
+from daemon.workers.messages import LaneSetup, Task
+from daemon.workers.pool import Lanes
 from storage.records import Outcome
-from trainer.decoded import Limits
+from trainer.images.phantom import phantom
+from trainer.images.picture import Limits
 
 PATIENCE_SECONDS = 60.0
 

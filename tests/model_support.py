@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from trainer.networks import build, tensors_of
-from trainer.spec import Decision, ModelSpec, Preprocessing, Provenance
-from trainer.weights import write_weights
+from trainer.model.spec import Decision, ModelSpec, Preprocessing, Provenance
+from trainer.model.weights import write_weights
+from trainer.networks.registry import build, tensors_of
 
 OWN = ModelSpec(
     name="mine",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.engine import EngineOutput
-from daemon.parity import TOLERANCE
-from trainer.judgement import probabilities
-from trainer.spec import ModelSpec
+from daemon.engines.factory import EngineOutput
+from daemon.engines.parity import TOLERANCE
+from trainer.model.prediction import probabilities
+from trainer.model.spec import ModelSpec
 
 
 def changed(said: EngineOutput, reference: EngineOutput, spec: ModelSpec) -> int:

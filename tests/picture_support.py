@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from trainer.picture import Limits, Picture, PictureError, decode
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
+from trainer.images.decode import Limits, Picture, PictureError, decode
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
 
 Grey = npt.NDArray[np.uint8]
 HOW = Preprocessing()

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from daemon.phantom import phantom
 from storage.database import open_reader
-from storage.results import Query, count
+from storage.queries.results import Query, count
 from tests.daemon_support import Daemon, running, until
+from trainer.images.phantom import phantom
 
 _SAMPLE_SECONDS = 5.0
 _MOST_MB_A_MINUTE = 0.2

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from storage import maintenance
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
+from storage.ledger.retry import RetryPolicy
+from storage.maintenance import check_backup as maintenance
 from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
-from storage.retry import RetryPolicy
 
 SECOND_US = 1_000_000
 MODEL = ModelRecord("ab" * 32, "brain-mri", "1", "openvino", "bf16", "cpu", ("no_tumour", "tumour"))

@@ -19,7 +19,7 @@ import pytest
 
 from daemon.cli import main
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
 from storage.records import Failed, FileVersion, Judged, ModelRecord, Outcome, Status
 from tests.conftest import REPOSITORY
 

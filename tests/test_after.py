@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.after import MoveError, move_away
+from daemon.service.move import MoveError, move_away
 from storage.records import FileVersion
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from daemon import after
-from daemon.after import MoveError, bring_home, move_away
+from daemon.service import move as after
+from daemon.service.move import MoveError, bring_home, move_away
 from storage.records import FileVersion
 
 pytestmark = pytest.mark.defects(3)

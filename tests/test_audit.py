@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.phantom import phantom
 from trainer.cli import main
+from trainer.images.phantom import phantom
 
 
 @pytest.fixture

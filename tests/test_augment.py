@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.phantom import phantom
-from trainer.augment import _grown, augment
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
+from trainer.data.augment import _grown, augment
+from trainer.images.phantom import phantom
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
 
 
 @pytest.fixture(scope="module")

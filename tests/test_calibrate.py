@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.calibrate import (
+from trainer.evaluation.calibration import (
     fit_decision,
     fit_out_of_distribution,
     fit_shift,
     fit_temperature,
     positive_class,
 )
-from trainer.judgement import distances, probabilities
+from trainer.model.prediction import distances, probabilities
 
 
 def _logits(count: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:

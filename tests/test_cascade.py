@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import daemon.parity
+import daemon.engines.parity
 from config.errors import UsageError
-from daemon.cascade import CascadeEngine
-from daemon.compile_engine import make_engine
-from daemon.engine import EngineOutput, open_engine
-from daemon.engine_openvino import OpenVinoEngine
-from daemon.parity import (
+from daemon.engines.build_openvino import make_engine
+from daemon.engines.cascade import CascadeEngine
+from daemon.engines.factory import EngineOutput, open_engine
+from daemon.engines.manifest import Slack
+from daemon.engines.openvino_engine import OpenVinoEngine
+from daemon.engines.parity import (
     TOLERANCE,
     disagreement,
     doubtful,
@@ -24,12 +25,11 @@ from daemon.parity import (
     measured_slack,
     probe_batch,
 )
-from daemon.prepared import Slack
 from tests.parity_support import changed
-from trainer.judgement import judge
-from trainer.spec import Decision, ModelSpec, OutOfDistribution, Provenance
-from trainer.weights import read_weights
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
+from trainer.model.prediction import judge
+from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Provenance
+from trainer.model.weights import read_weights
 
 SIDE = 8
 DECISION = Decision(positive="yes", threshold=0.3, uncertain_low=0.2, uncertain_high=0.4)
@@ -193,7 +193,7 @@ def test_what_bfloat16_could_change_is_computed_again(tmp_path: Path) -> None:
 def test_float32_that_does_not_agree_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.parity, "TOLERANCE", 0.0)
+    monkeypatch.setattr(daemon.engines.parity, "TOLERANCE", 0.0)
 
     with pytest.raises(UsageError, match="fp32 refused"):
         make_engine(default_weights(), tmp_path / "engine", "auto")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.phantom import phantom
 from tests.daemon_support import bt_daemon, count, rows, running, until
 from tests.picture_support import head
 from tests.test_dicom import dicom, saved
 from tests.test_nifti import nifti, volume
+from trainer.images.phantom import phantom
 
 pytestmark = pytest.mark.slow
 

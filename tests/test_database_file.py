@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from daemon.lock import DatabaseLock
-from storage import maintenance
 from storage.database import close_whole, open_writer, writing
-from storage.errors import DatabaseLostError
+from storage.database_errors import DatabaseLostError
+from storage.lock import DatabaseLock
+from storage.maintenance import check_backup as maintenance
 from storage.schema import REVISION
 from tests.daemon_support import bt_daemon, count, running
 from tests.stored_results import Program, Store, judged

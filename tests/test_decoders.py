@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom.pixels.decoders import JPEG2000Decoder
 
-from trainer.plugins import decoder_plugins
+from trainer.images.formats.codecs import decoder_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +28,7 @@ def test_missing_decoder_is_reported(monkeypatch):
 
 def test_c_libraries_are_silenced_and_python_is_not():
     script = (
-        "import os, sys; from trainer.quiet import silence_c_libraries; silence_c_libraries();"
+        "import os, sys; from trainer.images.silence import silence_c_libraries; silence_c_libraries();"
         "os.write(2, b'from C\\n'); print('from Python', file=sys.stderr)"
     )
 

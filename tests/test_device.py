@@ -24,19 +24,19 @@ import psutil
 import pytest
 import torch
 
-import daemon.engine_torch
+import daemon.engines.torch_engine
 from config.settings import Settings
-from daemon.child import child_environment
-from daemon.cuda_pass import CudaPass
-from daemon.engine import Floats
-from daemon.engine_memory import Layout
-from daemon.engine_server import EngineServer, RowEngine
-from daemon.engine_shared import REQUEST, EngineLostError, SharedEngine
-from daemon.engine_torch import _CUDA_SIZES, TorchEngine
-from daemon.lanes import LaneError, Lanes
-from daemon.prepared import PreparedEngine
-from daemon.session import lane_setup, likely_engine
-from daemon.task import LaneSetup, Task
+from daemon.engines.factory import Floats
+from daemon.engines.manifest import PreparedEngine
+from daemon.engines.rows import Layout
+from daemon.engines.torch_cuda import CudaPass
+from daemon.engines.torch_engine import _CUDA_SIZES, TorchEngine
+from daemon.process import child_environment
+from daemon.service.compose import lane_setup, likely_engine
+from daemon.workers.gpu_client import REQUEST, EngineLostError, SharedEngine
+from daemon.workers.gpu_server import EngineServer, RowEngine
+from daemon.workers.messages import LaneSetup, Task
+from daemon.workers.pool import LaneError, Lanes
 from storage.records import Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.daemon_support import until
@@ -48,9 +48,9 @@ from tests.lane_support import (
     make_lanes,
     wait_until_ready,
 )
-from trainer.decoded import Limits
-from trainer.weights import read_spec
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.images.picture import Limits
+from trainer.model.identity import default_weights, weights_sha256
+from trainer.model.weights import read_spec
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -183,7 +183,9 @@ def test_a_lane_that_dies_is_replaced_and_the_device_stays(
     with make_lanes(prepared, count=2, batch=2, shared=True) as lanes:
         wait_until_ready(lanes)
         owner = _owner()
-        lane = next(one for one in psutil.Process().children() if "daemon.lane_process" in one.cmdline())
+        lane = next(
+            one for one in psutil.Process().children() if "daemon.workers.worker_main" in one.cmdline()
+        )
         lane.suspend()
         lanes.submit(images)
         lane.send_signal(signal.SIGKILL)
@@ -209,8 +211,9 @@ def test_a_device_that_cannot_be_opened_ends_in_one_line(
 
 def test_the_device_is_left_when_the_daemon_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.prepared import PreparedEngine; from daemon.task import LaneSetup\n"
-        "from daemon.lanes import Lanes; from trainer.decoded import Limits\n"
+        "import sys, time; from daemon.engines.manifest import PreparedEngine\n"
+        "from daemon.workers.messages import LaneSetup\n"
+        "from daemon.workers.pool import Lanes; from trainer.images.picture import Limits\n"
         f"setup = LaneSetup({prepared!r}, Limits(), 8, 1 << 31, shared=True)\n"
         "lanes = Lanes(2, setup, decode_seconds=10)\nprint('started', flush=True); time.sleep(60)"
     )
@@ -380,7 +383,7 @@ def test_batches_the_device_has_no_memory_for_are_given_up(
     remarks: list[str] = []
     engine = TorchEngine(prepared, remark=remarks.append)
     engine._device, engine._sizes = torch.device("cuda:0"), list(_CUDA_SIZES)
-    monkeypatch.setattr(daemon.engine_torch, "CudaPass", with_room)
+    monkeypatch.setattr(daemon.engines.torch_engine, "CudaPass", with_room)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
 
     engine.warm_up()
@@ -477,7 +480,7 @@ def _judged(outcomes: Sequence[Outcome]) -> list[Judged]:
 
 def _owner() -> psutil.Process:
     """The process that owns the device."""
-    return next(one for one in psutil.Process().children() if "daemon.engine_process" in one.cmdline())
+    return next(one for one in psutil.Process().children() if "daemon.workers.gpu_main" in one.cmdline())
 
 
 def _has_torch(process: int) -> bool:

@@ -32,10 +32,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-import trainer.dicom
+import trainer.images.formats.dicom
 from tests import dicom_codestreams
 from tests.picture_support import LIMITS, difference, encoded, head, network_input, picture_or_error, read
-from trainer.picture import Limits, Picture, PictureError, ReadFailure
+from trainer.images.decode import Limits, Picture, PictureError, ReadFailure
 
 CANARY = "CANARY^PATIENT"
 ANY = Limits(any_modality=True)
@@ -337,8 +337,10 @@ def test_every_compression_is_decoded_without_a_library_under_the_gpl(syntax, mo
     monkeypatch.setitem(sys.modules, "libjpeg", None)
     values = (head(64, 56) // 64 * 64).astype(np.uint16) * 16
     seen = []
-    find = trainer.dicom._plugin
-    monkeypatch.setattr(trainer.dicom, "_plugin", lambda dataset: seen.append(find(dataset)) or seen[-1])
+    find = trainer.images.formats.dicom._plugin
+    monkeypatch.setattr(
+        trainer.images.formats.dicom, "_plugin", lambda dataset: seen.append(find(dataset)) or seen[-1]
+    )
 
     picture = read(with_syntax(dicom(values, BitsStored=12), uid, stream))
 
@@ -617,7 +619,9 @@ def test_variants_of_one_bundled_slice_are_the_same_picture(name):
 def test_importing_the_reader_does_not_import_pydicom():
     import subprocess
 
-    script = "import sys, trainer.picture; print(sorted({'pydicom', 'nibabel', 'torch'} & set(sys.modules)))"
+    script = (
+        "import sys, trainer.images.decode; print(sorted({'pydicom', 'nibabel', 'torch'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"

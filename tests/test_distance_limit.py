@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.phantom import phantom
-from trainer.judgement import distances
-from trainer.limit import fit_limit
-from trainer.networks import Classifier, build, load_pretrained
-from trainer.others import other_pictures
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
-from trainer.train import Pictures, predict
+from trainer.data.ood_negatives import other_pictures
+from trainer.evaluation.ood import fit_limit
+from trainer.images.phantom import phantom
+from trainer.model.prediction import distances
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
+from trainer.networks.registry import Classifier, build, load_pretrained
+from trainer.training.loop import Pictures, predict
 
 HOW = Preprocessing(image_size=64)
 CPU = torch.device("cpu")
@@ -69,7 +69,8 @@ def test_features_of_a_file_from_before_texture_are_judged_by_what_it_knows(
 def test_freed_memory_stays_with_the_process() -> None:
     """In a process of its own: the setting lasts until a process ends."""
     script = (
-        "import os, numpy as np; from trainer.memory import keep_freed_memory as keep; assert keep()\n"
+        "import os, numpy as np\n"
+        "from trainer.training.allocator import keep_freed_memory as keep; assert keep()\n"
         "pages = lambda: int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGESIZE')\n"
         "a = np.ones(100 << 20, dtype=np.uint8); held = pages(); del a; print(held - pages())"
     )

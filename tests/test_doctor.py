@@ -14,12 +14,13 @@ import pytest
 
 from config.settings import Settings
 from daemon.cli import main
-from daemon.doctor import machine, model, places
+from daemon.doctor import engine_check as model
+from daemon.doctor import machine, places
 from daemon.doctor.examination import CHECKS, examine
 from daemon.doctor.finding import Finding, Level, Surroundings
 from tests.conftest import REPOSITORY
-from trainer.spec import ModelSpec
-from trainer.weights import write_weights
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import write_weights
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_folder_without_permission_is_a_finding(tmp_path: Path, around: Surrou
 
 def test_openvino_is_imported_without_reporting_its_use_over_the_network() -> None:
     code = (
-        "import threading; from config.openvino_import import openvino_without_telemetry as load;"
+        "import threading; from daemon.engines.openvino_import import openvino_without_telemetry as load;"
         "load(); print([thread.name for thread in threading.enumerate()])"
     )
 

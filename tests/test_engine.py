@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-import daemon.engine_cache
+import daemon.engines.cache
 from config.errors import DeviceError, UsageError
-from daemon.engine import EngineOutput, open_engine
-from daemon.engine_cache import pick_device, prepare_engine
-from daemon.explain import overlay
-from daemon.parity import probe_batch
-from daemon.prepared import PreparedEngine
+from daemon.engines.cache import pick_device, prepare_engine
+from daemon.engines.factory import EngineOutput, open_engine
+from daemon.engines.manifest import PreparedEngine
+from daemon.engines.parity import probe_batch
+from daemon.heatmaps.overlay import overlay
 from tests.conftest import REPOSITORY
 from tests.parity_support import changed
-from trainer.judgement import probabilities
-from trainer.networks import load
-from trainer.spec import ModelSpec
-from trainer.weights import read_weights
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.model.identity import default_weights, weights_sha256
+from trainer.model.prediction import probabilities
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import read_weights
+from trainer.networks.registry import load
 
 LOGGER = logging.getLogger("test")
 
@@ -144,9 +144,9 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     engine_cache: Path, prepared: PreparedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    make = daemon.engine_cache._compile
+    make = daemon.engines.cache._compile
     monkeypatch.setattr(
-        daemon.engine_cache, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
+        daemon.engines.cache, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
     )
     model = Path(prepared.folder) / "model.bin"
 
@@ -164,7 +164,7 @@ def test_the_process_that_prepares_imports_neither_torch_nor_openvino_nor_numpy(
     engine_cache: Path, prepared: PreparedEngine
 ) -> None:
     script = (
-        "import logging, sys; from pathlib import Path; from daemon.engine_cache import prepare_engine\n"
+        "import logging, sys; from pathlib import Path; from daemon.engines.cache import prepare_engine\n"
         f"prepare_engine(Path({str(default_weights())!r}), 'auto', 'fp32', Path({str(engine_cache)!r}), "
         "logging.getLogger())\nprint(sorted({'torch', 'openvino', 'numpy'} & set(sys.modules)))"
     )
@@ -188,7 +188,7 @@ def test_without_openvino_torch_is_used_and_the_log_says_so(
 
 
 def test_an_absent_cuda_device_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon.engine_cache, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(daemon.engines.cache, "_cuda_devices", lambda: 0)
 
     with pytest.raises(DeviceError, match="no CUDA device 0") as caught:
         pick_device("cuda")
@@ -210,8 +210,8 @@ def test_the_precision_of_a_device_is_sought_once_and_the_reason_kept(
     weights = default_weights()
     wanted = (weights, weights_sha256(weights), "cpu", "auto", engine_cache / "gpu", LOGGER)
 
-    picked, told = daemon.engine_cache._on_gpu(*wanted)
-    again = daemon.engine_cache._on_gpu(*wanted)
+    picked, told = daemon.engines.cache._on_gpu(*wanted)
+    again = daemon.engines.cache._on_gpu(*wanted)
 
     assert picked == again[0]
     assert caplog.text.count("looking for the fastest precision") == 1
@@ -226,7 +226,9 @@ def test_a_device_that_torch_cannot_use_is_named_in_one_line(engine_cache: Path)
     weights = default_weights()
 
     with pytest.raises(DeviceError, match="cuda:99 cannot be used") as caught:
-        daemon.engine_cache._on_gpu(weights, weights_sha256(weights), "cuda:99", "fp32", engine_cache, LOGGER)
+        daemon.engines.cache._on_gpu(
+            weights, weights_sha256(weights), "cuda:99", "fp32", engine_cache, LOGGER
+        )
 
     assert "\n" not in str(caught.value)
 

@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-import daemon.engine_cache
-from daemon.child import child_environment
-from daemon.compile_engine import _reference
-from daemon.engine_cache import MANIFEST, prepare_engine
-from daemon.parity import probe_batch
-from daemon.prepared import PreparedEngine
+import daemon.engines.cache
+from daemon.engines.build_openvino import _reference
+from daemon.engines.cache import MANIFEST, prepare_engine
+from daemon.engines.manifest import PreparedEngine
+from daemon.engines.parity import probe_batch
+from daemon.process import child_environment
 from tests.conftest import REPOSITORY
 from tests.lane_support import drawn_images, judge, make_lanes
-from trainer.networks import build, tensors_of
-from trainer.spec import ModelSpec, Preprocessing
-from trainer.weights import write_weights
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.model.identity import default_weights, weights_sha256
+from trainer.model.spec import ModelSpec, Preprocessing
+from trainer.model.weights import write_weights
+from trainer.networks.registry import build, tensors_of
 
 LOGGER = logging.getLogger("test")
 _PREPARE = """
 import logging, sys
 from pathlib import Path
-from daemon.engine_cache import prepare_engine
+from daemon.engines.cache import prepare_engine
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 print(prepare_engine(Path(sys.argv[1]), "cpu", "fp32", Path(sys.argv[2]), logging.getLogger())[0].kind)
 """
@@ -102,7 +102,7 @@ def test_of_two_daemons_that_start_at_once_one_makes_the_engine(weights: Path, t
 def test_the_lock_lasts_while_the_process_that_makes_the_engine_does(tmp_path: Path) -> None:
     """A daemon killed while it waits for its engine must not let the next one disturb the making of it."""
     folder = tmp_path / "engines" / "x"
-    with daemon.engine_cache._alone(folder, LOGGER) as lock:
+    with daemon.engines.cache._alone(folder, LOGGER) as lock:
         child = subprocess.Popen(["sleep", "60"], pass_fds=lock)
     try:
         taken = subprocess.run(["flock", "-n", folder.with_suffix(".lock"), "true"], check=False).returncode
@@ -125,7 +125,7 @@ def test_a_flipped_byte_anywhere_in_an_engine_is_noticed_and_told_in_one_line(
         path.chmod(0o600)
         whole = path.read_bytes()
         path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-        noticed.append(daemon.engine_cache._read_manifest(folder, weights) is None)
+        noticed.append(daemon.engines.cache._read_manifest(folder, weights) is None)
         if path.suffix != ".blob":  # that one stays damaged
             path.write_bytes(whole)
 
@@ -135,7 +135,7 @@ def test_a_flipped_byte_anywhere_in_an_engine_is_noticed_and_told_in_one_line(
     assert again.folder == made.folder
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert line == f"the compiled engine in {folder} is damaged: it is made again"
-    assert daemon.engine_cache._read_manifest(folder, weights) is not None
+    assert daemon.engines.cache._read_manifest(folder, weights) is not None
 
 
 @pytest.mark.defects(24)
@@ -147,11 +147,11 @@ def test_a_manifest_that_was_changed_by_hand_is_not_believed(made: PreparedEngin
     assert other != stored["spec"]
 
     manifest.write_text(json.dumps(stored | {"spec": other}))
-    found = daemon.engine_cache._read_manifest(Path(made.folder), weights)
+    found = daemon.engines.cache._read_manifest(Path(made.folder), weights)
     manifest.write_text(whole)
 
     assert found is None
-    assert daemon.engine_cache._read_manifest(Path(made.folder), weights) is not None
+    assert daemon.engines.cache._read_manifest(Path(made.folder), weights) is not None
 
 
 def test_an_engine_that_was_moved_is_made_again(made: PreparedEngine, weights: Path) -> None:
@@ -159,16 +159,16 @@ def test_an_engine_that_was_moved_is_made_again(made: PreparedEngine, weights: P
     elsewhere = Path(made.folder).with_name("elsewhere")
     shutil.copytree(made.folder, elsewhere)
 
-    assert daemon.engine_cache._read_manifest(elsewhere, weights) is None
+    assert daemon.engines.cache._read_manifest(elsewhere, weights) is None
 
 
 def test_what_a_killed_process_left_half_made_is_removed(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.engine_cache, "_compile", lambda *_: None)
-    key = daemon.engine_cache._key(weights_sha256(weights), "fp32")
+    monkeypatch.setattr(daemon.engines.cache, "_compile", lambda *_: None)
+    key = daemon.engines.cache._key(weights_sha256(weights), "fp32")
     folder = tmp_path.resolve() / "engines" / key
-    left = folder.parent / f"{daemon.engine_cache.making(folder)}-left"
+    left = folder.parent / f"{daemon.engines.cache.making(folder)}-left"
     for one in (folder, left):
         one.mkdir(parents=True)
         (one / "model.xml").write_text("half")
@@ -202,7 +202,7 @@ def test_the_reference_is_computed_a_few_images_at_a_time_and_is_the_same() -> N
 def test_making_the_shipped_models_engine_takes_less_than_a_gigabyte(tmp_path: Path) -> None:
     """Most of it is torch; with all probes in one batch it was 2.7 times as much."""
     script = (
-        "import resource, sys; from daemon.compile_engine import main\n"
+        "import resource, sys; from daemon.engines.build_openvino import main\n"
         "assert main(sys.argv[1:]) == 0\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6)"
     )

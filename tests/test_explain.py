@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from daemon.cli import main
-from daemon.explain import heatmap
+from daemon.heatmaps.overlay import heatmap
 from daemon.model_store import models_folder
-from daemon.phantom import phantom
 from tests.model_support import own_model
-from trainer.judgement import Prediction, Verdict
-from trainer.spec import Decision, ModelSpec
-from trainer.weights_file import weights_sha256
+from trainer.images.phantom import phantom
+from trainer.model.identity import weights_sha256
+from trainer.model.prediction import Prediction, Verdict
+from trainer.model.spec import Decision, ModelSpec
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"), decision=Decision(positive="yes"))
 JUDGED = Prediction(Verdict.OK, "yes", 0.9, (0.1, 0.9), None)

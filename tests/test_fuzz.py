@@ -19,10 +19,10 @@ from config.errors import WeightsError
 from tests.picture_support import HOW, encoded, head, picture_or_error
 from tests.test_dicom import SYNTAXES, dicom, saved
 from tests.test_nifti import nifti, volume
-from trainer.picture import Limits, Picture, PictureError
-from trainer.preprocess import preprocess
-from trainer.spec import ModelSpec
-from trainer.weights import read_spec, read_weights, write_weights
+from trainer.images.decode import Limits, Picture, PictureError
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import read_spec, read_weights, write_weights
 
 # Small limits: a bomb must be refused, not survived, and the search goes through many files.
 LIMITS = Limits(

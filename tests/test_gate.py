@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.phantom import phantom
-from trainer.calibrate import fit_out_of_distribution
-from trainer.judgement import distances
-from trainer.others import other_pictures
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
+from trainer.data.ood_negatives import other_pictures
+from trainer.evaluation.calibration import fit_out_of_distribution
+from trainer.images.phantom import phantom
+from trainer.model.prediction import distances
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
 
 HOW = Preprocessing(image_size=48)
 

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from config.errors import UsageError
-from daemon.phantom import phantom
-from trainer.groups import group_ids, near_duplicates, read_patients
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
-from trainer.split import folds, split
+from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.splits import folds, split
+from trainer.images.phantom import phantom
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
 
 HOW = Preprocessing(image_size=128)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.phantom import phantom
 from tests.conftest import REPOSITORY
 from tests.daemon_support import PATIENCE_SECONDS, bt_daemon, count, running, until
+from trainer.images.phantom import phantom
 
 pytestmark = [pytest.mark.slow, pytest.mark.defects(13)]
 

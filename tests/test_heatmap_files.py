@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daemon.phantom import phantom
 from tests.daemon_support import bt_daemon, rows
+from trainer.images.phantom import phantom
 
 pytestmark = pytest.mark.slow
 

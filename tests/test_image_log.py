@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from daemon.image_log import ImageLog
-from daemon.service import Told
+from daemon.service.image_log import ImageLog
+from daemon.service.service import Told
 from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, Outcome, Status
 from storage.schema import FileState
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
 from tests.inbox_support import opened
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import daemon.inbox
+import daemon.inbox.inbox
 from config.errors import DatabaseError
-from daemon.watch import Hints
+from daemon.inbox.events import Hints
 from tests.inbox_support import opened
 
 # A C function called through PyDLL keeps the interpreter's lock: no other thread of ours runs meanwhile.
@@ -149,7 +149,7 @@ def test_without_file_watches_left_the_folder_is_polled(inbox: Path, monkeypatch
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr(daemon.inbox, "Watch", refuse)
+    monkeypatch.setattr(daemon.inbox.inbox, "Watch", refuse)
     with opened(inbox) as bench:
         (inbox / "a.png").write_bytes(b"whole")
         bench.pass_time(3)
@@ -163,7 +163,7 @@ def test_without_file_watches_left_the_folder_is_polled(inbox: Path, monkeypatch
 def test_a_network_folder_is_polled_and_ages_are_not_believed(
     inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.inbox, "filesystem_of", lambda path: "nfs4")
+    monkeypatch.setattr(daemon.inbox.inbox, "filesystem_of", lambda path: "nfs4")
     (inbox / "a.png").write_bytes(b"whole")
     with opened(inbox, scanned=False) as bench:
         bench.clock.ahead += 100
@@ -231,12 +231,12 @@ def test_a_refused_watch_is_asked_for_again(inbox: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.inbox, "Watch", refuse)
+        patched.setattr(daemon.inbox.inbox, "Watch", refuse)
         bench_context = opened(inbox, rescan_seconds=1e6)
         bench = bench_context.__enter__()
     try:
         assert bench.inbox.health().state == "polling"
-        bench.pass_time(daemon.inbox.ASK_AGAIN_SECONDS + 1.1)
+        bench.pass_time(daemon.inbox.inbox.ASK_AGAIN_SECONDS + 1.1)
         bench.turn()
         assert bench.inbox.health().state == "watching"
         (inbox / "now.png").write_bytes(b"whole")
@@ -250,7 +250,7 @@ def test_when_the_kernel_has_no_more_watches_the_first_poll_comes_at_once(
     inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(inbox, rescan_seconds=3600, settle_seconds=0.01) as bench:
-        monkeypatch.setattr(daemon.inbox, "watches_exhausted", lambda root: True)
+        monkeypatch.setattr(daemon.inbox.inbox, "watches_exhausted", lambda root: True)
         bench.inbox._scan_again()
         bench.pass_time(1.1)
         assert bench.inbox.health().state == "polling"

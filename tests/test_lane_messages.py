@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.frames import FrameReader, GarbledError, send_frame
-from daemon.lane_messages import decode, encode, encode_unable, why_unable
-from daemon.task import Task
+from daemon.workers.message_codec import decode, encode, encode_unable, why_unable
+from daemon.workers.messages import Task
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 
 pytestmark = pytest.mark.defects(26)

@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-import daemon.lanes
-from daemon.child import child_environment
-from daemon.engine_cache import prepare_engine
-from daemon.lanes import LaneError, Lanes
-from daemon.prepared import PreparedEngine
-from daemon.task import Task
+import daemon.workers.pool
+from daemon.engines.cache import prepare_engine
+from daemon.engines.manifest import PreparedEngine
+from daemon.process import child_environment
+from daemon.workers.messages import Task
+from daemon.workers.pool import LaneError, Lanes
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.daemon_support import until
@@ -34,18 +34,18 @@ from tests.lane_support import (
     task,
     wait_until_ready,
 )
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
 
 # Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
 HOSTILE_DECODER = """
 import os, pickle, signal, struct, sys, time
-import trainer.picture
+import trainer.images.decode
 class Evil:
     def __reduce__(self):
         return (os.system, ("touch " + os.environ["EVIL_MARK"],))
 def say(data):
     os.write(int(sys.argv[1]), data)
-decode = trainer.picture.decode
+decode = trainer.images.decode.decode
 def hostile(data, limits, size):
     if data.startswith(b"HANG"):
         time.sleep(3600)
@@ -78,7 +78,7 @@ def hostile(data, limits, size):
     if data.startswith(b"EAT"):
         bytearray(20 << 30)
     return decode(data, limits, size)
-trainer.picture.decode = hostile
+trainer.images.decode.decode = hostile
 """
 
 
@@ -169,7 +169,7 @@ def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run
     monkeypatch.setenv("EVIL_MARK", str(mark))
 
     with make_lanes(prepared, decode_seconds=0.5) as lanes:
-        monkeypatch.setattr(daemon.lanes, "_ENGINE_SECONDS", 1.0)
+        monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 1.0)
         outcomes = judge(lanes, [*images[:2], task(99, guilty), *images[2:]])
 
     results = {one.file_id: one.result for one in outcomes}
@@ -283,7 +283,7 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
     prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What counts is the time since it got work, not since it last had some."""
-    monkeypatch.setattr(daemon.lanes, "_ENGINE_SECONDS", 0.5)
+    monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 0.5)
     with make_lanes(prepared) as lanes:
         wait_until_ready(lanes)
         time.sleep(0.6)
@@ -320,9 +320,9 @@ def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, imag
 
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.prepared import Compiled, PreparedEngine, Slack\n"
-        "from daemon.lane import LaneSetup; from daemon.lanes import Lanes\n"
-        "from trainer.decoded import Limits\n"
+        "import sys, time; from daemon.engines.manifest import Compiled, PreparedEngine, Slack\n"
+        "from daemon.workers.worker import LaneSetup; from daemon.workers.pool import Lanes\n"
+        "from trainer.images.picture import Limits\n"
         f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31), decode_seconds=10)\n"
         "print('started', flush=True); time.sleep(60)"
     )

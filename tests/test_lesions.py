@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from daemon.phantom import phantom
-from trainer.lesions import draw_lesions
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
+from trainer.data.synthetic_lesions import draw_lesions
+from trainer.images.phantom import phantom
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
 
 NO, YES = 0, 1
 

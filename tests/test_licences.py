@@ -10,9 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import REPOSITORY
-from trainer.card import card_text
-from trainer.weights import read_spec
-from trainer.weights_file import default_weights
+from trainer.evaluation.model_card import card_text
+from trainer.model.identity import default_weights
+from trainer.model.weights import read_spec
 
 
 @pytest.mark.defects(44)

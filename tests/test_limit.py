@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from daemon.engine_cache import prepare_engine
+from daemon.engines.cache import prepare_engine
 from tests.benchmark.files import fill
 from tests.benchmark.limit import commit_seconds, limit, main, slowest
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import UsageError
-from daemon.lock import DatabaseLock, lock_holder, lock_owner
-from storage.errors import DatabaseUnwritableError
+from storage.database_errors import DatabaseUnwritableError
+from storage.lock import DatabaseLock, lock_holder, lock_owner
 
 
 def test_a_second_holder_is_refused_in_one_line_that_names_the_first(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_owner_is_known_while_it_holds_the_lock_and_not_after(tmp_path: Path
 def test_the_lock_is_free_after_its_owner_was_killed(tmp_path: Path) -> None:
     database = tmp_path / "results.db"
     script = (
-        "import sys, pathlib, time; from daemon.lock import DatabaseLock\n"
+        "import sys, pathlib, time; from storage.lock import DatabaseLock\n"
         f"with DatabaseLock(pathlib.Path({str(database)!r})): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as owner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.metrics import average_precision, calibration_error, measure, measure_classes, roc_auc
+from trainer.evaluation.metrics import average_precision, calibration_error, measure, measure_classes, roc_auc
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.3, 0.2])
 TRUTH = np.array([1, 1, 0, 1, 0, 0])

@@ -14,11 +14,11 @@ import pytest
 
 from daemon.cli import main
 from daemon.model_store import find_model, forget_models, keep_model, kept_models, models_folder
-from daemon.phantom import phantom
 from tests.daemon_support import count
 from tests.model_support import own_model
 from tests.stored_results import MODEL, Program, Store, judged
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.images.phantom import phantom
+from trainer.model.identity import default_weights, weights_sha256
 
 LOGGER = logging.getLogger("test.models")
 DEFAULT = default_weights()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.mover import Mover
+from daemon.service.mover import Mover
 from storage.records import FailureKind, FileVersion
 from tests.daemon_support import bt_daemon, count
 from tests.storage_support import Store, open_store
@@ -117,8 +117,8 @@ def test_moves_of_inboxes_nobody_watches_wait_aside(store: Store, tmp_path: Path
 def test_full_target_is_tried_with_one_file_at_a_time_and_empties_when_there_is_room(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daemon import mover as module
-    from daemon.after import MoveError
+    from daemon.service import mover as module
+    from daemon.service.move import MoveError
 
     inbox, done = tmp_path / "inbox", tmp_path / "done"
     judged_files(store, inbox, [f"{number}.png" for number in range(30)])
@@ -207,7 +207,7 @@ def watched(inbox: Path, database: Path, quarantine: Path) -> None:
 @pytest.mark.defects(1)
 @pytest.mark.parametrize("mended", [False, True])
 def test_quarantined_file_is_judged_again_by_retry_and_keeps_one_row(tmp_path: Path, mended: bool) -> None:
-    from daemon.phantom import phantom
+    from trainer.images.phantom import phantom
 
     inbox, quarantine, database = tmp_path / "in", tmp_path / "quar", tmp_path / "results.db"
     inbox.mkdir()
@@ -264,7 +264,7 @@ def test_quarantined_file_that_was_deleted_keeps_its_error_row(tmp_path: Path) -
 
 @pytest.mark.defects(10)
 def test_attempts_of_a_move_grow_its_wait_to_a_minute_and_no_further(store: Store) -> None:
-    from storage.moves import MoveDue
+    from storage.ledger.moves import MoveDue
 
     version = store.version(b"a.png")
     waits = [MoveDue(1, version, attempts).wait_us // 1_000_000 for attempts in (0, 1, 2, 5, 6, 900)]

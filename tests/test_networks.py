@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from config.errors import UsageError, WeightsError
-from trainer.networks import (
+from trainer.model.spec import ModelSpec, Preprocessing
+from trainer.model.weights import read_weights, write_weights
+from trainer.networks.bfloat16 import round_to_bfloat16
+from trainer.networks.registry import (
     ARCHITECTURES,
     build,
     copy_fitting,
@@ -20,9 +23,6 @@ from trainer.networks import (
     parameters,
     tensors_of,
 )
-from trainer.rounding import round_to_bfloat16
-from trainer.spec import ModelSpec, Preprocessing
-from trainer.weights import read_weights, write_weights
 
 SPEC = ModelSpec(name="test", version="1", architecture="cnn", classes=("no", "yes"))
 

@@ -17,8 +17,8 @@ import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from tests.picture_support import HOW, LIMITS, difference, head, network_input, picture_or_error, read
-from trainer.picture import Limits, PictureError, ReadFailure
-from trainer.preprocess import preprocess
+from trainer.images.decode import Limits, PictureError, ReadFailure
+from trainer.model.preprocess import preprocess
 
 MM = (1.0, 1.0, 5.0)
 

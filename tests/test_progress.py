@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.phantom import phantom
 from tests.stored_results import run_in_terminal
+from trainer.images.phantom import phantom
 
 CONTROL = re.compile(r"\x1b\[\??([0-9;]*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
 

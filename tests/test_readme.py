@@ -10,9 +10,9 @@ import pytest
 
 from daemon.cli import main as bt_daemon
 from daemon.commands.demo import fill
-from daemon.phantom import phantom
 from tests.conftest import REPOSITORY
 from trainer.cli import main as bt_train
+from trainer.images.phantom import phantom
 
 README = (REPOSITORY / "README.md").read_text()
 

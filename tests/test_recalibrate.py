@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.training_support import draw_heads, train
-from trainer.weights import read_weights
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
+from trainer.model.weights import read_weights
 
 pytestmark = pytest.mark.slow
 

@@ -12,13 +12,21 @@ import pytest
 
 from config.text import printable_name
 from daemon.cli import main
-from daemon.phantom import phantom
-from daemon.pictures import NoPicture, Picture, Pictures, Wanted, WorkerSetup, decode_answer, encode_answer
+from daemon.heatmaps.thumbnails import (
+    NoPicture,
+    Picture,
+    Pictures,
+    Wanted,
+    WorkerSetup,
+    decode_answer,
+    encode_answer,
+)
 from storage.records import Failed, FailureKind
 from tests.browser import file_address, needs_browser, rendered
 from tests.hostile_names import HOSTILE_NAMES
 from tests.stored_results import Store, judged
-from trainer.content import JudgedFile
+from trainer.images.phantom import phantom
+from trainer.images.read import JudgedFile
 
 
 @pytest.fixture
@@ -109,9 +117,9 @@ def test_hostile_names_execute_nothing_and_sorting_works(tmp_path: Path) -> None
 def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engine_cache: Path) -> None:
     import logging
 
-    from daemon.engine_cache import prepare_engine
-    from trainer.picture import Limits
-    from trainer.weights_file import default_weights
+    from daemon.engines.cache import prepare_engine
+    from trainer.images.decode import Limits
+    from trainer.model.identity import default_weights
 
     prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
     path = os.fsencode(judged_folder / "inbox" / "head 1.png")
@@ -140,9 +148,9 @@ def test_the_drawing_process_outlives_the_thread_that_started_it(
     import logging
     import threading
 
-    from daemon.engine_cache import prepare_engine
-    from trainer.picture import Limits
-    from trainer.weights_file import default_weights
+    from daemon.engines.cache import prepare_engine
+    from trainer.images.decode import Limits
+    from trainer.model.identity import default_weights
 
     prepared, _ = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
     path = judged_folder / "inbox" / "head 1.png"

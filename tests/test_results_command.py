@@ -19,9 +19,9 @@ import pytest
 
 from daemon.commands import results as command_module
 from daemon.output.result_columns import COLUMNS
-from daemon.results_request import FORMATS
+from daemon.views.result_options import FORMATS
+from storage.queries.results import Sort
 from storage.records import Failed, FailureKind, Judged, Status
-from storage.results import Sort
 from tests.conftest import REPOSITORY
 from tests.hostile_names import HOSTILE_NAMES
 from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
@@ -500,9 +500,9 @@ def test_following_shows_the_latest_and_then_each_new_one(filled: Store) -> None
 
 
 def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> None:
-    from daemon.follow import batches
+    from daemon.views.follow import batches
     from storage.database import open_reader
-    from storage.results import Query
+    from storage.queries.results import Query
 
     waits = []
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "daemon": {"trainer", "storage", "config"},
 }
 # Modules of the trainer's ground floor: they must stay importable without torch.
-UPPER_FLOOR_USERS = {"daemon/engine_torch.py", "daemon/compile_engine.py"}
+UPPER_FLOOR_USERS = {"daemon/engines/torch_engine.py", "daemon/engines/build_openvino.py"}
 
 
 def _imports(path: Path, *, top_level_only: bool) -> set[str]:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.training_support import draw_heads, train
-from trainer.networks import build
-from trainer.rounding import round_to_bfloat16
+from trainer.networks.bfloat16 import round_to_bfloat16
+from trainer.networks.registry import build
 
 SMALL = ("--image-size", "32", "--epochs", "1", "--batch", "8", "--samples", "16", "--arch", "seed-cnn")
 

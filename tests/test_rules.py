@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.rules import Choice, InboxRules, why_passed_over
+from daemon.inbox.filters import Choice, InboxRules, why_passed_over
 
 ROOT = b"/inbox"
 

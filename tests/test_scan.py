@@ -6,8 +6,8 @@ import os
 import socket
 from pathlib import Path
 
-from daemon.rules import Choice, InboxRules
-from daemon.scan import Look, Walk, look_at
+from daemon.inbox.filters import Choice, InboxRules
+from daemon.inbox.scan import Look, Walk, look_at
 
 
 def _walk(root: Path, odd: list[tuple[bytes, str]] | None = None, *, recursive: bool = True) -> Walk:

@@ -12,13 +12,13 @@ import pytest
 
 from daemon.cli import main
 from daemon.output.words import SCORE, score_of
-from daemon.phantom import phantom
 from storage.database import open_reader
+from storage.queries.results import Query, ResultRow, Sort, count, rows
 from storage.records import Failed, FailureKind, Judged, Status
-from storage.results import Query, ResultRow, Sort, count, rows
 from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
-from trainer.weights import read_spec
-from trainer.weights_file import default_weights
+from trainer.images.phantom import phantom
+from trainer.model.identity import default_weights
+from trainer.model.weights import read_spec
 
 TUMOURS = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
 FOUR = replace(

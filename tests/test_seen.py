@@ -11,10 +11,10 @@ import pytest
 from safetensors import safe_open
 
 from tests.training_support import draw_heads, train
-from trainer.seen import Seen, seen_warning
-from trainer.spec import ModelSpec
-from trainer.weights import SPEC_KEY, read_weights, write_weights
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
+from trainer.model.seen import Seen, seen_warning
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import SPEC_KEY, read_weights, write_weights
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"))
 OTHERS = [f"{number}" + "0" * 63 for number in range(1, 8)]

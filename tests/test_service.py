@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
-from daemon.phantom import phantom
-from daemon.service import Service
-from daemon.session import open_service
-from daemon.wakeup import Waker
+from daemon.service.compose import open_service
+from daemon.service.service import Service
+from daemon.service.signals import Waker
 from storage.records import Judged, Outcome, Status
 from tests.daemon_support import bt_daemon, count
+from trainer.images.phantom import phantom
 
 _PATIENCE_SECONDS = 60.0
 
@@ -132,10 +132,10 @@ def test_a_file_that_could_not_be_opened_while_its_inbox_was_away_is_no_attempt(
 def test_once_ends_with_1_and_says_what_is_left_when_an_inbox_stays_away(
     inbox: Path, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import daemon.service
-    from daemon.wakeup import StopSignal
+    import daemon.service.service
+    from daemon.service.signals import StopSignal
 
-    monkeypatch.setattr(daemon.service, "ONCE_AWAY_SECONDS", 1.5)
+    monkeypatch.setattr(daemon.service.service, "ONCE_AWAY_SECONDS", 1.5)
     _fill(inbox, 300)
     with _service(inbox, database=database, once=True) as service, StopSignal(service.waker) as stop:
         _step_until(service, lambda: count(database) > 0)
@@ -153,7 +153,7 @@ def test_once_ends_with_1_and_says_what_is_left_when_an_inbox_stays_away(
 
 @pytest.mark.defects(2)
 def test_once_waits_for_an_inbox_that_comes_back(inbox: Path, database: Path, tmp_path: Path) -> None:
-    from daemon.wakeup import StopSignal
+    from daemon.service.signals import StopSignal
 
     _fill(inbox, 300)
     away = tmp_path / "inbox.away"
@@ -177,7 +177,7 @@ def test_once_waits_for_an_inbox_that_comes_back(inbox: Path, database: Path, tm
 @pytest.mark.defects(2)
 def test_a_folder_that_vanishes_during_the_only_scan_is_looked_for_again(inbox: Path, database: Path) -> None:
     """A root that is away for less than the daemon takes to notice must not end `--once` early."""
-    from daemon.scan import Walk
+    from daemon.inbox.scan import Walk
 
     for name in ("a", "b"):
         (inbox / name).mkdir()
@@ -266,7 +266,7 @@ def test_an_image_judged_by_another_model_only_is_named_with_what_judges_it_agai
     from contextlib import closing
 
     from storage.database import open_writer
-    from storage.ledger import Ledger
+    from storage.ledger.ledger import Ledger
     from storage.records import ModelRecord
 
     _fill(inbox, 2)

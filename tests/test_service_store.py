@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from daemon.service import Service
-from storage.errors import DatabaseUnavailableError
+from daemon.service.service import Service
+from storage.database_errors import DatabaseUnavailableError
 from tests.storage_support import open_store
 
 

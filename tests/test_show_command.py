@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
 from storage.records import Failed, FailureKind, Status
 from tests.hostile_names import HOSTILE_NAMES
 from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.judgement import Prediction, Verdict, conclude
-from trainer.slices import combine
-from trainer.spec import Decision, ModelSpec
+from trainer.model.aggregate import combine
+from trainer.model.prediction import Prediction, Verdict, conclude
+from trainer.model.spec import Decision, ModelSpec
 
 SPEC = ModelSpec(
     name="test",

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from daemon.cli import main
-from daemon.lock import DatabaseLock
 from storage.database import open_writer, writing
-from storage.heartbeat import Heartbeat, store_heartbeat
+from storage.ledger.heartbeat import Heartbeat, store_heartbeat
+from storage.lock import DatabaseLock
 from storage.records import Failed, FailureKind
 from storage.schema import MoveState
 from tests.daemon_support import running, until

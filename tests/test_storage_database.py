@@ -22,7 +22,7 @@ from config.errors import DatabaseError, UsageError
 from config.paths import default_database
 from storage import migrations
 from storage.database import database_path, open_reader, open_writer, reading, writing
-from storage.errors import (
+from storage.database_errors import (
     DatabaseBusyError,
     DatabaseCorruptError,
     DatabaseFullError,
@@ -34,8 +34,8 @@ from storage.errors import (
     DatabaseUnwritableError,
     StorageError,
 )
+from storage.queries.results import count
 from storage.records import Outcome
-from storage.results import count
 from storage.schema import REVISION, create
 from tests.storage_support import TUMOUR, Store, open_store, raw
 
@@ -138,7 +138,7 @@ def test_opening_a_new_or_current_database_does_not_import_alembic(tmp_path: Pat
 
 
 def test_lookup_in_the_lanes_does_not_import_sqlalchemy() -> None:
-    done = in_new_process("import sys, storage.known; print('sqlalchemy' in sys.modules)")
+    done = in_new_process("import sys, storage.ledger.result_cache; print('sqlalchemy' in sys.modules)")
 
     assert (done.stdout.strip(), done.stderr) == ("False", "")
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.database import open_reader
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
+from storage.ledger.retry import RetryPolicy, next_step
+from storage.queries.history import story
+from storage.queries.results import Query, count, rows
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
-from storage.results import Query, count, rows
-from storage.retry import RetryPolicy, next_step
 from storage.schema import FileState
-from storage.stories import story
 from tests.storage_support import OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store, raw
 
 
@@ -385,7 +385,7 @@ def test_model_is_the_same_only_with_the_same_engine_and_precision(store: Store)
 
 def test_queue_is_read_from_its_index_without_sorting(store: Store) -> None:
     """A burst seen in one turn has one time; sorting it for each refill would be quadratic."""
-    from storage.ledger import _DUE
+    from storage.ledger.ledger import _DUE
 
     sql = str(_DUE.compile(store.connection, compile_kwargs={"render_postcompile": True}))
 

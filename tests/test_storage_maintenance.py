@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from config.errors import UsageError
-from storage import maintenance
 from storage.database import open_reader, open_writer, writing
-from storage.errors import DatabaseMissingError
-from storage.pruning import prune
+from storage.database_errors import DatabaseMissingError
+from storage.maintenance import check_backup as maintenance
+from storage.maintenance.prune import prune
+from storage.queries.history import story
+from storage.queries.results import Query, count, rows
 from storage.records import FailureKind, FileVersion, Judged, Status
-from storage.results import Query, count, rows
 from storage.schema import REVISION
-from storage.stories import story
 from tests.storage_support import TUMOUR, Store, open_store, raw
 
 SCHEMAS = Path(__file__).parent / "schemas"

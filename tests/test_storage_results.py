@@ -14,13 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.database import open_reader, reading
-from storage.figures import models as models_of
-from storage.figures import reasons as reasons_of
-from storage.figures import score_histogram, timeline
-from storage.heartbeat import Heartbeat, latest_heartbeat, status_snapshot
-from storage.known import KnownJudgements
-from storage.records import Failed, FailureKind, Judged, Outcome, Status
-from storage.results import (
+from storage.ledger.heartbeat import Heartbeat, latest_heartbeat, status_snapshot
+from storage.ledger.result_cache import KnownJudgements
+from storage.queries.history import story, troubled
+from storage.queries.results import (
     Query,
     ResultRow,
     Sort,
@@ -32,9 +29,12 @@ from storage.results import (
     rows,
     summary,
 )
+from storage.queries.statistics import models as models_of
+from storage.queries.statistics import reasons as reasons_of
+from storage.queries.statistics import score_histogram, timeline
+from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
 from storage.spans import split
-from storage.stories import story, troubled
 from tests.storage_support import MODEL, OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store
 
 DAY_US = 86_400 * SECOND_US
@@ -445,7 +445,7 @@ def test_identical_bytes_are_known_under_the_same_model_only(tmp_path: Path) -> 
 
 
 def test_lookup_uses_the_index_and_a_missing_database_knows_nothing(tmp_path: Path, filled: Store) -> None:
-    from storage.known import _QUERY
+    from storage.ledger.result_cache import _QUERY
 
     with open_reader(filled.path) as reader, reading(reader):
         plan = reader.exec_driver_sql(f"EXPLAIN QUERY PLAN {_QUERY}", (b"", b"", 1)).all()

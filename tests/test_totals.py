@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import storage.totals
+import storage.queries.totals
 from daemon.output.words import counted
 from storage.database import open_reader
+from storage.queries.results import Query, rows
+from storage.queries.totals import Totals, summary_by_model, totals
 from storage.records import Failed, FailureKind, Status
-from storage.results import Query, rows
-from storage.totals import Totals, summary_by_model, totals
 from tests.stored_results import MODEL, Program, Store, judged, run_in_terminal
 
 SECOND = replace(MODEL, weights_sha256="ffff0000" * 8, version="2.0")
@@ -117,7 +117,7 @@ def test_count_and_summary_count_images_and_say_how_many_judgements(
 def test_a_page_does_not_wait_for_millions_to_be_told_apart(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.totals, "_MOST", 1)
+    monkeypatch.setattr(storage.queries.totals, "_MOST", 1)
 
     with closing(open_reader(store.path)) as reader:
         hasty, patient = totals(reader, Query()), totals(reader, Query(), patient=True)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.training_support import draw_heads, start_training, train
-from trainer.run_folder import run_folder
-from trainer.weights import read_weights
+from trainer.model.weights import read_weights
+from trainer.training.run_folder import run_folder
 
 # What makes a training take seconds.
 SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--samples", "24", "--arch", "seed-cnn")
@@ -357,7 +357,7 @@ def test_the_version_is_told() -> None:
 
 def test_models_lists_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:
     from trainer.cli import main
-    from trainer.networks import ARCHITECTURES
+    from trainer.networks.registry import ARCHITECTURES
 
     code = main(["models", "--no-measure", "--image-size", "64"])
 

@@ -12,11 +12,20 @@ import torch
 
 from config.errors import DataError, UsageError
 from tests.training_support import draw_heads
-from trainer.checkpoint import Checkpoint
-from trainer.data import Dataset, find_images, load_dataset, parse_merge
-from trainer.networks import build
-from trainer.spec import Preprocessing
-from trainer.train import Epoch, Pictures, Plan, _chances, _learning_rate, _parameter_groups, fit, predict
+from trainer.data.dataset import Dataset, find_images, load_dataset, parse_merge
+from trainer.model.spec import Preprocessing
+from trainer.networks.registry import build
+from trainer.training.checkpoint import Checkpoint
+from trainer.training.loop import (
+    Epoch,
+    Pictures,
+    Plan,
+    _chances,
+    _learning_rate,
+    _parameter_groups,
+    fit,
+    predict,
+)
 
 HOW = Preprocessing(image_size=32)
 PLAN = Plan(epochs=3, batch=8, patience=0, samples_per_epoch=24)
@@ -88,7 +97,7 @@ def test_a_second_load_decodes_nothing(
     cached: tuple[Path, Path, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, cache, dataset = cached
-    monkeypatch.setattr("trainer.data._decode_all", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("trainer.data.dataset._decode_all", lambda *_: pytest.fail("decoded again"))
 
     again = load_dataset(find_images([root]), HOW, cache)
 

@@ -16,11 +16,11 @@ from PIL import Image
 
 from daemon.cli import main
 from daemon.model_store import models_folder
-from daemon.phantom import phantom
 from tests.model_support import own_model
 from tests.test_web import Server, _served, _stopped
-from trainer.weights import read_spec
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.images.phantom import phantom
+from trainer.model.identity import default_weights, weights_sha256
+from trainer.model.weights import read_spec
 
 IMAGES = 3
 

@@ -11,7 +11,7 @@ import pytest
 from daemon.cli import main
 from daemon.version import engine_text, model_text, version_text
 from tests.conftest import REPOSITORY
-from trainer.weights_file import default_weights, weights_sha256
+from trainer.model.identity import default_weights, weights_sha256
 
 
 def test_it_names_program_engine_and_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_the_model_is_named_with_the_beginning_of_its_hash() -> None:
 
 def test_a_missing_engine_or_model_is_told_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.version._installed", lambda package: None)
-    monkeypatch.setattr("trainer.weights_file.default_weights", lambda: REPOSITORY / "missing.safetensors")
+    monkeypatch.setattr("trainer.model.identity.default_weights", lambda: REPOSITORY / "missing.safetensors")
 
     assert engine_text() == "none"
     assert model_text() == "none is shipped; name one with --weights"

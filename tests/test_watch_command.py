@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.phantom import phantom
 from tests.daemon_support import bt_daemon, count, rows, running, until
+from trainer.images.phantom import phantom
 
 pytestmark = pytest.mark.slow
 

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from daemon.phantom import phantom
-from daemon.web.asked import decode_key, encode_key
+from daemon.web.address import decode_key, encode_key
 from daemon.web.guard import is_loopback
+from storage.queries.results import Sort
 from storage.records import Failed, FailureKind, Status
-from storage.results import Sort
 from tests.browser import needs_browser, rendered
 from tests.hostile_names import HOSTILE_NAMES
 from tests.stored_results import Store, judged
+from trainer.images.phantom import phantom
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from config.folders import made_folder
-from daemon.heatmap_files import HeatmapFiles
+from daemon.heatmaps.files import HeatmapFiles
 from daemon.web.guard import Guard, Rules, WrongTokens
 from tests import test_web
 from tests.daemon_support import bt_daemon
 from tests.test_web import Server
-from trainer.content import JudgedFile, read_judged
-from trainer.judgement import Prediction, Verdict
-from trainer.picture import Limits, PictureError
-from trainer.weights import read_spec
-from trainer.weights_file import default_weights
+from trainer.images.decode import Limits, PictureError
+from trainer.images.read import JudgedFile, read_judged
+from trainer.model.identity import default_weights
+from trainer.model.prediction import Prediction, Verdict
+from trainer.model.weights import read_spec
 
 hostile = test_web.hostile
 TOKEN = "a token of more than sixteen"

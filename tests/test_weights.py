@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from config.errors import WeightsError
-from daemon.compile_engine import _reference
+from daemon.engines.build_openvino import _reference
 from tests.daemon_support import bt_daemon
-from trainer.networks import build, load
-from trainer.spec import Decision, ModelSpec, OutOfDistribution, Preprocessing
-from trainer.weights import read_weights, write_weights
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
+from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Preprocessing
+from trainer.model.weights import read_weights, write_weights
+from trainer.networks.registry import build, load
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"), decision=Decision(positive="yes"))
 WITH_LIMIT = ModelSpec("test", "1", "cnn", ("no", "yes"), out_of_distribution=OutOfDistribution(3.0, 0.97))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import UsageError
-from storage.when import instant, local_zone, microseconds, moment, parse_when
+from config.when import instant, local_zone, microseconds, moment, parse_when
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
@@ -228,7 +228,7 @@ def test_local_zone_reads_the_machines_file_without_tz(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TZ", raising=False)
-    monkeypatch.setattr("storage.when._LOCALTIME", tmp_path / "localtime")
+    monkeypatch.setattr("config.when._LOCALTIME", tmp_path / "localtime")
     assert local_zone() is UTC
 
     source = Path("/usr/share/zoneinfo/Asia/Kolkata")

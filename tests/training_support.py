@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from daemon.phantom import phantom
 from tests.conftest import REPOSITORY
+from trainer.images.phantom import phantom
 
 
 def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"), *, first: int = 0) -> Path:

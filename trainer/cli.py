@@ -15,9 +15,9 @@ from config.program import run
 from config.text import printable
 
 if TYPE_CHECKING:
-    from trainer.console import Console
-    from trainer.request import Request
-    from trainer.train import Plan
+    from trainer.training.loop import Plan
+    from trainer.training.prepare import Request
+    from trainer.training.progress import Console
 
 DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
 # A body that comes from ImageNet is changed this much more slowly than the new head.
@@ -218,12 +218,12 @@ def cli(context: click.Context, /, **options: Any) -> int:
 def _train(options: dict[str, Any]) -> int:
     import json
 
-    from trainer.console import Console, summary
-    from trainer.data import parse_merge
-    from trainer.networks import registered
-    from trainer.request import Request
-    from trainer.run import run_training
-    from trainer.run_folder import how_to_go_on, made_folder, run_folder
+    from trainer.data.dataset import parse_merge
+    from trainer.networks.registry import registered
+    from trainer.training.prepare import Request
+    from trainer.training.progress import Console, summary
+    from trainer.training.run import run_training
+    from trainer.training.run_folder import how_to_go_on, made_folder, run_folder
 
     output = run_folder(options["output"], resume=options["resume"], overwrite=options["overwrite"])
     pretrained = _starts_from_imagenet(options)
@@ -263,7 +263,7 @@ def _train(options: dict[str, Any]) -> int:
 
 def _measured(options: dict[str, Any], request: Request, console: Console) -> dict[str, Any]:
     """Train what --folds and --leave-source-out ask for; return what the card shall say of it."""
-    from trainer.rounds import rounds_text, run_folds, run_left_out
+    from trainer.training.cross_validation import rounds_text, run_folds, run_left_out
 
     measured: dict[str, Any] = {}
     whole = console.epochs
@@ -287,7 +287,7 @@ def _measured(options: dict[str, Any], request: Request, console: Console) -> di
 
 
 def _starts_from_imagenet(options: dict[str, Any]) -> bool:
-    from trainer.networks import WITH_WEIGHTS
+    from trainer.networks.registry import WITH_WEIGHTS
 
     if options["pretrained"] is not None:
         return bool(options["pretrained"])
@@ -295,8 +295,8 @@ def _starts_from_imagenet(options: dict[str, Any]) -> bool:
 
 
 def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
-    from trainer.networks import WITH_WEIGHTS
-    from trainer.train import Plan
+    from trainer.networks.registry import WITH_WEIGHTS
+    from trainer.training.loop import Plan
 
     trained = pretrained or options["init"] is not None
     frozen = options["freeze"]
@@ -344,7 +344,7 @@ def models(image_size: int, measure: bool) -> None:
     Example:
       bt-train models --no-measure
     """  # noqa: D301 - click wants the character
-    from trainer.model_list import model_list
+    from trainer.commands.models import model_list
 
     for line in model_list(image_size, measure=measure):
         click.echo(line)
@@ -365,10 +365,10 @@ def audit(data: tuple[Path, ...], merge: tuple[str, ...], as_json: bool) -> None
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.audit import audit as examine
-    from trainer.audit import audit_text
-    from trainer.console import Console
-    from trainer.data import parse_merge
+    from trainer.data.audit import audit as examine
+    from trainer.data.audit import audit_text
+    from trainer.data.dataset import parse_merge
+    from trainer.training.progress import Console
 
     with Console(0) as console:
         report = examine(data, parse_merge(merge), cache_folder(), console.decoding)
@@ -394,12 +394,12 @@ def evaluate(
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.console import Console
-    from trainer.data import parse_merge
-    from trainer.evaluate import evaluate as judge_all
-    from trainer.evaluate import evaluation_text
-    from trainer.request import pick_device
-    from trainer.weights_file import default_weights
+    from trainer.data.dataset import parse_merge
+    from trainer.evaluation.evaluate import evaluate as judge_all
+    from trainer.evaluation.evaluate import evaluation_text
+    from trainer.model.identity import default_weights
+    from trainer.training.prepare import pick_device
+    from trainer.training.progress import Console
 
     with Console(0) as console:
         report = judge_all(
@@ -451,10 +451,10 @@ def calibrate(
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.console import Console
-    from trainer.data import parse_merge
-    from trainer.recalibrate import recalibrate, recalibration_text
-    from trainer.weights_file import default_weights
+    from trainer.data.dataset import parse_merge
+    from trainer.evaluation.recalibrate import recalibrate, recalibration_text
+    from trainer.model.identity import default_weights
+    from trainer.training.progress import Console
 
     with Console(0) as console:
         report = recalibrate(

@@ -12,7 +12,7 @@ from config.options import Invocation, Place, pass_invocation, program_options, 
 from config.text import printable
 
 if TYPE_CHECKING:
-    from daemon.classify import Classified
+    from daemon.service.classify import Classified
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv")
 
@@ -50,8 +50,8 @@ def command(
       bt-daemon classify ./scans --include '*.dcm,*.nii.gz' --save
       bt-daemon classify slice.png --heatmap maps
     """
-    from daemon.classify import classify, quiet_logger, save
-    from daemon.named_files import named_files
+    from daemon.inbox.named_files import named_files
+    from daemon.service.classify import classify, quiet_logger, save
 
     settings, logger = invocation.settings, quiet_logger()
     maps = None if heatmap is None else made_folder(heatmap, "--heatmap")
@@ -63,8 +63,8 @@ def command(
     if keep:
         click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)
     if maps is not None:
-        from daemon.heatmaps import write_heatmaps
-        from daemon.session import limits_of
+        from daemon.heatmaps.on_demand import write_heatmaps
+        from daemon.service.compose import limits_of
 
         good = [one.path for one in found if one.judged.status != "error"]
         written = write_heatmaps(good, prepared, limits_of(settings), maps)
@@ -78,14 +78,14 @@ def _stored(new: int, files: int) -> str:
 
 
 def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
+    from config.when import local_zone
     from daemon.cli import NOT_A_MEDICAL_DEVICE
-    from daemon.listing import text_writer
     from daemon.output.columns import Column, Kind
     from daemon.output.sink import text_sink
     from daemon.output.table import print_table
     from daemon.output.terminal_table import Look
     from daemon.output.words import score_of
-    from storage.when import local_zone
+    from daemon.views.listing import text_writer
 
     columns = [
         Column("file", Kind.NAME, lambda one: one.path),

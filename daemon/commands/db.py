@@ -40,7 +40,7 @@ def path(invocation: Invocation, as_json: bool) -> None:
       sqlite3 "$(bt-daemon db path)" 'SELECT count(*) FROM result'
     """
     from daemon.output.json_text import json_name, json_text
-    from storage.maintenance import facts
+    from storage.maintenance.check_backup import facts
 
     found = facts(invocation.settings.db)
     if not as_json:
@@ -66,7 +66,7 @@ def check(invocation: Invocation) -> int:
     Example:
       bt-daemon db check
     """
-    from storage.maintenance import check as check_database
+    from storage.maintenance.check_backup import check as check_database
 
     found = check_database(invocation.settings.db)
     for problem in found.problems:
@@ -92,7 +92,7 @@ def backup(invocation: Invocation, destination: Path) -> None:
       bt-daemon db backup results-2026-11-24.db
     """
     from daemon.output.cells import size_text
-    from storage.maintenance import backup as back_up
+    from storage.maintenance.check_backup import backup as back_up
 
     size = back_up(invocation.settings.db, destination)
     click.echo(f"{printable(str(destination))}: {size_text(size)}")
@@ -111,9 +111,9 @@ def restore(invocation: Invocation, backup: Path) -> None:
     Example:
       bt-daemon db restore results-2026-11-24.db
     """
-    from daemon.lock import DatabaseLock
     from storage.database import database_path
-    from storage.restoring import restore as put_in_place
+    from storage.lock import DatabaseLock
+    from storage.maintenance.restore import restore as put_in_place
 
     database = invocation.settings.db
     hint = "stop it first (bt-daemon status tells which)"
@@ -135,9 +135,9 @@ def migrate(invocation: Invocation) -> None:
     Example:
       bt-daemon db migrate
     """
-    from storage.errors import DatabaseMissingError
-    from storage.maintenance import facts
-    from storage.maintenance import migrate as bring_up_to_date
+    from storage.database_errors import DatabaseMissingError
+    from storage.maintenance.check_backup import facts
+    from storage.maintenance.check_backup import migrate as bring_up_to_date
 
     database = invocation.settings.db
     if not facts(database).exists:
@@ -165,12 +165,12 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     from contextlib import closing
     from datetime import UTC, datetime
 
+    from config.when import local_zone, microseconds, parse_when
     from daemon.model_store import forget_models
     from storage.database import database_path, open_reader, open_writer
-    from storage.pruning import models_named
-    from storage.pruning import prune as delete_before
-    from storage.results import Query, count
-    from storage.when import local_zone, microseconds, parse_when
+    from storage.maintenance.prune import models_named
+    from storage.maintenance.prune import prune as delete_before
+    from storage.queries.results import Query, count
 
     zone = local_zone()
     moment = parse_when(when, datetime.now(UTC), zone)

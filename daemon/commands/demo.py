@@ -41,7 +41,7 @@ def command(invocation: Invocation, keep: Path | None) -> int:
 
 def _demonstrate(invocation: Invocation, folder: Path) -> int:
     from daemon.cli import NOT_A_MEDICAL_DEVICE, cli
-    from daemon.session import watch
+    from daemon.service.compose import watch
 
     inbox = folder / "inbox"
     fill(inbox)
@@ -64,7 +64,7 @@ def _demonstrate(invocation: Invocation, folder: Path) -> int:
 
 def fill(inbox: Path) -> None:
     """Write the sample files: heads with and without a bright lesion, and a text file named .jpg."""
-    from daemon.phantom import phantom
+    from trainer.images.phantom import phantom
 
     made_folder(inbox, "--keep")
     for number in range(HEADS):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from daemon.output.columns import Column
-    from storage.stories import TroubledFile
+    from storage.queries.history import TroubledFile
 
 # At a terminal, where older ones would scroll away what matters.
 PAGE_ROWS = 50
@@ -46,9 +46,9 @@ def command(invocation: Invocation, by_cause: bool, limit: int | None, as_json: 
     """
     from datetime import UTC
 
+    from config.when import local_zone
     from daemon.output.trouble_columns import CAUSES, EVERY, causes
-    from daemon.reader import reader, streamed
-    from storage.when import local_zone
+    from daemon.views.reader import reader, streamed
 
     zone = UTC if utc else local_zone()
     with reader(invocation) as connection, streamed(_troubled(connection)) as images:
@@ -62,16 +62,16 @@ def command(invocation: Invocation, by_cause: bool, limit: int | None, as_json: 
 
 
 def _troubled(connection: sa.Connection | None) -> Iterable[TroubledFile]:
-    from storage.stories import troubled
+    from storage.queries.history import troubled
 
     return troubled(connection) if connection is not None else ()
 
 
 def _say_moves(connection: sa.Connection | None, invocation: Invocation) -> None:
     """Say how many judged files cannot be moved away, and why."""
-    from daemon.daemon_status import moves_text
-    from daemon.listing import say
-    from storage.heartbeat import move_troubles
+    from daemon.views.daemon_status import moves_text
+    from daemon.views.listing import say
+    from storage.ledger.heartbeat import move_troubles
 
     if connection is not None and (text := moves_text(move_troubles(connection))):
         say(invocation, f"Moves: {text}.")
@@ -94,10 +94,10 @@ def _print(
     by_cause: bool,
     limited: bool,
 ) -> None:
-    from daemon.listing import say
     from daemon.output.sink import stdout_is_terminal
     from daemon.output.table import print_table
     from daemon.output.trouble_columns import LOOK, PAGE
+    from daemon.views.listing import say
 
     cut = stdout_is_terminal() and not limited
     rows = list(islice(found, PAGE_ROWS + 1 if cut else None))

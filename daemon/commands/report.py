@@ -13,7 +13,7 @@ from config.options import Invocation, Place, Words, commas, pass_invocation, pr
 from config.text import printable
 
 if TYPE_CHECKING:
-    from storage.results import Query
+    from storage.queries.results import Query
 
 STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 
@@ -63,13 +63,13 @@ def command(
     from contextlib import closing
     from datetime import UTC, datetime
 
-    from daemon.artists import drawing
-    from daemon.class_names import with_known_classes
-    from daemon.models_at_hand import ModelsAtHand
+    from daemon.heatmaps.model_lookup import ModelsAtHand
+    from daemon.heatmaps.renderers import drawing
     from daemon.output.sink import check_place, text_sink
-    from daemon.pages.render import ModelBook
-    from daemon.report import Framing, write_report
-    from daemon.results_request import Options, understood
+    from daemon.views.class_names import with_known_classes
+    from daemon.views.result_options import Options, understood
+    from daemon.web.pages.render import ModelBook
+    from daemon.web.report_file import Framing, write_report
     from storage.database import open_reader
 
     asked = Options(

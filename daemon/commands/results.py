@@ -13,9 +13,9 @@ from daemon.output.words import SCORE
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.results_request import Options, Request
+    from daemon.views.result_options import Options, Request
 
-# The words are those of storage.results.Sort, daemon.results_request.FORMATS and
+# The words are those of storage.queries.results.Sort, daemon.views.result_options.FORMATS and
 # storage.records.Status, which are not imported for `--help` (a test compares).
 SORTS = ("time", "confidence", "score", "doubt", "file", "class", "status", "id")
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
@@ -95,9 +95,9 @@ def command(invocation: Invocation, **options: Any) -> None:
     """
     from datetime import UTC, datetime
 
-    from daemon.class_names import with_known_classes
-    from daemon.reader import reader
-    from daemon.results_request import Options, understood
+    from daemon.views.class_names import with_known_classes
+    from daemon.views.reader import reader
+    from daemon.views.result_options import Options, understood
 
     asked = Options(**options)
     request = understood(asked, datetime.now(UTC))
@@ -111,7 +111,7 @@ def command(invocation: Invocation, **options: Any) -> None:
 
 def _check_columns(request: Request) -> None:
     """Refuse a misspelt column before a database is opened."""
-    from daemon.listing import columns_of
+    from daemon.views.listing import columns_of
 
     columns_of(request)
 
@@ -119,8 +119,8 @@ def _check_columns(request: Request) -> None:
 def _answer(
     connection: sa.Connection | None, asked: Options, request: Request, invocation: Invocation
 ) -> None:
-    from daemon.listing import list_results
-    from daemon.result_counts import print_count, print_summary
+    from daemon.views.listing import list_results
+    from daemon.views.summary import print_count, print_summary
 
     if asked.count:
         print_count(connection, request, invocation)
@@ -133,11 +133,11 @@ def _answer(
 def _follow(invocation: Invocation, request: Request) -> None:
     from contextlib import suppress
 
-    from daemon.class_names import with_known_classes
-    from daemon.follow import follow
-    from daemon.reader import reader
+    from daemon.views.class_names import with_known_classes
+    from daemon.views.follow import follow
+    from daemon.views.reader import reader
     from storage.database import open_reader
-    from storage.errors import DatabaseMissingError
+    from storage.database_errors import DatabaseMissingError
 
     with suppress(DatabaseMissingError), reader(invocation) as connection:
         request = with_known_classes(connection, request, invocation)

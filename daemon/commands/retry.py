@@ -12,9 +12,9 @@ from config.options import Invocation, pass_invocation, program_options
 from config.text import printable_name
 
 if TYPE_CHECKING:
-    from daemon.after import Homecoming
-    from storage.ledger import Ledger
-    from storage.moves import MovedAway
+    from daemon.service.move import Homecoming
+    from storage.ledger.ledger import Ledger
+    from storage.ledger.moves import MovedAway
 
 
 @click.command(short_help="Put images that failed back into the queue.")
@@ -48,7 +48,7 @@ def _requeue(invocation: Invocation, ids: list[int] | None) -> tuple[int, int]:
     from contextlib import closing
 
     from storage.database import open_reader, open_writer
-    from storage.ledger import Ledger
+    from storage.ledger.ledger import Ledger
 
     database = invocation.settings.db
     open_reader(database).close()  # a writer would make what is not there
@@ -65,7 +65,7 @@ def _brought_home(ledger: Ledger, away: MovedAway) -> bool:
     The ledger's lock is held from the first step on: else a daemon that sees the file arrive would take a
     mended one for a new version.
     """
-    from daemon.after import MoveError, bring_home
+    from daemon.service.move import MoveError, bring_home
 
     home: Homecoming | None = None
     try:

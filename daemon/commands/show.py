@@ -15,8 +15,8 @@ from config.text import printable, printable_name
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from storage.results import ResultRow
-    from storage.stories import Story
+    from storage.queries.history import Story
+    from storage.queries.results import ResultRow
 
 
 @click.command(short_help="One image's whole story.")
@@ -51,14 +51,14 @@ def command(
     from contextlib import closing
     from datetime import UTC
 
-    from daemon.image_file import picture_format
-    from daemon.image_story import story_as_dict, story_as_text
-    from daemon.listing import footer
+    from config.when import local_zone
     from daemon.output.facts import style_of
+    from daemon.output.image_format import picture_format
     from daemon.output.json_text import json_text
     from daemon.output.sink import check_place
+    from daemon.views.image_history import story_as_dict, story_as_text
+    from daemon.views.listing import footer
     from storage.database import open_reader
-    from storage.when import local_zone
 
     form = None if heatmap is None else picture_format(heatmap)
     if heatmap is not None:
@@ -96,12 +96,12 @@ def _begins(row: ResultRow, model: str) -> bool:
 
 def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> None:
     """Draw the heatmap of what was judged, with the model that judged it."""
-    from daemon.heatmaps import heatmaps
-    from daemon.models_at_hand import NOT_HERE, ModelsAtHand
+    from daemon.heatmaps.model_lookup import NOT_HERE, ModelsAtHand
+    from daemon.heatmaps.on_demand import heatmaps
+    from daemon.heatmaps.thumbnails import judged_file
     from daemon.output.result_columns import model_name
     from daemon.output.sink import binary_sink
-    from daemon.pictures import judged_file
-    from daemon.session import limits_of
+    from daemon.service.compose import limits_of
 
     settings = invocation.settings
     judge = printable(model_name(row))
@@ -116,7 +116,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:
     """Return the stories of an id, else of a path: as given, as it would be opened, with links resolved."""
-    from storage.stories import story
+    from storage.queries.history import story
 
     if target.isdigit() and len(target) < 19 and (found := story(connection, int(target))):
         return found

@@ -9,7 +9,7 @@ import click
 from config.options import Invocation, pass_invocation, program_options
 
 if TYPE_CHECKING:
-    from daemon.daemon_status import DaemonStatus
+    from daemon.views.daemon_status import DaemonStatus
 
 
 @click.command(short_help="Whether a daemon runs, and how it is.")
@@ -35,11 +35,11 @@ def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> in
     """
     from datetime import UTC
 
-    from daemon.daemon_status import status_as_dict, status_as_text
-    from daemon.health import health
+    from config.when import local_zone
     from daemon.output.facts import style_of
     from daemon.output.json_text import json_text
-    from storage.when import local_zone
+    from daemon.views.daemon_status import status_as_dict, status_as_text
+    from daemon.views.health_check import health
 
     status = _status(invocation, missing_is_down=check)
     zone = UTC if utc else local_zone()
@@ -55,12 +55,12 @@ def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> in
 def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
     import time
 
-    from daemon.daemon_status import daemon_status
-    from daemon.lock import lock_holder
-    from daemon.reader import reader
+    from daemon.views.daemon_status import daemon_status
+    from daemon.views.reader import reader
     from storage.database import database_path
-    from storage.errors import DatabaseMissingError
-    from storage.heartbeat import status_snapshot
+    from storage.database_errors import DatabaseMissingError
+    from storage.ledger.heartbeat import status_snapshot
+    from storage.lock import lock_holder
 
     path = database_path(invocation.settings.db).absolute()
     now_us = time.time_ns() // 1000

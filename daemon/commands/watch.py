@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from config.options import Invocation, Place, pass_invocation, program_options, setting_options
-from daemon.rules import NO_IMAGES
+from daemon.inbox.filters import NO_IMAGES
 
 _PASSED_OVER = (
     "Passed over and counted: hidden files, leftovers of other programs (.part, .tmp, ~) and, unless "
@@ -37,6 +37,6 @@ def command(invocation: Invocation, folders: tuple[Path, ...], once: bool, recla
       bt-daemon watch ./inbox --once --db results.db
       bt-daemon watch ./a ./b --exclude 'export/**' --on-done move --done-dir ./judged
     """
-    from daemon.session import watch
+    from daemon.service.compose import watch
 
     return watch(invocation, folders, once=once, reclassify=reclassify)

@@ -52,15 +52,15 @@ def command(
     import secrets
     from datetime import UTC
 
-    from daemon.artists import drawing
-    from daemon.models_at_hand import ModelsAtHand
-    from daemon.pages.render import ModelBook
+    from config.when import local_zone
+    from daemon.heatmaps.model_lookup import ModelsAtHand
+    from daemon.heatmaps.renderers import drawing
     from daemon.web.app import make_app
     from daemon.web.gallery import Gallery
     from daemon.web.guard import Rules, is_loopback
+    from daemon.web.pages.render import ModelBook
     from daemon.web.serve import address, listen, own_names, serve
     from daemon.web.site import Site
-    from storage.when import local_zone
 
     settings = invocation.settings
     _check_token(token)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from config.errors import BtError
 from config.text import printable
-from daemon.doctor import machine, model, places
+from daemon.doctor import engine_check as model
+from daemon.doctor import machine, places
 from daemon.doctor.finding import Check, Finding, Level, Surroundings
 
 CHECKS: tuple[tuple[str, Check], ...] = (

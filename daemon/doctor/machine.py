@@ -101,7 +101,7 @@ def _count_folders(root: Path) -> int:
 
 def clock(around: Surroundings) -> Iterator[Found]:
     """Whether the clock was ever set, and agrees with the file system's."""
-    from storage.when import local_zone
+    from config.when import local_zone
 
     now = time.time()
     if now < EARLIEST_CLOCK:

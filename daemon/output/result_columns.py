@@ -8,7 +8,7 @@ from daemon.output.columns import Column, Kind
 from daemon.output.terminal_table import Look
 
 if TYPE_CHECKING:
-    from storage.results import ResultRow
+    from storage.queries.results import ResultRow
 
 SHORT_HASH = 8  # hex digits of a weights file's sha256: enough to tell models apart at a glance
 

@@ -12,7 +12,7 @@ from daemon.output.columns import Column, Kind
 from daemon.output.terminal_table import Look
 
 if TYPE_CHECKING:
-    from storage.stories import TroubledFile
+    from storage.queries.history import TroubledFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from daemon.output.cells import confidence_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from storage.totals import Totals
-    from trainer.spec import ModelSpec
+    from storage.queries.totals import Totals
+    from trainer.model.spec import ModelSpec
 
 SCORE = (
     "score is the calibrated probability of the class that is looked for: from the model's threshold on the "

@@ -7,15 +7,15 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.daemon_status import status_as_dict
-from daemon.image_story import story_as_dict
 from daemon.output.json_text import json_object, json_text
 from daemon.output.result_columns import COLUMNS, SHORT_HASH
-from daemon.web.asked import PAGE, asked
-from daemon.web.pages import site_of
-from storage.results import rows
-from storage.stories import story
-from storage.totals import summary_by_model, totals
+from daemon.views.daemon_status import status_as_dict
+from daemon.views.image_history import story_as_dict
+from daemon.web.address import PAGE, asked
+from daemon.web.html import site_of
+from storage.queries.history import story
+from storage.queries.results import rows
+from storage.queries.totals import summary_by_model, totals
 
 NOTICE = "Not a medical device: research use only, never for diagnosis or treatment."
 

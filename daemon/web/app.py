@@ -10,11 +10,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from config.errors import BtError, DatabaseError, UsageError
-from daemon.pages.render import STATIC
-from daemon.web import api, pages
+from daemon.web import api
+from daemon.web import html as pages
 from daemon.web.guard import Guard, Rules
+from daemon.web.pages.render import STATIC
 from daemon.web.site import Site
-from storage.errors import DatabaseMissingError
+from storage.database_errors import DatabaseMissingError
 
 
 class _RowId(Convertor[int]):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from daemon.artists import Artists
-from daemon.pictures import NoPicture, Picture
-from storage.results import ResultRow
+from daemon.heatmaps.renderers import Artists
+from daemon.heatmaps.thumbnails import NoPicture, Picture
+from storage.queries.results import ResultRow
 
 # Some thousand thumbnails; what does not fit is drawn again.
 _MOST_BYTES = 64 << 20

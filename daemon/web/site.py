@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
-from daemon.daemon_status import DaemonStatus, daemon_status
-from daemon.lock import lock_holder
+from daemon.views.daemon_status import DaemonStatus, daemon_status
 from storage.database import database_path, open_reader
-from storage.heartbeat import status_snapshot
+from storage.ledger.heartbeat import status_snapshot
+from storage.lock import lock_holder
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.pages.render import ModelBook
     from daemon.web.gallery import Gallery
+    from daemon.web.pages.render import ModelBook
 
 
 @dataclass(frozen=True, slots=True)

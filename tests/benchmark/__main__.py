@@ -22,14 +22,14 @@ from statistics import median
 from typing import Any
 
 from config.errors import BtError
-from daemon.child import child_environment
-from daemon.engine_cache import pick_device
+from daemon.engines.cache import pick_device
+from daemon.process import child_environment
 from tests.benchmark import contenders, measure
 from tests.benchmark.files import fill
 from tests.benchmark.limit import limit
 from tests.conftest import SHARED
-from trainer.weights import Weights, read_weights
-from trainer.weights_file import default_weights
+from trainer.model.identity import default_weights
+from trainer.model.weights import Weights, read_weights
 
 _CLEAR = 0.02  # an image nearer to the threshold may get either label
 _OURS = ("bt-daemon", "bt-daemon again", "bt-daemon heatmaps")  # the last also draws one for every image

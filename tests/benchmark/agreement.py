@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engine import Engine, open_engine
-from daemon.engine_cache import prepare_engine
+from daemon.engines.cache import prepare_engine
+from daemon.engines.factory import Engine, open_engine
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
-from trainer.decoded import Limits
-from trainer.judgement import distances, probabilities
-from trainer.picture import decode
-from trainer.preprocess import preprocess
-from trainer.spec import Preprocessing
-from trainer.weights import Weights, read_weights
-from trainer.weights_file import default_weights
+from trainer.images.decode import decode
+from trainer.images.picture import Limits
+from trainer.model.identity import default_weights
+from trainer.model.prediction import distances, probabilities
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import Preprocessing
+from trainer.model.weights import Weights, read_weights
 
 _BATCH = 8
 

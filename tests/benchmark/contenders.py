@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.decoded import Limits
-from trainer.judgement import judge
-from trainer.picture import decode
-from trainer.preprocess import preprocess
-from trainer.weights import Weights, read_weights
+from trainer.images.decode import decode
+from trainer.images.picture import Limits
+from trainer.model.prediction import judge
+from trainer.model.preprocess import preprocess
+from trainer.model.weights import Weights, read_weights
 
 Row = tuple[str, str | None, float | None, float]  # name, label, confidence, probability of the last class
 
@@ -32,7 +32,7 @@ def script(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device
     """The script of the usual kind: one image after the other, one commit per row."""
     import torch
 
-    from trainer.networks import load
+    from trainer.networks.registry import load
 
     network = load(weights).to(device)
     for path in paths:
@@ -50,7 +50,7 @@ def loader(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    from trainer.networks import load
+    from trainer.networks.registry import load
 
     class Slices(Dataset[tuple[int, Any]]):
         def __len__(self) -> int:
@@ -136,7 +136,7 @@ def export(weights: Weights, folder: Path) -> Weights:
     import openvino
     import torch
 
-    from trainer.networks import load
+    from trainer.networks.registry import load
 
     copy = folder / "model.safetensors"
     copy.write_bytes(weights.path.read_bytes())

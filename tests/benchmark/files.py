@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from daemon.phantom import phantom
+from trainer.images.phantom import phantom
 
 _DRAWN = 200  # different drawings; more would only take longer to draw
 

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.child import child_environment
-from daemon.engine_cache import MANIFEST
-from daemon.phantom import phantom
+from daemon.engines.cache import MANIFEST
+from daemon.process import child_environment
 from tests.benchmark import measure
 from tests.daemon_support import count
+from trainer.images.phantom import phantom
 
 
 @dataclass(frozen=True, slots=True)

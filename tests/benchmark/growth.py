@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from daemon.child import child_environment
+from daemon.process import child_environment
 from tests.benchmark import measure
 from tests.benchmark.files import fill
 from tests.conftest import SHARED

@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.child import child_environment
-from daemon.engine import Engine, open_engine
-from daemon.engine_cache import prepare_engine
-from daemon.prepared import PreparedEngine
-from daemon.session import model_record
+from daemon.engines.cache import prepare_engine
+from daemon.engines.factory import Engine, open_engine
+from daemon.engines.manifest import PreparedEngine
+from daemon.process import child_environment
+from daemon.service.compose import model_record
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
 from storage.records import FileVersion, Judged, Outcome, Status
-from trainer.decoded import Limits
-from trainer.picture import decode
-from trainer.preprocess import preprocess
-from trainer.spec import ModelSpec, Preprocessing
-from trainer.weights import read_spec
+from trainer.images.decode import decode
+from trainer.images.picture import Limits
+from trainer.model.preprocess import preprocess
+from trainer.model.spec import ModelSpec, Preprocessing
+from trainer.model.weights import read_spec
 
 _SAMPLE = 400  # images, in memory
 _BATCH = 16
@@ -122,7 +122,7 @@ def _on_device(prepared: PreparedEngine) -> dict[str, float]:
     """Return seconds per image of the copies, as the engine makes them, and of all else it does."""
     import torch
 
-    from daemon.engine_torch import TorchEngine
+    from daemon.engines.torch_engine import TorchEngine
 
     engine = TorchEngine(prepared, maps=False)
     engine.warm_up()

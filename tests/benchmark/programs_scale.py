@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from daemon.child import child_environment
+from daemon.process import child_environment
 from tests.benchmark import measure
 
 Add = Callable[[str, float, str], None]

@@ -21,15 +21,15 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from statistics import median
 
-from daemon.child import child_environment
-from daemon.engine_cache import prepare_engine
-from daemon.lane import Lane
-from daemon.lanes import Lanes
-from daemon.task import PROGRESS, LaneSetup, Task
+from daemon.engines.cache import prepare_engine
+from daemon.process import child_environment
+from daemon.workers.messages import PROGRESS, LaneSetup, Task
+from daemon.workers.pool import Lanes
+from daemon.workers.worker import Lane
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
-from trainer.decoded import Limits
-from trainer.weights_file import default_weights
+from trainer.images.picture import Limits
+from trainer.model.identity import default_weights
 
 _WAYS = ("bare", "protected")
 _DECODE_SECONDS = 10.0

@@ -21,9 +21,9 @@ from typing import Any
 
 import psutil
 
-from daemon.inbox import Inbox, InboxRules
+from daemon.inbox.inbox import Inbox, InboxRules
 from storage.database import open_writer
-from storage.ledger import Ledger
+from storage.ledger.ledger import Ledger
 
 _PER_FOLDER = 1_000
 _SCANS = 5

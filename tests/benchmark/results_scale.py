@@ -25,14 +25,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from config.when import local_zone, microseconds, parse_when
 from storage.database import open_reader, open_writer
-from storage.heartbeat import status_snapshot
-from storage.known import KnownJudgements
-from storage.ledger import Ledger
+from storage.ledger.heartbeat import status_snapshot
+from storage.ledger.ledger import Ledger
+from storage.ledger.result_cache import KnownJudgements
+from storage.queries.results import Query, ResultRow, Sort, count, rows, summary
+from storage.queries.totals import summary_by_model, totals
 from storage.records import Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
-from storage.results import Query, ResultRow, Sort, count, rows, summary
-from storage.totals import summary_by_model, totals
-from storage.when import local_zone, microseconds, parse_when
 from tests.benchmark.programs_scale import ask_programs
 
 TURN = 128  # images in a timed turn, as under a backlog

@@ -20,9 +20,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from daemon.phantom import phantom
 from tests.benchmark.files import fill
 from tests.conftest import REPOSITORY, SHARED
+from trainer.images.phantom import phantom
 
 _IMAGES = 1500
 _BATCH = 64
@@ -81,10 +81,10 @@ def _ours(folder: Path, architecture: str, side: int, steps: int) -> float:
     import numpy as np
     import torch
 
-    from trainer.data import find_images, load_dataset
-    from trainer.networks import build
-    from trainer.spec import Preprocessing
-    from trainer.train import Epoch, Pictures, Plan, fit
+    from trainer.data.dataset import find_images, load_dataset
+    from trainer.model.spec import Preprocessing
+    from trainer.networks.registry import build
+    from trainer.training.loop import Epoch, Pictures, Plan, fit
 
     class Stopwatch:
         """Begins after the first steps, which allocate and choose kernels, in both contenders."""
@@ -115,7 +115,7 @@ def _reference(folder: Path, architecture: str, side: int, steps: int) -> float:
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
-    from trainer.networks import build
+    from trainer.networks.registry import build
 
     change = transforms.Compose(
         [

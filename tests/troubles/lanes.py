@@ -73,7 +73,7 @@ def _kill_one_a_second(daemon: Daemon) -> int:
 
 def _lanes(daemon: Daemon) -> list[psutil.Process]:
     children = psutil.Process(daemon.process.pid).children()
-    return [one for one in children if "daemon.lane_process" in one.cmdline()]
+    return [one for one in children if "daemon.workers.worker_main" in one.cmdline()]
 
 
 def _ended(daemon: Daemon, images: int) -> dict[str, Any]:

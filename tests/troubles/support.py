@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from daemon.phantom import phantom
 from tests.daemon_support import Daemon, count, until
+from trainer.images.phantom import phantom
 
 _PATIENCE_SECONDS = 300.0
 

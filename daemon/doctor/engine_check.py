@@ -1,0 +1,96 @@
+"""What judges: the decoders, the engine, the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from config.text import printable
+from daemon.doctor.finding import Found, Level, Surroundings
+from daemon.engines.openvino_import import openvino_without_telemetry
+
+_DECODER_PACKAGES = "pillow pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls imagecodecs nibabel"
+
+
+def decoders(_: Surroundings) -> Iterator[Found]:
+    """Which formats can be decoded here."""
+    from trainer.images.formats.codecs import decoder_plugins
+
+    plugins = decoder_plugins()
+    missing = [name for name, there in plugins.items() if not there]
+    if missing:
+        yield (
+            Level.WARN,
+            f"cannot be decoded here: {', '.join(missing)}; such files become error rows",
+            f"pip install --upgrade {_DECODER_PACKAGES}",
+        )
+    else:
+        yield Level.OK, f"all {len(plugins)} formats and DICOM compressions can be decoded", ""
+
+
+def engine(around: Surroundings) -> Iterator[Found]:
+    """Whether the CPU's engine can be loaded, and the device that is asked for is there."""
+    try:
+        openvino = openvino_without_telemetry()
+        version, devices = openvino.__version__.split("-")[0], openvino.Core().available_devices
+        yield Level.OK, f"openvino {version}, devices {', '.join(devices)}", ""
+    except ImportError as error:
+        yield (
+            Level.WARN,
+            f"openvino cannot be imported ({printable(str(error))}): torch judges, more slowly",
+            "pip install openvino",
+        )
+    wants_cuda = around.settings.device.startswith("cuda")
+    count = _cuda_devices()
+    if count == 0:
+        yield (
+            (
+                Level.FAIL,
+                f"there is no CUDA device, but device is {printable(around.settings.device)}",
+                "use --device cpu",
+            )
+            if wants_cuda
+            else (Level.OK, "no CUDA device: images are judged on the CPU", "")
+        )
+        return
+    yield _torch_cuda(count, wants_cuda=wants_cuda)
+
+
+def _cuda_devices() -> int:
+    """Return how many devices the driver has, without importing torch (CUDA Driver API, 6.3 and 6.4)."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _torch_cuda(count: int, *, wants_cuda: bool) -> Found:
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+        return Level.OK, f"CUDA {torch.version.cuda}: {printable(names)}", ""
+    level = Level.FAIL if wants_cuda else Level.WARN
+    return level, f"{count} CUDA devices, but this torch cannot use them", "install a torch built for CUDA"
+
+
+def weights(around: Surroundings) -> Iterator[Found]:
+    """Whether the weights file is whole and ours."""
+    from daemon.version import SHORT_HASH
+    from trainer.model.identity import default_weights
+    from trainer.model.weights import read_weights
+
+    path = Path(around.settings.weights) if around.settings.weights else default_weights()
+    weights = read_weights(path)
+    spec = weights.spec
+    yield (
+        Level.OK,
+        printable(f"{spec.name} {spec.version} ({weights.sha256[:SHORT_HASH]}): {', '.join(spec.classes)}"),
+        "",
+    )

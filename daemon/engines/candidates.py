@@ -1,0 +1,117 @@
+"""Measure which engines of lower precision a network allows, and how fast they are.
+
+A network in bfloat16 may change answers. Then a cascade computes the doubtful ones again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.engines.factory import EngineOutput
+from daemon.engines.manifest import Compiled, PreparedEngine, Slack
+from daemon.engines.openvino_engine import MODEL, SIZES, OpenVinoEngine
+from daemon.engines.parity import disagreement, doubtful_share, measured_slack
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import Tensors
+
+_TIMED_RUNS = 4
+# A smaller batch that is slower by less than this is taken: it needs less memory, and in a whole run two to
+# eight at a time make equally many images a second. One at a time makes a tenth less.
+_AS_QUICK = 1.08
+_FEWEST_AT_A_TIME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine that was tried."""
+
+    prepared: PreparedEngine
+    slack: Slack  # how far it, or the quick part of a cascade, may be off
+    difference: str  # what that could change, in words; "" if nothing
+    label: str  # what it computes in, for people
+    seconds: float  # per image, on one core
+
+
+class Workshop:
+    """The folder in which engines of one network are made and compared with the reference."""
+
+    def __init__(
+        self,
+        blank: PreparedEngine,
+        spec: ModelSpec,
+        tensors: Tensors,
+        probes: npt.NDArray[np.uint8],
+        reference: EngineOutput,
+    ) -> None:
+        """Take the network that lies in the folder of `blank`, and what the reference says of the probes."""
+        self.folder = Path(blank.folder)
+        self._blank = blank
+        self._spec = spec
+        self._tensors = tensors
+        self._probes = probes
+        self._reference = reference
+
+    def tried(self, precision: str) -> Candidate:
+        """Open the network at a precision, compare it and time it."""
+        best = _timed_batches(self.folder, Compiled(MODEL, precision, SIZES[-1]), self._probes)
+        seconds = min(best.values())
+        batch = next(size for size, took in best.items() if took <= seconds * _AS_QUICK)
+        network = Compiled(MODEL, precision, batch)
+        said = OpenVinoEngine(self.folder, network).run(self._probes)
+        reference = self._reference
+        slack = measured_slack(
+            (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
+        )
+        prepared = replace(self._blank, precision=precision, network=network)
+        return Candidate(prepared, slack, disagreement(slack, self._spec), precision, best[batch])
+
+    def cascade(self, quick: Candidate, exact: Candidate) -> Candidate:
+        """Return the engine that computes again by `exact` what `quick` could get wrong."""
+        share = doubtful_share(quick.slack, self._spec)
+        assert exact.prepared.network is not None
+        # One by one: few are doubtful at a time, larger batches would be filled up and take memory.
+        alone = replace(exact.prepared.network, batch=1)
+        return Candidate(
+            replace(quick.prepared, exact=alone, slack=quick.slack),
+            quick.slack,
+            "" if np.isfinite([quick.slack.logits, quick.slack.distance]).all() else quick.difference,
+            f"{quick.label} with {share:.0%} again in {exact.label}",
+            quick.seconds + share * exact.seconds,
+        )
+
+
+def in_float32(workshop: Workshop) -> Candidate:
+    """Return the engine that computes all in float32."""
+    return workshop.tried("fp32")
+
+
+def in_bfloat16(workshop: Workshop, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+    """Return the engine in bfloat16 that agrees, and what there is to tell."""
+    return _agreeing(workshop, workshop.tried("bf16"), exact)
+
+
+def _agreeing(workshop: Workshop, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+    """Return an engine if it agrees, otherwise the cascade of it and the exact one."""
+    if not one.difference:
+        return [one], []
+    both = workshop.cascade(one, exact)
+    told = [f"{one.label} alone: {one.difference}"]
+    return ([] if both.difference else [both]), told
+
+
+def _timed_batches(folder: Path, network: Compiled, probes: npt.NDArray[np.uint8]) -> dict[int, float]:
+    """Return the seconds per image of every batch size, the smallest size first."""
+    best = {size: float("inf") for size in SIZES if size >= _FEWEST_AT_A_TIME}
+    pictures = probes[: SIZES[-1]]
+    engines = {size: OpenVinoEngine(folder, replace(network, batch=size)) for size in best}
+    for _ in range(_TIMED_RUNS):  # in turns: what else the machine does then hits all alike
+        for size, engine in engines.items():
+            began = time.perf_counter()
+            engine.run(pictures)
+            best[size] = min(best[size], (time.perf_counter() - began) / len(pictures))
+    return best

@@ -1,0 +1,57 @@
+"""What computes a network: batches of pictures in, logits, pooled features and activation maps out.
+
+`open_engine` runs in the process that computes; `daemon.engines.cache` finds or makes what it opens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.engines.manifest import Compiled, PreparedEngine
+from trainer.model.prediction import distance_tensors
+from trainer.model.weights import read_weights
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """One forward pass of a batch."""
+
+    logits: Floats  # (batch, classes)
+    features: Floats  # (batch, channels)
+    maps: Floats  # (batch, classes, h, w), class-activation maps
+
+
+class Engine(Protocol):
+    """Computes a network; belongs to one thread."""
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+        """Return what the network says of pictures (batch, S, S) uint8."""
+
+
+def open_engine(prepared: PreparedEngine) -> Engine:
+    """Open a prepared engine in the process that computes."""
+    if prepared.network is not None:
+        return _open_compiled(prepared, prepared.network)
+    from daemon.engines.torch_engine import TorchEngine
+
+    return TorchEngine(prepared)
+
+
+def _open_compiled(prepared: PreparedEngine, network: Compiled) -> Engine:
+    from daemon.engines.cascade import CascadeEngine
+    from daemon.engines.openvino_engine import OpenVinoEngine
+
+    folder = Path(prepared.folder)
+    engine = OpenVinoEngine(folder, network)
+    if prepared.exact is None or prepared.slack is None:
+        return engine
+    weights = read_weights(Path(prepared.weights))
+    exact = OpenVinoEngine(folder, prepared.exact)
+    return CascadeEngine(engine, exact, prepared.slack, weights.spec, distance_tensors(weights.tensors))

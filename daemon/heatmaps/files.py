@@ -1,0 +1,62 @@
+"""Heatmaps made during the run: one small JPEG per judged image, from the forward pass it had anyway.
+
+DIR/0000/12.jpg belongs to the image with the id 12, which `results` shows and `show` takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+import numpy as np
+import numpy.typing as npt
+
+from config.text import printable
+from daemon.heatmaps.overlay import caption, class_shown, overlay
+from trainer.model.prediction import Prediction
+from trainer.model.spec import ModelSpec
+
+# In one folder; directories of millions are slow to list.
+_PER_FOLDER = 10_000
+_QUALITY = 85
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+class HeatmapFiles:
+    """Writes them; a disk that takes none costs the heatmap, never the result."""
+
+    def __init__(self, folder: str, spec: ModelSpec, weights_sha256: str) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._weights = weights_sha256
+        self._failed = False
+
+    def write(
+        self,
+        file_id: int,
+        picture: npt.NDArray[np.uint8],
+        maps: npt.NDArray[np.float32],
+        prediction: Prediction,
+    ) -> None:
+        """Write the heatmap of a network input (S, S) with its maps (classes, h, w)."""
+        image = overlay(picture, maps[class_shown(prediction, self._spec)], picture.shape[0])
+        words = "; ".join(caption(prediction, self._spec, self._weights))
+        folder = os.path.join(self._folder, f"{file_id // _PER_FOLDER:04d}")
+        place = os.path.join(folder, f"{file_id}.jpg")
+        making = f"{place}.part"
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            with open(making, "wb", opener=_for_the_owner) as stream:
+                image.save(stream, "JPEG", quality=_QUALITY, comment=words.encode("utf-8", "replace"))
+            os.replace(making, place)
+        except OSError as error:
+            if not self._failed:
+                sys.stderr.write(
+                    f"no heatmaps can be written to {printable(self._folder)}: {error.strerror}\n"
+                )
+            self._failed = True

@@ -1,0 +1,95 @@
+"""Heatmaps of files on the spot: read, infer and draw in this process, with the daemon's engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.errors import BtError
+from config.text import printable_name
+from daemon.engines.factory import open_engine
+from daemon.heatmaps.overlay import class_shown, heatmap
+from trainer.images.decode import Limits, PictureError, decode, read_file
+from trainer.images.read import JudgedFile, read_judged
+from trainer.model.aggregate import combine
+from trainer.model.prediction import judge
+from trainer.model.preprocess import preprocess
+from trainer.model.weights import read_weights
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from daemon.engines.manifest import PreparedEngine
+
+_BATCH = 16
+
+
+def heatmaps(
+    files: Sequence[bytes | JudgedFile], prepared: PreparedEngine, limits: Limits
+) -> Iterator[tuple[bytes, Image.Image]]:
+    """Yield each file's heatmap, of the slice that decided; raise BtError for one that cannot be judged.
+
+    A JudgedFile that has changed cannot be: its heatmap would explain what was never judged.
+    """
+    weights = read_weights(Path(prepared.weights))
+    engine = open_engine(prepared)
+    for file in files:
+        path = file.path if isinstance(file, JudgedFile) else file
+        try:
+            content = read_judged(file, limits) if isinstance(file, JudgedFile) else read_file(path, limits)
+            found = decode(content.data, limits, weights.spec.preprocessing.image_size)
+        except PictureError as error:
+            raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error
+        inputs = np.stack([preprocess(one.image, weights.spec.preprocessing) for one in found.slices])
+        outputs = [engine.run(inputs[start : start + _BATCH]) for start in range(0, len(inputs), _BATCH)]
+        maps = np.concatenate([output.maps for output in outputs])
+        predictions = [
+            one
+            for output in outputs
+            for one in judge(output.logits, output.features, weights.spec, weights.tensors)
+        ]
+        places = [one.index for one in found.slices]
+        whole, index = combine(predictions, places, weights.spec)
+        place = places.index(index)
+        yield (
+            path,
+            heatmap(
+                inputs[place],
+                maps[place, class_shown(whole, weights.spec)],
+                whole,
+                weights.spec,
+                weights.sha256,
+            ),
+        )
+
+
+def write_heatmaps(
+    paths: Sequence[bytes], prepared: PreparedEngine, limits: Limits, folder: Path
+) -> list[Path]:
+    """Write NAME.heatmap.png for each file into a folder, never over another; return their paths."""
+    try:
+        written = []
+        for path, image in heatmaps(paths, prepared, limits):
+            written.append(_save(image, folder, os.fsdecode(os.path.basename(path))[:200]))
+    except OSError as error:
+        raise BtError(
+            f"cannot write heatmaps to {folder}: {error.strerror}", hint="choose another folder"
+        ) from error
+    return written
+
+
+def _save(image: Image.Image, folder: Path, name: str) -> Path:
+    number = 0
+    while True:
+        place = folder / f"{name}{f'.{number}' if number else ''}.heatmap.png"
+        try:
+            with place.open("xb") as stream:
+                image.save(stream, "PNG")
+        except FileExistsError:
+            number += 1
+            continue
+        return place

@@ -1,0 +1,86 @@
+"""Where a network looked: its class-activation map laid over the picture it was given.
+
+The map explains the network; it does not outline a tumour (Zhou et al. 2016, "Learning Deep
+Features for Discriminative Localization").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from daemon.output.cells import confidence_text
+from daemon.output.words import compared_with, score_limits
+from trainer.model.prediction import Prediction
+from trainer.model.spec import ModelSpec
+
+_CAPTION_LINES = 4
+_LINE_HEIGHT = 13  # pixels, of Pillow's built-in font
+_SIDE = 512
+_STRONGEST = 0.6  # opacity of the map at its largest value
+# By strength 0..255: how much green is in the colour, and how much it covers.
+_YELLOW_TO_RED = [round(250 - 220 * place / 255) for place in range(256)]
+_OPACITY = [round(_STRONGEST * place) for place in range(256)]
+
+
+def heatmap(
+    picture: npt.NDArray[np.uint8],
+    activation: npt.NDArray[np.float32],
+    prediction: Prediction,
+    spec: ModelSpec,
+    weights_sha256: str,
+) -> Image.Image:
+    """Return a captioned RGB image: the network's input with what spoke for the class in warm colours.
+
+    `picture` is the network's input (S, S), `activation` the class's map (h, w). Only what spoke for
+    the class is shown; the colours are relative to the largest value of this image.
+    """
+    return _captioned(overlay(picture, activation, _SIDE), caption(prediction, spec, weights_sha256))
+
+
+def overlay(picture: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32], side: int) -> Image.Image:
+    """Return the RGB picture alone, `side` pixels a side, without a caption; see `heatmap`."""
+    # Pillow's own operations: in numpy this cost five times as much, and watch --heatmaps pays it per image.
+    grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+    positive = np.maximum(activation, 0)
+    strength = np.rint(positive * (255 / max(1e-6, float(positive.max())))).astype(np.uint8)
+    shares = Image.fromarray(strength).resize((side, side), Image.Resampling.BICUBIC)
+    flat = Image.new("L", (side, side), 255), Image.new("L", (side, side), 0)
+    warm = Image.merge("RGB", (flat[0], shares.point(_YELLOW_TO_RED), flat[1]))
+    return Image.composite(warm, grey, shares.point(_OPACITY))
+
+
+def class_shown(prediction: Prediction, spec: ModelSpec) -> int:
+    """Return whose map is shown: the positive class's (it is what is looked for), else the likeliest's."""
+    if spec.decision.positive is not None:
+        return spec.classes.index(spec.decision.positive)
+    return int(np.argmax(prediction.probabilities))
+
+
+def caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> list[str]:
+    """Return what must stand with a heatmap: what was said, by which model, and what the map is not."""
+    shown = spec.classes[class_shown(prediction, spec)]
+    label = prediction.label
+    if label is None:
+        said = "rejected: unlike the images the model was made for"
+    else:
+        said = f"{label} ({spec.meanings.get(label, label)}), {prediction.verdict}"
+    compared = compared_with(score_limits(spec))
+    return [
+        f"{said}; score {confidence_text(prediction.score(spec))}" + (f": {compared}" if compared else ""),
+        f"map for class {shown}",
+        f"model {spec.name} {spec.version} {weights_sha256[:8]}",
+        "Explains the network, does not localise. Not a medical device.",
+    ]
+
+
+def _captioned(picture: Image.Image, lines: list[str]) -> Image.Image:
+    out = Image.new("RGB", (picture.width, picture.height + _LINE_HEIGHT * _CAPTION_LINES + 8))
+    out.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(out)
+    for number, line in enumerate(lines):
+        # The built-in font knows Latin letters only; others show as question marks instead of failing.
+        text = line.encode("latin-1", "replace").decode("latin-1")
+        pen.text((6, picture.height + 4 + number * _LINE_HEIGHT), text, fill=(230, 230, 230))
+    return out

@@ -1,0 +1,82 @@
+"""Each result drawn with the model that judged it: one drawing process per model, the latest few kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from daemon.engines.manifest import PreparedEngine
+from daemon.heatmaps.model_lookup import ModelsAtHand
+from daemon.heatmaps.thumbnails import NoPicture, Picture, Pictures, WorkerSetup
+from storage.queries.results import ResultRow
+from trainer.model.identity import default_weights, weights_sha256
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+# Each holds a network and its libraries, some hundred MB.
+_MOST_PROCESSES = 2
+
+
+class Artists:
+    """Draws one picture at a time, as `thumbnails.Pictures` does for one model; a context manager.
+
+    A result whose model is not at hand is drawn without a heatmap, as the shipped model would see it.
+    """
+
+    def __init__(self, models: ModelsAtHand, start: Callable[[PreparedEngine], Pictures]) -> None:
+        """`start` returns what draws with a model."""
+        self._models = models
+        self._start = start
+        self._artists: OrderedDict[str, Pictures] = OrderedDict()
+        self._shipped = ""
+
+    def __enter__(self) -> Artists:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+        """Return the picture of a result, `side` pixels a side; a file that cannot be drawn says why."""
+        sha256 = row.weights_sha256
+        artist = self._artist(sha256) or self._artist(self._default())
+        return NoPicture("no model to draw with") if artist is None else artist.of(row, side)
+
+    def close(self) -> None:
+        """End the drawing processes; the next picture starts another."""
+        while self._artists:
+            self._artists.popitem()[1].close()
+
+    def _artist(self, sha256: str) -> Pictures | None:
+        found = self._artists.get(sha256)
+        if found is None:
+            engine = self._models.engine(sha256)
+            if engine is None:
+                return None
+            while len(self._artists) >= _MOST_PROCESSES:
+                self._artists.popitem(last=False)[1].close()
+            found = self._artists[sha256] = self._start(engine)
+        self._artists.move_to_end(sha256)
+        return found
+
+    def _default(self) -> str:
+        self._shipped = self._shipped or weights_sha256(default_weights())
+        return self._shipped
+
+
+def drawing(models: ModelsAtHand, settings: Settings) -> Artists:
+    """Return what draws results within the limits of the settings."""
+    from daemon.service.compose import limits_of
+
+    limits = limits_of(settings)
+    return Artists(
+        models,
+        lambda prepared: Pictures(
+            WorkerSetup(prepared, limits, settings.decode_memory), seconds=settings.decode_seconds
+        ),
+    )

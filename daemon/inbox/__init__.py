@@ -1,0 +1,1 @@
+"""The inbox: events and scans in, complete file versions out."""

@@ -1,0 +1,482 @@
+"""Which files of a folder are new and complete: events are hints, the scan is the truth.
+
+The kernel's events make a file known within milliseconds; what they miss (a burst, a network folder,
+a folder made and filled at once, a watch gone blind) the next scan finds. Both ways lead through the
+same gate: only a file that is whole is handed over, and the ledger says whether it is new.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from config.errors import DatabaseError
+from config.filesystem import filesystem_of, is_network_filesystem
+from config.text import printable_name
+from daemon.inbox.events import Hints, Watch, kernel_queue_size, watches_exhausted
+from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules
+from daemon.inbox.health import Clock, InboxHealth
+from daemon.inbox.root_watch import RootIdentity, identify, is_held, is_real_folder, is_unmounted
+from daemon.inbox.scan import Look, OddEntries, Scanning, Walk, look_at
+from daemon.inbox.stability import Ages, Settling
+from storage.records import FileVersion
+
+__all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
+
+# Entries looked at in one step: the reactor is back at its lanes within about 20 ms.
+STEP_ENTRIES = 2_000
+# Files waited for at a time (some 40 MB); the folder itself remembers the rest.
+WAITING_LIMIT = 100_000
+# How often the root and the watch's threads are checked: as long may a replaced root go unnoticed.
+GUARD_SECONDS = 1.0
+# Without events a scan every 2 s, but never more than a twentieth of the time.
+POLL_SECONDS = 2.0
+POLL_SHARE = 20.0
+# More new folders than this at a time are left to one scan of the whole.
+FOLDERS_LIMIT = 1_000
+# So many kinds of entries that were passed over are named.
+_KINDS_SHOWN = 8
+# While the kernel grants no watch, it is asked again this often: other programs end, limits are raised.
+ASK_AGAIN_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class Inbox:
+    """One watched folder. Everything but `wake` happens on the caller's thread; `step` often."""
+
+    root: bytes  # absolute
+    inbox_id: int
+    rules: InboxRules
+    unknown: Callable[[Sequence[FileVersion]], list[FileVersion]]
+    wake: Callable[[], None]
+    clock: Clock
+    log: logging.Logger
+
+    _choice: Choice = field(init=False)
+    _hints: Hints = field(init=False)
+    _settling: Settling = field(init=False)
+    _ages: Ages = field(init=False)
+    _scan: Scanning = field(init=False, default_factory=Scanning)
+    _folders: deque[Walk] = field(init=False, default_factory=deque)
+    _watch: Watch | None = field(init=False, default=None)
+    _held: RootIdentity | None = field(init=False, default=None)  # the root that is watched
+    _away: bool = field(init=False, default=False)
+    _trouble: str = field(init=False, default="")  # why degraded
+    _polling: str = field(init=False, default="")  # why polling
+    _ask_again: float = field(init=False, default=float("inf"))  # when a watch is tried again
+    _local: bool = field(init=False, default=True)
+    _guard_due: float = field(init=False, default=0.0)
+    _odd: OddEntries = field(init=False)
+    _by_scan_only: int = field(init=False, default=0)
+    _passed: Counter[str] = field(init=False, default_factory=Counter)  # of the last scan, by why
+    _passed_said: set[str] = field(init=False, default_factory=set)
+    _queue_size: int = field(init=False, default_factory=kernel_queue_size)
+    _database_trouble: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        rules = self.rules
+        self._choice = Choice(rules, self.root)
+        self._hints = Hints(self.wake)
+        self._ages = Ages(self.clock, rules.settle_seconds)
+        self._odd = OddEntries(self.root, self.log)
+        self._settling = Settling(
+            rules.settle_seconds, rules.deadline_seconds, empty_waits=not rules.once, limit=WAITING_LIMIT
+        )
+
+    def __enter__(self) -> Inbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Arm the watch, then ask for the first scan: what appears between the two is seen by both."""
+        found = identify(self.root)
+        if found is None:
+            self._lose("the folder is not there")
+        else:
+            self._take_root(found)
+        self._guard_due = self.clock.monotonic() + GUARD_SECONDS
+
+    def step(self) -> list[FileVersion]:
+        """Do a bounded piece of work; return the versions found complete and not known yet."""
+        now = self.clock.monotonic()
+        if now >= self._guard_due:
+            self._guard_due = now + GUARD_SECONDS
+            self._guard()
+        if self._away:
+            return []
+        ready: dict[tuple[bytes, bytes], FileVersion] = {}
+        try:
+            for version in (*self._from_hints(now), *self._from_settling(now), *self._from_scans(now)):
+                ready[version.folder, version.name] = version
+                # The scan of this very turn may have taken up what an event has just completed.
+                self._settling.drop((version.folder, version.name))
+        except DatabaseError as error:
+            self._database_failed(error, now)
+        else:
+            self._database_trouble = False
+        return list(ready.values())
+
+    def next_due(self) -> float:
+        """Return when `step` has something to do even without a wake-up, monotonic seconds."""
+        if self._away:
+            return self._guard_due
+        if self._hints.waiting() or self._folders or self.scanning:
+            return self.clock.monotonic()
+        return min(self._guard_due, self._settling.next_look(), self._scan.due)
+
+    def idle(self) -> bool:
+        """Tell whether a whole scan has finished and nothing waits: all that is present is handed over."""
+        return self._away or (self._scan.finished is not None and not self.busy)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event, a scan or a file that is not complete yet is waiting."""
+        return bool(self.scanning or self._folders or self._hints.waiting() or len(self._settling))
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan of the whole is under way or due at once."""
+        return self._scan.walk is not None or self._scan.wanted_again
+
+    def root_present(self) -> bool:
+        """Tell whether the folder is the one that is watched: else a missing file proves nothing."""
+        return not self._away and self._held is not None and is_held(self.root, self._held)
+
+    def health(self) -> InboxHealth:
+        """Return what has been measured so far."""
+        finished = self._scan.finished
+        state = "degraded" if self._trouble else "polling" if self._polling else "watching"
+        return InboxHealth(
+            root=self.root,
+            state=state,
+            why=self._trouble or self._polling,
+            last_scan_age_seconds=None if finished is None else self.clock.monotonic() - finished,
+            last_scan_seconds=self._scan.seconds,
+            waiting=len(self._settling),
+            found_by_scan_only=self._by_scan_only,
+            events=self._hints.events,
+            overflows=self._hints.overflows,
+            odd_entries=self._odd.count,
+            watcher_alive=self._watch is not None and self._watch.alive,
+            passed_over=self._passed.total(),
+            passed_over_kinds=_in_words(self._passed),
+        )
+
+    def close(self) -> None:
+        """End the watch; the inbox can be started again."""
+        self._disarm()
+        self._forget()
+
+    def _from_hints(self, now: float) -> list[FileVersion]:
+        if not self._hints.waiting():
+            return []
+        taken = self._hints.take(STEP_ENTRIES)
+        real: dict[bytes, bool] = {b"": True}
+        if taken.lost:
+            self._scan_again()
+        for path in taken.folders:
+            self._walk_folder(os.path.relpath(path, self.root), real)
+        complete = self._looks(taken.complete, real, certain=True)
+        noticed = self._looks(taken.noticed, real, certain=False)
+        looks = self._new([*complete.values(), *noticed.values()])
+        ready = []
+        for look in looks:
+            key = (look.version.folder, look.version.name)
+            # An empty file was made, not written: touch(1), or a writer that opens twice.
+            if key in complete and look.version.size:
+                self._settling.drop(key)
+                ready.append(look.version)
+            elif self._completes(look, now, announced=True):
+                ready.append(look.version)
+        return ready
+
+    def _looks(
+        self, paths: Iterable[bytes], real: dict[bytes, bool], *, certain: bool
+    ) -> dict[tuple[bytes, bytes], Look]:
+        """Look at the wanted ones among absolute paths; `real` caches which folders are no symlinks."""
+        found: dict[tuple[bytes, bytes], Look] = {}
+        for path in paths:
+            folder, name = os.path.split(os.path.relpath(path, self.root))
+            marked = self.rules.done_files and name.lower().endswith(DONE_SUFFIX)
+            if marked:
+                name = name[: -len(DONE_SUFFIX)]
+            if not self._is_real(folder, real) or not self._choice.takes_file(folder, name):
+                continue
+            look = look_at(self.root, self.inbox_id, folder, name)
+            if isinstance(look, str):
+                if look != "folder":
+                    self._odd(os.path.join(folder, name), look)
+            elif look is None:
+                self._settling.drop((folder, name))
+            elif (certain or not marked) and self._is_released(look):
+                found[folder, name] = look
+        return found
+
+    def _walk_folder(self, folder: bytes, real: dict[bytes, bool]) -> None:
+        """Look into a folder that has just appeared: its files may have been faster than the watch."""
+        if folder == b"." or not self.rules.recursive or not self._is_real(folder, real):
+            return
+        if len(self._folders) >= FOLDERS_LIMIT:
+            self._scan_again()
+            return
+        self._folders.append(Walk(self.root, self.inbox_id, self._choice, self._odd, start=folder))
+
+    def _is_real(self, folder: bytes, real: dict[bytes, bool]) -> bool:
+        """Tell whether a relative folder is wanted and reached through no symbolic link."""
+        if folder not in real:
+            parent = os.path.dirname(folder)
+            real[folder] = (
+                not folder.startswith(b"..")
+                and self._is_real(parent, real)
+                and self._choice.enters_folder(folder)
+                and is_real_folder(os.path.join(self.root, folder))
+            )
+        return real[folder]
+
+    # Settling: what is not known to be complete ---------------------------------------------------
+
+    def _from_settling(self, now: float) -> list[FileVersion]:
+        ready: list[Look] = []
+        unannounced: set[FileVersion] = set()
+        for key in self._settling.due(now, STEP_ENTRIES):
+            look = look_at(self.root, self.inbox_id, *key)
+            if not isinstance(look, Look):
+                self._settling.drop(key)
+                continue
+            announced = self._settling.announced(key)
+            if self._settling.look(look, now, announced=announced):
+                ready.append(look)
+                if not announced:
+                    unannounced.add(look.version)
+        # A close may have announced it meanwhile: then the ledger has it by now.
+        new = [look.version for look in self._new(ready)]
+        self._by_scan_only += sum(version in unannounced for version in new)
+        return new
+
+    def _completes(self, look: Look, now: float, *, announced: bool) -> bool:
+        """Take a look into account; True when the file is now known to be complete."""
+        key = (look.version.folder, look.version.name)
+        if (
+            self._local
+            and self._ages.believable()
+            and self._settling.settled_by_age(look, self._ages.now_ns())
+        ):
+            announced = announced or self._settling.announced(key)
+            self._settling.drop(key)
+            self._by_scan_only += not announced
+            return True
+        if self._settling.full and key not in self._settling:
+            self._scan_again()
+        return self._settling.look(look, now, announced=announced)
+
+    def _is_released(self, look: Look) -> bool:
+        """In done-file mode: whether the file's marker is there."""
+        if not self.rules.done_files:
+            return True
+        return os.path.lexists(os.path.join(self.root, look.version.path + DONE_SUFFIX))
+
+    # Scans: what is really there ----------------------------------------------------------------
+
+    def _from_scans(self, now: float) -> list[FileVersion]:
+        ready: list[FileVersion] = []
+        while self._folders and len(ready) < STEP_ENTRIES:
+            walk = self._folders[0]
+            ready += self._sift(walk.piece(STEP_ENTRIES), now, expected=True)
+            if not walk.finished:
+                return ready
+            self._folders.popleft()
+        self._begin_scan(now)
+        walk_all = self._scan.walk
+        if walk_all is not None:
+            # Before the first scan nothing could have been announced; while polling nothing ever is.
+            expected = self._scan.finished is None or self._watch is None or bool(self._trouble)
+            ready += self._sift(walk_all.piece(STEP_ENTRIES), now, expected=expected)
+            if walk_all.finished:
+                self._end_scan()
+        return ready
+
+    def _sift(self, looks: list[Look], now: float, *, expected: bool) -> list[FileVersion]:
+        new = [look for look in self._new(looks) if self._is_released(look)]
+        return [look.version for look in new if self._completes(look, now, announced=expected)]
+
+    def _new(self, looks: list[Look]) -> list[Look]:
+        """Return the looks at versions the ledger does not know."""
+        if not looks:
+            return []
+        unknown = self.unknown([look.version for look in looks])
+        if not unknown:
+            return []
+        if len(unknown) == len(looks):
+            return looks
+        wanted = set(unknown)
+        return [look for look in looks if look.version in wanted]
+
+    def _begin_scan(self, now: float) -> None:
+        scan = self._scan
+        # watchdog 6.0 hides an overflow; so many events at once mean there may have been one.
+        quiet = self._hints.events - scan.events_at_start < self._queue_size // 2
+        if scan.walk is not None or (now < scan.due and not scan.wanted_again and quiet):
+            return
+        if scan.finished is not None and now < scan.finished + min(GUARD_SECONDS, self.rules.rescan_seconds):
+            scan.due = min(scan.due, scan.finished + GUARD_SECONDS)
+            scan.wanted_again = False
+            return
+        scan.wanted_again, scan.events_at_start = False, self._hints.events
+        scan.started = self.clock.monotonic()
+        scan.walk = Walk(self.root, self.inbox_id, self._choice, self._odd, recursive=self.rules.recursive)
+
+    def _end_scan(self) -> None:
+        scan, now = self._scan, self.clock.monotonic()
+        if self.rules.once and scan.walk is not None and scan.walk.vanished:
+            scan.walk, scan.wanted_again = None, True  # the only scan must have seen all
+            return
+        if scan.walk is not None:
+            self._tell_passed_over(scan.walk.passed_over)
+        scan.walk, scan.finished, scan.seconds = None, now, now - scan.started
+        pause = self.rules.rescan_seconds
+        if self._polling and not self.rules.once:
+            pause = min(pause, max(POLL_SECONDS, POLL_SHARE * scan.seconds))
+        scan.due = now + pause * random.uniform(0.9, 1.1)  # noqa: S311  several inboxes, not all at once
+        if self._trouble:
+            self.log.info("%s is watched again; nothing was lost", self._shown)
+            self._trouble = ""
+        if self._watch is not None and watches_exhausted(self.root):
+            self._disarm()
+            self._poll_for_now("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
+
+    def _tell_passed_over(self, found: Counter[str]) -> None:
+        """Say it of each kind once: a wish for --include must not wait for somebody to miss an image."""
+        self._passed = found
+        if found.keys() <= self._passed_said:
+            return
+        self._passed_said |= found.keys()
+        self.log.info(
+            "%s: %d passed over (%s); --include GLOB takes files by name, see watch --help",
+            self._shown, found.total(), _in_words(found),
+        )  # fmt: skip
+
+    def _scan_again(self) -> None:
+        self._scan.wanted_again = True
+
+    # The root and the watch ----------------------------------------------------------------------
+
+    def _guard(self) -> None:
+        """Check that the folder is still the one that is watched, and that the watch's threads live."""
+        found = identify(self.root)
+        if found is None:
+            self._lose("the folder is not there (deleted, renamed or not mounted)")
+        elif self._held is not None and is_unmounted(self.root, self._held, found):
+            self._lose("nothing is mounted there any more")
+        elif self._away or found != self._held:
+            self._lose("the folder was replaced by another")
+            self._take_root(found)
+        elif self._watch is not None and not self._watch.alive:
+            self._trouble = "the file watcher had ended and was started again"
+            self.log.warning("the file watcher of %s has ended; it is started again", self._shown)
+            self._disarm()
+            self._take_root(found)
+        elif self._watch is None and self.clock.monotonic() >= self._ask_again:
+            self._try_watch_again()
+
+    def _take_root(self, found: RootIdentity) -> None:
+        """Watch and scan the folder that is there now."""
+        self._held, self._away = found, False
+        self._arm()
+        self._scan.walk, self._scan.finished = None, None
+        self._scan_again()
+
+    def _lose(self, why: str) -> None:
+        """Let go of a root that is away: nothing is concluded from files that cannot be seen."""
+        if not self._away:
+            self.log.warning("%s: %s; waiting for it, nothing is forgotten", self._shown, why)
+            self._disarm()
+            self._forget()
+        self._away, self._trouble = True, why
+
+    def _arm(self) -> None:
+        name = filesystem_of(os.fsdecode(self.root))
+        self._local = not is_network_filesystem(name)
+        if self.rules.once:
+            self._polling = "one pass only"
+        elif self.rules.poll:
+            self._poll("asked for")
+        elif not self._local:
+            self._poll(f"{name} is a network file system, which announces nothing")
+        else:
+            self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        try:
+            self._watch = Watch(self.root, self._hints, recursive=self.rules.recursive)
+            self._polling = ""
+        except ImportError:
+            self._poll("this platform has no inotify")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EMFILE):
+                self._poll_for_now(
+                    "the kernel has no more file watches (raise fs.inotify.max_user_watches/_instances)"
+                )
+            else:
+                self._poll_for_now(f"the watch failed ({error.strerror})")
+
+    def _poll_for_now(self, why: str) -> None:
+        self._poll(why)
+        self._ask_again = self.clock.monotonic() + ASK_AGAIN_SECONDS
+        self._scan_again()  # now: what came since the watch was lost nobody has announced
+
+    def _try_watch_again(self) -> None:
+        """Ask the kernel for the watch that it refused; what came meanwhile the next scan finds."""
+        self._ask_again = float("inf")
+        self._arm_watch()
+        if self._watch is not None:
+            self.log.info("%s is watched again instead of scanned", self._shown)
+            self._scan_again()
+
+    def _poll(self, why: str) -> None:
+        if self._polling != why:
+            level = logging.INFO if self.rules.poll else logging.WARNING
+            self.log.log(level, "%s is scanned again and again instead of watched: %s", self._shown, why)
+        self._polling = why
+
+    def _disarm(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _forget(self) -> None:
+        self._hints.clear()
+        self._settling.clear()
+        self._folders.clear()
+        self._scan.walk = None
+
+    @property
+    def _shown(self) -> str:
+        return printable_name(self.root)
+
+    def _database_failed(self, error: DatabaseError, now: float) -> None:
+        """Leave what was found in the folder: a scan finds it again when the database answers."""
+        if not error.transient:
+            raise error
+        if not self._database_trouble:
+            self.log.warning("%s; %s is scanned again when it answers", error.what, self._shown)
+        self._database_trouble = True
+        self._folders.clear()
+        self._scan.walk, self._scan.wanted_again = None, False
+        self._scan.due = now + GUARD_SECONDS
+        self._scan.finished = None
+
+
+def _in_words(passed: Counter[str]) -> str:
+    kinds = sorted(passed.items(), key=lambda kind: (-kind[1], kind[0]))
+    shown = [f"{number} {why}" for why, number in kinds[:_KINDS_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(passed) > _KINDS_SHOWN))

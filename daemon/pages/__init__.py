@@ -1,1 +1,0 @@
-"""What the HTML report and the web pages share: figures, charts, style and templates."""

@@ -1,0 +1,1 @@
+"""The service: the daemon's one loop, how it is composed, and what goes with it."""

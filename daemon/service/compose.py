@@ -1,0 +1,419 @@
+"""How the parts of a watching daemon are put together, and what it says at start and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.errors import UsageError
+from config.folders import made_folder
+from config.options import Invocation
+from config.text import printable, printable_name
+from daemon.log import set_up_log, thread_failures_told
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from config.settings import Settings
+    from daemon.engines.manifest import PreparedEngine
+    from daemon.inbox.inbox import Inbox, InboxRules
+    from daemon.service.image_log import ImageLog
+    from daemon.service.service import Service
+    from daemon.service.signals import StopSignal, Waker
+    from daemon.workers.messages import LaneSetup
+    from daemon.workers.pool import Lanes
+    from storage.ledger.ledger import Ledger
+    from storage.records import ModelRecord
+    from trainer.images.picture import Limits
+    from trainer.model.spec import ModelSpec
+
+# The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
+# statement waits only as long as an ordinary reader's checkpoint takes.
+_BUSY_SECONDS = 0.25
+# What a lane sends to a GPU at once: all slices of a volume, or all images of one message and more. The
+# GPU takes what all lanes have sent together.
+_DEVICE_BATCH = 64
+# What belongs to a database beside its file, should it lie in an inbox.
+_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, UTC."""
+        return time.time_ns() // 1000
+
+
+def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:
+    """Run a daemon over the folders until it is stopped, or with `once` until all is judged; return 0."""
+    from daemon.service.signals import StopSignal, Waker
+
+    settings = invocation.settings
+    logger = set_up_log(invocation.verbosity, settings.log_format)
+    roots = checked_folders(folders)
+    with ExitStack() as stack:
+        stack.enter_context(thread_failures_told(logger))
+        waker = Waker()
+        stack.callback(waker.close)
+        stop = stack.enter_context(StopSignal(waker))
+        service = stack.enter_context(open_service(settings, roots, logger, waker, once=once))
+        if reclassify:
+            logger.info(
+                "%d images are judged again with this model", service.ledger.reclassify(service.model_id)
+            )
+        else:
+            _name_reclassify(service, logger)
+        images = _show_images(stack, service, invocation, logger, once=once)
+        service.watchers = [*service.watchers, _HangupNotice(stop, logger)]
+        began = time.monotonic()
+        service.run(stop, once=once)
+        images.flush()
+        _say_goodbye(service, logger, time.monotonic() - began, stopped=stop.requested)
+        left = service.left_behind() if once and not stop.requested else None
+    if left is not None:
+        raise left
+    return 0
+
+
+def _show_images(
+    stack: ExitStack, service: Service, invocation: Invocation, logger: logging.Logger, *, once: bool
+) -> ImageLog:
+    """Have the log tell of images, and a terminal show how the work goes."""
+    from daemon.service.image_log import ImageLog
+
+    images = ImageLog(logger, service.clock.monotonic)
+    service.reporters = [images]
+    service.watchers = [*service.watchers, images]
+    if not sys.stderr.isatty() or invocation.settings.log_format != "text":
+        return images
+    if once and invocation.verbosity >= 0:
+        from daemon.service.progress_bar import ProgressBar
+
+        service.watchers = [
+            *service.watchers,
+            stack.enter_context(ProgressBar(color=invocation.color)),
+        ]
+    elif not once and invocation.verbosity == 0:
+        from daemon.service.last_images import LastImages
+
+        last = stack.enter_context(LastImages(color=invocation.color))
+        service.reporters, service.watchers = [images, last], [*service.watchers, last]
+    return images
+
+
+def _name_reclassify(service: Service, logger: logging.Logger) -> None:
+    """Say how images are judged again that only other models have judged: they are not by themselves."""
+    if number := service.ledger.judged_by_others(service.model_id):
+        images = "1 image" if number == 1 else f"{number} images"
+        logger.info("%s judged by another model only; --reclassify judges them with this one too", images)
+
+
+def checked_folders(folders: Sequence[Path]) -> list[Path]:
+    """Return the folders as absolute paths; refuse what is no folder and one inside another."""
+    roots: list[Path] = []
+    for folder in folders:
+        shown = printable(str(folder))
+        if not folder.exists():
+            raise UsageError(f"no folder at {shown}", hint=f"make it (mkdir {shown}) or name another")
+        if not folder.is_dir():
+            raise UsageError(
+                f"{shown} is not a folder", hint="to judge a single file: bt-daemon classify FILE"
+            )
+        if folder.resolve() not in roots:
+            roots.append(folder.resolve())
+    for root in roots:
+        for other in roots:
+            if root != other and root.is_relative_to(other):
+                raise UsageError(
+                    f"{printable(str(root))} lies inside {printable(str(other))}",
+                    hint="name the outer folder only; subfolders are watched too",
+                )
+    return roots
+
+
+@contextmanager
+def open_service(
+    settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
+) -> Iterator[Service]:
+    """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
+    from daemon.workers.pool import Lanes
+
+    _check_moves(settings)
+    # Before anything that takes long: a folder that cannot be is one line.
+    heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
+    count, engine = lane_count(settings), likely_engine(settings)
+    # First of all, so that they import on the other cores while this process opens the rest.
+    with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+        prepared, spec = ready_engine(settings, logger)
+        lanes.begin(
+            replace(lane_setup(settings, prepared), heatmaps=heatmaps)
+        )  # they open their engines while this process imports the storage
+        with _service_on(lanes, prepared, spec, settings, roots, logger, waker, once=once) as service:
+            yield service
+
+
+@contextmanager
+def _service_on(
+    lanes: Lanes,
+    prepared: PreparedEngine,
+    spec: ModelSpec,
+    settings: Settings,
+    roots: Sequence[Path],
+    logger: logging.Logger,
+    waker: Waker,
+    *,
+    once: bool,
+) -> Iterator[Service]:
+    from daemon.model_store import keep_model
+    from daemon.service.heartbeat_writer import Beat
+    from daemon.service.mover import Mover
+    from daemon.service.service import Service
+    from daemon.workers.messages import Known
+    from storage.database import database_path
+    from storage.lock import DatabaseLock
+
+    path = database_path(settings.db)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        lock = stack.enter_context(DatabaseLock(path))
+        ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
+        stack.callback(lanes.close)  # they read the database: only the last to close it folds its log in
+        model_id = ledger.model_id(model_record(prepared, spec))
+        keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
+        lanes.remember(Known(str(path), model_id))
+        rules = inbox_rules(settings, roots, path, once=once)
+        inboxes = [
+            stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
+        ]
+        beat = Beat(connection, prepared, spec, clock.now_us(), lock)
+        service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
+        service.check_database = lock.check
+        if settings.on_done == "move" or settings.quarantine_dir:
+            roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
+            # Its first turn moves what a crash left undone.
+            service.mover = Mover(
+                ledger.moves, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
+            )
+        for inbox in inboxes:
+            inbox.start()
+        service.watchers = [beat, _Announcement(logger, prepared, spec, once=once)]
+        yield service
+        beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
+
+
+def likely_engine(settings: Settings) -> str:
+    """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
+    return "shared" if settings.device.startswith("cuda") else "openvino"
+
+
+def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
+    """Return the engine for the settings' weights, device and precision, and the model's spec."""
+    from daemon.engines.cache import prepare_engine
+    from trainer.model.identity import default_weights
+
+    weights = Path(settings.weights) if settings.weights else default_weights()
+    return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
+
+
+def lane_setup(settings: Settings, prepared: PreparedEngine) -> LaneSetup:
+    """Return what a lane is told at its start."""
+    from daemon.workers.messages import LaneSetup
+
+    shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
+    batch = _DEVICE_BATCH if shared else max(1, settings.batch)
+    return LaneSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return how much one file may cost the reader."""
+    from trainer.images.picture import Limits
+
+    return Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_slices=settings.max_slices,
+        any_modality=settings.any_modality,
+        tags=settings.tags,
+    )
+
+
+def lane_count(settings: Settings) -> int:
+    """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
+    return settings.lanes or len(os.sched_getaffinity(0))
+
+
+def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
+    """Return the identity that rows name."""
+    from storage.records import ModelRecord
+
+    return ModelRecord(
+        weights_sha256=prepared.weights_sha256,
+        name=spec.name,
+        version=spec.version,
+        engine=prepared.kind,
+        precision=prepared.precision,
+        device=prepared.device,
+        classes=spec.classes,
+        why=prepared.why,
+        positive=spec.decision.positive,
+        threshold=spec.decision.threshold if spec.decision.positive is not None else None,
+        uncertain_low=spec.decision.uncertain_low,
+        uncertain_high=spec.decision.uncertain_high,
+    )
+
+
+@contextmanager
+def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
+    from storage.database import close_whole, open_writer
+    from storage.database_errors import DatabaseLostError
+    from storage.ledger.ledger import Ledger
+    from storage.ledger.retry import RetryPolicy
+
+    connection = open_writer(path, busy_seconds=_BUSY_SECONDS)
+    try:
+        policy = RetryPolicy(
+            base_seconds=settings.retry_base_seconds,
+            attempts=max(1, settings.retry_limit),
+            # With --once nobody waits for the rest of a file: it is an error now, a new version later.
+            deadline_seconds=0.0 if once else settings.deadline_seconds,
+        )
+        ledger = Ledger(
+            connection,
+            retry=policy,
+            move_done=settings.on_done == "move",
+            move_quarantined=bool(settings.quarantine_dir),
+        )
+        yield ledger, connection
+    except DatabaseLostError:
+        close_whole(connection, lost=path)
+        raise
+    finally:
+        close_whole(connection)
+
+
+def _inbox(
+    root: Path, rules: InboxRules, ledger: Ledger, waker: Waker, clock: SystemClock, logger: logging.Logger
+) -> Inbox:
+    from daemon.inbox.inbox import Inbox
+
+    path = os.fsencode(root)
+    return Inbox(path, ledger.inbox_id(path), rules, ledger.unknown, waker.wake, clock, logger)
+
+
+def inbox_rules(
+    settings: Settings, roots: Sequence[Path], database: Path, *, once: bool
+) -> dict[Path, InboxRules]:
+    """Return what is taken of each root; the database and the folders moved to are none of it."""
+    from daemon.inbox.inbox import InboxRules
+    from daemon.model_store import models_folder
+
+    aside = [
+        Path(folder).resolve()
+        for folder in (settings.done_dir, settings.quarantine_dir, settings.heatmaps, models_folder(database))
+        if folder
+    ]
+    rules = {}
+    for root in roots:
+        own = database.resolve()
+        hidden = (
+            tuple(f"{own.relative_to(root)}{suffix}" for suffix in _DATABASE_SUFFIXES)
+            if own.is_relative_to(root)
+            else ()
+        )
+        rules[root] = InboxRules(
+            recursive=settings.recursive,
+            include=_below(root, settings.include),
+            exclude=_below(root, settings.exclude) + hidden,
+            settle_seconds=settings.settle_seconds,
+            rescan_seconds=settings.rescan_seconds,
+            deadline_seconds=settings.deadline_seconds,
+            poll=settings.poll,
+            done_files=settings.done_files,
+            skip_folders=tuple(os.fsencode(folder) for folder in aside),
+            once=once,
+        )
+    return rules
+
+
+def _below(root: Path, globs: Sequence[str]) -> tuple[str, ...]:
+    """Return globs relative to the inbox, as they are matched: one may name the inbox's own path."""
+    base = str(root).rstrip("/")
+    return tuple(glob.removeprefix(base) if glob.startswith(f"{base}/") else glob for glob in globs)
+
+
+def _check_moves(settings: Settings) -> None:
+    if settings.on_done == "move" and not settings.done_dir:
+        raise UsageError("--on-done move needs a place to move to", hint="give --done-dir DIR")
+
+
+class _Announcement:
+    """Says once what is watched with what, as soon as images can be judged."""
+
+    def __init__(
+        self, logger: logging.Logger, prepared: PreparedEngine, spec: ModelSpec, *, once: bool
+    ) -> None:
+        self._logger = logger
+        self._with = (
+            f"model {printable(spec.name)} {prepared.weights_sha256[:8]}; "
+            f"{prepared.kind} {prepared.precision} on {prepared.device}"
+        )
+        self._once = once
+        self._said = False
+
+    def turned(self, service: Service) -> None:
+        """Say it when the first lane is ready."""
+        if self._said or not service.lanes.ready:
+            return
+        self._said = True
+        health = [inbox.health() for inbox in service.inboxes]
+        folders = ", ".join(
+            printable_name(one.root)
+            + ("" if self._once or one.state == "watching" else f" ({one.state}: {one.why})")
+            for one in health
+        )
+        self._logger.info(
+            "%s %s; %s", "judging what is in" if self._once else "watching", folders, self._with
+        )
+
+
+class _HangupNotice:
+    """Says what SIGHUP does not do, each time it comes."""
+
+    def __init__(self, stop: StopSignal, logger: logging.Logger) -> None:
+        self._stop = stop
+        self._logger = logger
+        self._told = 0
+
+    def turned(self, service: Service) -> None:  # noqa: ARG002 - a watcher's signature
+        """Say it in the turn after the signal, outside its handler."""
+        if self._stop.hangups == self._told:
+            return
+        self._told = self._stop.hangups
+        self._logger.info(
+            "SIGHUP: going on with the same settings; to have others read, stop this daemon (SIGTERM) and "
+            "start it again, nothing is lost"
+        )
+
+
+def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, stopped: bool) -> None:
+    counts = service.ledger.counts()
+    done = service.counters.judged + service.counters.failed
+    judged, errors = service.counters.judged, service.counters.failed
+    parts = [f"{judged} image{'s' * (judged != 1)} judged", f"{errors} error{'s' * (errors != 1)}"]
+    if done and seconds > 0:
+        parts.append(f"{done / seconds:,.0f} images/s")
+    if counts.pending:
+        parts.append(f"{counts.pending} left for the next start")
+    logger.info("%s: %s", "stopped" if stopped else "done", ", ".join(parts))

@@ -1,0 +1,115 @@
+"""What the daemon says about itself, about once a second, for `bt-daemon status`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from config.errors import DatabaseError
+from config.text import printable_name
+from storage.ledger.heartbeat import Heartbeat, store_heartbeat
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from daemon.engines.manifest import PreparedEngine
+    from daemon.service.service import Service
+    from storage.lock import DatabaseLock
+    from trainer.model.spec import ModelSpec
+
+_SECONDS_BETWEEN = 1.0
+# When nothing happens the row is still refreshed, so that silence means trouble.
+_SECONDS_AT_MOST = 5.0
+
+
+class Beat:
+    """A watcher of the service that keeps the daemon's row in the database fresh."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        prepared: PreparedEngine,
+        spec: ModelSpec,
+        started_us: int,
+        lock: DatabaseLock | None = None,
+    ) -> None:
+        """`lock` is where trouble is told too: a database that takes no rows takes no word of it either."""
+        self._connection = connection
+        self._lock = lock
+        self._not_stored = ""
+        self._started_us = started_us
+        self._about = {
+            "engine": {
+                "name": prepared.kind,
+                "precision": prepared.precision,
+                "device": prepared.device,
+                "why": prepared.why,
+            },
+            "model": {"name": spec.name, "version": spec.version, "weights_sha256": prepared.weights_sha256},
+        }
+        self._lane_restarts = 0
+        self._lane_replaced_us: int | None = None
+        self._last = float("-inf")
+        self._changes = -1
+
+    def turned(self, service: Service) -> None:
+        """Store the daemon's state if it is time to."""
+        if self._lock is not None:
+            self._lock.tell(service.trouble or self._not_stored)
+        silent = service.clock.monotonic() - self._last
+        changes = service.counters.stored_transactions
+        if silent < _SECONDS_BETWEEN or (changes == self._changes and silent < _SECONDS_AT_MOST):
+            return
+        self._changes = changes
+        self.store(service)
+
+    def store(self, service: Service, *, stopped: bool = False) -> None:
+        """Store the daemon's state; a database that takes nothing now gets it with the next turn.
+
+        Raises DatabaseLostError when the database is not the file it was.
+        """
+        if self._lock is not None:
+            self._lock.check()
+        self._last = service.clock.monotonic()
+        now_us = service.clock.now_us()
+        beat = Heartbeat(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_us=self._started_us,
+            updated_us=now_us,
+            stopped_us=now_us if stopped else None,
+            snapshot=self._snapshot(service),
+        )
+        try:
+            with service.ledger.transaction():
+                store_heartbeat(self._connection, beat)
+            self._not_stored = ""
+        except DatabaseError as error:
+            if not error.transient:
+                raise
+            self._not_stored = str(error)
+
+    def _snapshot(self, service: Service) -> dict[str, Any]:
+        if service.lanes.restarts != self._lane_restarts:
+            self._lane_restarts, self._lane_replaced_us = service.lanes.restarts, service.clock.now_us()
+        return {
+            **self._about,
+            "inboxes": [_inbox(inbox.health(), service.clock.now_us()) for inbox in service.inboxes],
+            "counters": asdict(service.counters),
+            "waiting": service.waiting,
+            "lane_restarts": service.lanes.restarts,
+            "lane_replaced_us": self._lane_replaced_us,
+            "trouble": service.trouble,
+            "last_error": service.counters.last_error,
+        }
+
+
+def _inbox(health: Any, now_us: int) -> dict[str, Any]:
+    told = asdict(health)
+    told["path"] = printable_name(told.pop("root"))
+    age = told.pop("last_scan_age_seconds")
+    told["last_scan_us"] = None if age is None else now_us - int(age * 1e6)
+    told["found_by_scan"] = told["found_by_scan_only"]
+    return told

@@ -1,0 +1,1 @@
+"""Views: what `results`, `status`, `show` and the page read from the database, ready to print."""

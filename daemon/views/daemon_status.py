@@ -1,0 +1,280 @@
+"""Whether a daemon works on a database, and how it is: the answer behind `bt-daemon status`.
+
+The lock says whether one lives, whatever it says itself; its heartbeat says how it is, or was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from config.text import printable
+from daemon.output.cells import ago, clock_time, iso_time
+from daemon.output.facts import Style, pairs
+from daemon.output.result_columns import SHORT_HASH
+from daemon.output.words import counted
+
+if TYPE_CHECKING:
+    from storage.ledger.heartbeat import Heartbeat, StatusSnapshot
+    from storage.queries.totals import Totals
+
+# A daemon reports about once a second; one that was silent for so long is busy or stuck.
+SILENT_SECONDS = 15.0
+
+
+class Life(StrEnum):
+    """What can be said of the daemon."""
+
+    RUNNING = "running"
+    STARTING = "starting"  # it holds the lock and has not reported yet
+    SILENT = "silent"  # it holds the lock, and has not reported for a while
+    STOPPED = "stopped"
+    DIED = "died"  # it ended without a word
+    NEVER = "never"  # none ever ran on this database
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """All that `status` tells."""
+
+    life: Life
+    pid: int | None  # of the living daemon
+    database: str
+    now_us: int
+    stored: StatusSnapshot | None  # None: there is no database yet
+    held_up: str = ""  # what the living daemon says beside its lock, where a full disk cannot silence it
+
+    @property
+    def beat(self) -> Heartbeat | None:
+        """What the daemon that started last said last."""
+        return None if self.stored is None else self.stored.heartbeat
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What that was about, as it wrote it."""
+        return {} if self.beat is None else self.beat.snapshot
+
+    @property
+    def lives(self) -> bool:
+        """Whether a daemon holds the database's lock."""
+        return self.pid is not None
+
+    @property
+    def trouble(self) -> str:
+        """What holds the work up, '' if nothing does."""
+        return self.held_up or str(self.told.get("trouble") or "")
+
+    @property
+    def images_per_second(self) -> float:
+        """The mean over the last minute, or since the start if that is later; 0 when none lives."""
+        if self.stored is None or not self.lives:
+            return 0.0
+        alive = self.seconds_since(self.beat.started_us if self.beat else None)
+        return self.stored.results_last_minute / min(60.0, max(1.0, 60.0 if alive is None else alive))
+
+    def seconds_since(self, time_us: int | None) -> float | None:
+        """Return how long ago a stored time was; never negative, whatever the clock did."""
+        return None if time_us is None else max(0.0, (self.now_us - time_us) / 1e6)
+
+
+def daemon_status(
+    stored: StatusSnapshot | None, holder: tuple[int | None, str], database: str, now_us: int
+) -> DaemonStatus:
+    """Put together what the lock (its owner's pid, None: free; its trouble) and the database say."""
+    owner, trouble = holder
+    beat = None if stored is None else stored.heartbeat
+    return DaemonStatus(_life(beat, owner, now_us), owner, database, now_us, stored, trouble)
+
+
+def _life(beat: Heartbeat | None, owner: int | None, now_us: int) -> Life:
+    if owner is not None:
+        if beat is None or beat.pid != owner:
+            return Life.STARTING
+        return Life.SILENT if now_us - beat.updated_us > SILENT_SECONDS * 1e6 else Life.RUNNING
+    if beat is None:
+        return Life.NEVER
+    return Life.DIED if beat.stopped_us is None else Life.STOPPED
+
+
+def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
+    """Return the status as what becomes its JSON object; ages are in seconds."""
+    beat, stored = status.beat, status.stored
+    counts = None if stored is None else stored.counts
+    scans = [inbox.get("last_scan_us") for inbox in inboxes(status)]
+    oldest = counts.oldest_pending_us if counts else None
+    return {
+        "running": status.lives,
+        "state": status.life.value,
+        "pid": status.pid,
+        "host": beat.host if beat else None,
+        "started": _iso(beat.started_us if beat else None, zone),
+        "last_seen": _iso(beat.updated_us if beat else None, zone),
+        "stopped": _iso(beat.stopped_us if beat else None, zone),
+        "database": status.database,
+        "engine": status.told.get("engine"),
+        "model": status.told.get("model"),
+        "inboxes": [_inbox_as_dict(inbox, status, zone) for inbox in inboxes(status)],
+        "results": stored.results if stored else 0,
+        "by_status": {word.value: number for word, number in stored.by_status.items()} if stored else {},
+        "images_per_second": round(status.images_per_second, 2),
+        "pending": counts.pending if counts else 0,
+        "retrying": counts.retrying if counts else 0,
+        "quarantined": counts.quarantined if counts else 0,
+        "moves_due": counts.moves_due if counts else 0,
+        "move_troubles": dict(stored.move_troubles) if stored else {},
+        "oldest_pending": _iso(oldest, zone),
+        "oldest_pending_seconds": status.seconds_since(oldest),
+        "last_result": _iso(stored.last_result_us if stored else None, zone),
+        "last_scan_seconds": status.seconds_since(min((scan for scan in scans if scan), default=None)),
+        "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in inboxes(status)),
+        "trouble": status.trouble or None,
+        "last_error": status.told.get("last_error") or None,
+        "reported": dict(status.told),
+        **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
+    }
+
+
+def _totals_as_dict(found: Totals) -> dict[str, Any]:
+    return {"images": found.images, "models": found.models}
+
+
+def _iso(time_us: int | None, zone: tzinfo) -> str | None:
+    return None if time_us is None else iso_time(time_us, zone)
+
+
+def inboxes(status: DaemonStatus) -> list[dict[str, Any]]:
+    """Return what the daemon said of each inbox."""
+    found = status.told.get("inboxes", [])
+    return [inbox for inbox in found if isinstance(inbox, dict)] if isinstance(found, list) else []
+
+
+def _inbox_as_dict(inbox: dict[str, Any], status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
+    last = inbox.get("last_scan_us")
+    rest = {key: value for key, value in inbox.items() if key != "last_scan_us"}
+    return {**rest, "last_scan": _iso(last, zone), "last_scan_seconds": status.seconds_since(last)}
+
+
+def status_as_text(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+    """Return the status for a person, the most important first."""
+    blocks = [_headline(status, zone, style), pairs(_facts(status, zone), style, indent="  ")]
+    blocks += [_inbox_as_text(inbox, status, style) for inbox in inboxes(status)]
+    return "\n".join(block for block in blocks if block)
+
+
+def headline(status: DaemonStatus, zone: tzinfo) -> str:
+    """Return in one line whether a daemon works, and since when it does or does not."""
+    beat = status.beat
+    silence = ago(status.seconds_since(beat.updated_us if beat else None) or 0)
+    seen = clock_time(beat.updated_us, zone) if beat else ""
+    since = clock_time(beat.started_us, zone) if beat else ""
+    return {
+        Life.RUNNING: f"running since {since} (pid {status.pid})",
+        Life.STARTING: f"starting (pid {status.pid})",
+        Life.SILENT: f"running (pid {status.pid}), but silent for {silence}: busy or stuck",
+        Life.STOPPED: f"not running; ended {seen}",
+        Life.DIED: f"not running; last seen {seen}, {silence} ago; ended without saying goodbye",
+        Life.NEVER: "not running; none ever ran on this database",
+    }[status.life]
+
+
+def _headline(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
+    color = {Life.RUNNING: "green", Life.DIED: "red"}.get(status.life, "yellow")
+    return style(headline(status, zone), color, bold=True)
+
+
+def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
+    facts = [("database", printable(status.database))]
+    facts += [
+        ("model", _model_text(status.told.get("model"))),
+        ("engine", _engine_text(status.told.get("engine"))),
+    ]
+    if status.stored is None:
+        return [*facts, ("results", "none yet; start with bt-daemon watch DIR")]
+    last = status.stored.last_result_us
+    return [
+        *facts,
+        ("results", _results_text(status)),
+        ("last result", "" if last is None else f"{clock_time(last, zone)}, {_age(status, last)} ago"),
+        ("speed", f"{status.images_per_second:.1f} images/s over the last minute" if status.lives else ""),
+        ("waiting", _waiting_text(status)),
+        ("given up", _given_up_text(status)),
+        ("moves", moves_text(status.stored.move_troubles)),
+        ("lanes", _lanes_text(status) if status.lives else ""),
+        ("trouble", printable(status.trouble) if status.lives else ""),
+        ("last error", printable(str(status.told.get("last_error") or ""))),
+    ]
+
+
+def _model_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return printable(str(value or ""))
+    parts = (value.get("name"), value.get("version"), str(value.get("weights_sha256", ""))[:SHORT_HASH])
+    return printable(" ".join(str(part) for part in parts if part))
+
+
+def _engine_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return printable(str(value or ""))
+    engine = f"{value.get('name', '')} {value.get('precision', '')} on {value.get('device', '')}"
+    return printable(f"{engine}: {value['why']}" if value.get("why") else engine)
+
+
+def _results_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    parts = [f"{number} {word.value}" for word, number in status.stored.by_status.items() if number]
+    found = status.stored.totals
+    several = found is not None and found.images != found.judgements
+    number = counted(found) if found is not None and several else f"{status.stored.results}"
+    return number + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _waiting_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    counts = status.stored.counts
+    if not counts.pending:
+        return "nothing"
+    retrying = f", {counts.retrying} of them for another try" if counts.retrying else ""
+    oldest = f"; the oldest for {_age(status, counts.oldest_pending_us)}" if counts.oldest_pending_us else ""
+    return f"{counts.pending}{retrying}{oldest}"
+
+
+def _given_up_text(status: DaemonStatus) -> str:
+    assert status.stored is not None
+    number = status.stored.counts.quarantined
+    return f"{number} (see bt-daemon errors)" if number else ""
+
+
+def moves_text(troubles: Mapping[str, int]) -> str:
+    """Return how many finished files cannot be moved away, by cause; '' if all can."""
+    parts = [f"{number} ({printable(reason)})" for reason, number in sorted(troubles.items())]
+    return f"{', '.join(parts)} cannot be moved away yet; tried again by themselves" if parts else ""
+
+
+def _lanes_text(status: DaemonStatus) -> str:
+    restarts = status.told.get("lane_restarts")
+    return f"{restarts} replaced after a crash or a decoder that hung" if restarts else ""
+
+
+def _age(status: DaemonStatus, time_us: int | None) -> str:
+    return ago(status.seconds_since(time_us) or 0)
+
+
+def _inbox_as_text(inbox: dict[str, Any], status: DaemonStatus, style: Style) -> str:
+    state, why = printable(str(inbox.get("state", ""))), printable(str(inbox.get("why") or ""))
+    last = inbox.get("last_scan_us")
+    numbers = (
+        ("incomplete", "waiting", "files that are not known to be complete"),
+        ("by scan", "found_by_scan_only", "images that no event had announced"),
+        ("overflows", "overflows", "times the kernel dropped events; a scan found what they were"),
+        ("odd", "odd_entries", "entries that are no regular files: never read"),
+    )
+    facts = [
+        ("state" if status.lives else "was", f"{state}: {why}" if why else state),
+        ("last scan", f"{_age(status, last)} ago" if last else ""),
+        ("passed over", printable(str(inbox.get("passed_over_kinds") or ""))),
+        *((name, f"{inbox[key]} {words}" if inbox.get(key) else "") for name, key, words in numbers),
+    ]
+    return f"  inbox {printable(str(inbox.get('path', '?')))}\n{pairs(facts, style, indent='    ')}"

@@ -1,0 +1,132 @@
+"""What an address asks for: filters, order and page, all checked."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+
+from config.errors import UsageError
+from config.when import microseconds, parse_when
+from storage.queries.results import Key, Query, Sort
+from storage.records import Status
+
+_Word = TypeVar("_Word", Status, Sort)
+
+PAGE = 50
+_MOST = 500
+_FIELDS = ("since", "until", "class", "status", "q", "min_confidence", "max_confidence", "min_score",
+           "max_score", "model", "sort", "order", "n")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query and the words it was asked in."""
+
+    query: Query
+    words: Mapping[str, str]  # the filters as they were typed, without the page
+
+    def address(self, path: str, **changed: str) -> str:
+        """Return the same question with some words changed."""
+        words = {name: value for name, value in {**self.words, **changed}.items() if value}
+        return f"{path}?{urlencode(words)}" if words else path
+
+    def next_page(self, path: str, key: Key) -> str:
+        """Return the address of the page that begins behind a row."""
+        return self.address(path, after=encode_key(key))
+
+
+def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
+    """Return what is asked for; raise UsageError for what cannot be meant. `since` is the default."""
+    words = {name: params.get(name, "").strip() for name in _FIELDS}
+    words["since"] = words["since"] or since
+    now = datetime.now(UTC)
+    begin, end = (_time(words[name], now, zone) for name in ("since", "until"))
+    query = Query(
+        since_us=begin,
+        until_us=end,
+        labels=(words["class"],) if words["class"] else (),
+        statuses=(_one_of(Status, words["status"], "status"),) if words["status"] else (),
+        min_confidence=_share(words["min_confidence"], "min_confidence"),
+        max_confidence=_share(words["max_confidence"], "max_confidence"),
+        min_score=_share(words["min_score"], "min_score"),
+        max_score=_share(words["max_score"], "max_score"),
+        model=words["model"] or None,
+        text=words["q"],
+        sort=_one_of(Sort, words["sort"] or "time", "sort"),
+        reverse=_one_word(words["order"], ("", "reverse"), "order") == "reverse",
+        limit=_number(words["n"]),
+    )
+    if after := params.get("after"):
+        query = replace(query, after=decode_key(after, query.sort))
+    return Asked(query, {name: value for name, value in words.items() if value})
+
+
+def encode_key(key: Key) -> str:
+    """Return a row's key as a word for an address; bytes survive."""
+    value, row = key
+    told = {"b": value.hex()} if isinstance(value, bytes) else value
+    return base64.urlsafe_b64encode(json.dumps([told, row]).encode()).decode().rstrip("=")
+
+
+def decode_key(text: str, sort: Sort) -> Key:
+    """Return what `encode_key` was given; raise UsageError for anything else."""
+    try:
+        value, row = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if isinstance(value, dict):
+            value = bytes.fromhex(value["b"])
+        wanted = {Sort.FILE: bytes, Sort.CLASS: str}.get(sort, (int, float))
+        if isinstance(value, wanted) and isinstance(row, int) and _fits(value) and _fits(row):
+            return value, row
+    except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
+        pass
+    raise UsageError("that page does not exist", hint="begin again at the first page")
+
+
+def _fits(value: object) -> bool:
+    """Whether a number is one that a database holds; JSON knows NaN and whole numbers of any length."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 1 << 63
+
+
+def _time(word: str, now: datetime, zone: tzinfo) -> int | None:
+    return None if word in {"", "all"} else microseconds(parse_when(word, now, zone))
+
+
+def _one_of(kind: type[_Word], word: str, name: str) -> _Word:
+    return kind(_one_word(word, [one.value for one in kind], name))
+
+
+def _one_word(word: str, known: Sequence[str], name: str) -> str:
+    if word not in known:
+        raise UsageError(f"{name} must be one of {', '.join(filter(None, known))}")
+    return word
+
+
+def _share(word: str, name: str) -> float | None:
+    if not word:
+        return None
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} must be a number between 0 and 1")
+    return value
+
+
+def _number(word: str) -> int:
+    if not word:
+        return PAGE
+    if not (word.isascii() and word.isdecimal() and len(word) < 6 and 1 <= int(word) <= _MOST):
+        raise UsageError(f"n must be a number from 1 to {_MOST}")
+    return int(word)

@@ -1,0 +1,179 @@
+"""The HTML pages. Each reads what it shows in one view of the database, and renders a template."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from config.errors import BtError
+from daemon.heatmaps.model_lookup import NOT_HERE
+from daemon.heatmaps.thumbnails import NoPicture
+from daemon.output.facts import Style
+from daemon.version import program_version
+from daemon.views.daemon_status import Life
+from daemon.views.image_history import version_facts
+from daemon.web.address import PAGE, asked
+from daemon.web.pages.overview import overview
+from daemon.web.pages.render import render
+from daemon.web.site import Site
+from storage.queries.history import VersionStory, story, troubled
+from storage.queries.results import Query, ResultRow, Sort, labels, needs_rows, rows
+from storage.queries.statistics import models as models_behind
+from storage.queries.totals import totals
+from storage.records import Status
+
+THUMBNAIL, LARGE = 96, 512  # pixels
+_LATEST = 12
+_MOST_JUDGED = 6  # of one image, drawn on its page
+# With more rows than this the charts that need each of them are left out of a page that people wait for.
+_MOST_COUNTED = 300_000
+_PLAIN = Style(enabled=False)
+_LIVES = {
+    Life.RUNNING: "running",
+    Life.STARTING: "starting",
+    Life.SILENT: "silent: busy or stuck",
+    Life.STOPPED: "not running",
+    Life.DIED: "not running: it ended without saying goodbye",
+    Life.NEVER: "not running: none ever ran",
+}
+
+
+def site_of(request: Request) -> Site:
+    """Return the site that an application serves."""
+    site: Site = request.app.state.site
+    return site
+
+
+def overview_page(request: Request) -> Response:
+    """What came in, what was found, how sure it is; its live part renews itself."""
+    site = site_of(request)
+    with site.reader() as connection:
+        known = site.book.different(models_behind(connection, Query()))
+    return _page("overview.html", site, "overview", models=known, **_live(request, site))
+
+
+def live_part(request: Request) -> Response:
+    """The part of the overview that changes, alone."""
+    site = site_of(request)
+    return HTMLResponse(render("live.html", site=site, **_live(request, site)))
+
+
+def results_page(request: Request) -> Response:
+    """The results as a table: filters, order, pages."""
+    site = site_of(request)
+    wanted = asked(request.query_params, site.zone)
+    with site.reader() as connection:
+        found, more = _some(list(rows(connection, _one_more(wanted.query))), wanted.query)
+        known = labels(connection)
+        models = site.book.different(models_behind(connection, Query()))
+        everything = replace(wanted.query, after=None)
+        total = None if needs_rows(everything) else totals(connection, everything)
+    return _page(
+        "results.html", site, "results",
+        asked=wanted, rows=found, labels=known, models=models, total=total,
+        sorts=list(Sort), statuses=list(Status),
+        next=wanted.next_page("/results", found[-1].key(wanted.query.sort)) if more else None,
+        is_first="after" not in request.query_params,
+    )  # fmt: skip
+
+
+def image_page(request: Request) -> Response:
+    """One image's whole story, with its picture and what the network looked at."""
+    site = site_of(request)
+    file_id = int(request.path_params["id"])
+    with site.reader() as connection:
+        told = story(connection, file_id)
+    if not told:
+        return message(site, f"there is no image {file_id}", 404)
+    return _page(
+        "image.html", site, "results", story=told[0], judged=_judged(told[0].versions, file_id),
+        versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
+    )  # fmt: skip
+
+
+def errors_page(request: Request) -> Response:
+    """What could not be judged: causes first, then files."""
+    site = site_of(request)
+    before = request.query_params.get("before", "")
+    before_id = int(before) if before.isdecimal() and len(before) < 19 else None
+    with site.reader() as connection:
+        found = list(troubled(connection, PAGE + 1, before_id))
+        figures = overview(connection, Query(statuses=(Status.ERROR,)), most_rows=_MOST_COUNTED)
+    files, more = found[:PAGE], len(found) > PAGE
+    return _page(
+        "errors.html", site, "errors", files=files, found=figures, is_first=before_id is None,
+        next=f"/errors?before={files[-1].id}" if more else None,
+    )  # fmt: skip
+
+
+def model_page(request: Request) -> Response:
+    """The model at hand, and those behind the stored results."""
+    site = site_of(request)
+    with site.reader() as connection:
+        found = overview(connection, Query(), most_rows=0)
+    return _page("model.html", site, "model", found=found)
+
+
+def picture(request: Request) -> Response:
+    """A result's picture as WebP, plain or with the heatmap over it; 404 with the reason if there is none."""
+    site = site_of(request)
+    side = THUMBNAIL if request.query_params.get("size") == "small" else LARGE
+    with site.reader() as connection:
+        model = request.query_params.get("model") or None
+        query = Query(file_id=int(request.path_params["id"]), model=model, limit=1)
+        row = next(iter(list(rows(connection, query))), None)
+    drawn = NoPicture("there is no such image") if row is None else site.gallery.of(row, side)
+    if isinstance(drawn, NoPicture):
+        return Response(drawn.reason, 404, media_type="text/plain")
+    data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
+    if data is None:
+        return Response(f"no heatmap: {NOT_HERE}", 404, media_type="text/plain")
+    return Response(data, media_type="image/webp")
+
+
+def message(site: Site, text: str, status: int, hint: str = "") -> Response:
+    """Return a page that says one thing."""
+    page = render("message.html", site=site, here="", text=text, hint=hint, version=program_version())
+    return HTMLResponse(page, status)
+
+
+def failure(site: Site, error: BtError, status: int) -> Response:
+    """Return the page for an error of ours."""
+    return message(site, error.what, status, error.hint or "")
+
+
+def _page(template: str, site: Site, here: str, **values: object) -> Response:
+    return HTMLResponse(render(template, site=site, here=here, version=program_version(), **values))
+
+
+def _live(request: Request, site: Site) -> dict[str, object]:
+    wanted = asked(request.query_params, site.zone, since="today")
+    with site.reader() as connection:
+        status = site.status(connection)
+        query = replace(wanted.query, limit=_LATEST, after=None)
+        return {
+            "asked": wanted,
+            "status": status,
+            "life": _LIVES[status.life],
+            "found": overview(connection, query, most_rows=_MOST_COUNTED),
+            "latest": list(rows(connection, replace(query, sort=Sort.TIME, reverse=False))),
+        }
+
+
+def _one_more(query: Query) -> Query:
+    return replace(query, limit=(query.limit or PAGE) + 1)
+
+
+def _some(found: list[ResultRow], query: Query) -> tuple[list[ResultRow], bool]:
+    """Return the rows of a page, and whether more follow."""
+    most = query.limit or PAGE
+    return found[:most], len(found) > most
+
+
+def _judged(versions: tuple[VersionStory, ...], file_id: int) -> tuple[ResultRow, ...]:
+    """Return the results of the version that was asked for, one per model; without any the latest."""
+    asked = [version.results for version in versions if version.id == file_id and version.results]
+    others = [version.results for version in versions if version.results]
+    return next(iter([*asked, *others]), ())[:_MOST_JUDGED]

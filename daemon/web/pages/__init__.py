@@ -1,0 +1,1 @@
+"""Page templates, their static files and the charts drawn into them."""

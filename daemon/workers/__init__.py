@@ -1,0 +1,1 @@
+"""Worker processes: the pool, what each does, and the one process that owns a GPU."""

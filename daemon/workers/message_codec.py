@@ -1,0 +1,134 @@
+"""What a lane tells the daemon, as plain data: JSON, checked value by value where it arrives.
+
+A lane decodes files of unknown origin. Should one of them take a decoder over, what it can send is an
+answer for the files of its own batch, and nothing that is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from config.text import printable
+from daemon.frames import GarbledError
+from storage.records import Failed, FailureKind, Judged, Outcome, Status
+
+if TYPE_CHECKING:
+    from daemon.workers.messages import Task
+
+# A whole batch with the longest tags stays far below.
+MOST_BYTES = 4 << 20
+READY = b"ready"
+_UNABLE = b"unable "
+_LONGEST_TEXT = 4096
+_LONGEST_REASON = 200
+_LARGEST_NUMBER = 1 << 53
+_ROUNDING = 1e-6
+
+
+def encode(outcomes: Sequence[Outcome]) -> bytes:
+    """Return the message that tells the outcomes of one batch, in the order of its tasks."""
+    return json.dumps([_row(outcome) for outcome in outcomes], allow_nan=False).encode()
+
+
+def decode(message: bytes, batch: Sequence[Task]) -> list[Outcome]:
+    """Return the outcomes of exactly the tasks of `batch`; raise GarbledError for anything else."""
+    try:
+        rows = json.loads(message)
+        if type(rows) is not list or len(rows) != len(batch):
+            raise GarbledError("not one answer per file")
+        return [_outcome(row, task) for row, task in zip(rows, batch, strict=True)]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise GarbledError(f"no answer of a lane ({type(error).__name__})") from error
+
+
+def encode_unable(error: Exception) -> bytes:
+    """Return the message that tells why a lane cannot open its engine."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _UNABLE + line[:_LONGEST_REASON].encode(errors="replace")
+
+
+def why_unable(message: bytes) -> str | None:
+    """Return what `encode_unable` told, safe to print; None if the message is another."""
+    if not message.startswith(_UNABLE):
+        return None
+    return printable(message.removeprefix(_UNABLE).decode(errors="replace")[:_LONGEST_REASON])
+
+
+def _row(outcome: Outcome) -> list[Any]:
+    result = outcome.result
+    told = (
+        [result.kind, result.reason[:_LONGEST_TEXT]]
+        if isinstance(result, Failed)
+        else [
+            *(result.status, result.label, result.confidence, result.reason),
+            *(result.slice_index, result.slice_count, result.tags, result.score),
+        ]
+    )
+    sha256 = None if outcome.sha256 is None else outcome.sha256.hex()
+    return [outcome.file_id, sha256, outcome.duration_us, *told]
+
+
+def _outcome(row: Any, task: Task) -> Outcome:
+    file_id, sha256, duration_us, *told = row
+    if type(file_id) is not int or file_id != task.file_id:
+        raise GarbledError("an answer for another file")
+    digest = None if sha256 is None else bytes.fromhex(sha256)
+    if digest is not None and len(digest) != 32:
+        raise GarbledError("no SHA-256")
+    result = _failed(*told) if len(told) == 2 else _judged(*told)
+    return Outcome(file_id, result, digest, _number(duration_us) or 0)
+
+
+def _failed(kind: Any, reason: Any) -> Failed:
+    return Failed(FailureKind(kind), _text(reason) or "")
+
+
+def _judged(
+    status: Any, label: Any, confidence: Any, reason: Any, index: Any, count: Any, tags: Any, score: Any
+) -> Judged:
+    known = Status(status)
+    if known is Status.ERROR:
+        raise GarbledError("an error that is no failure")
+    return Judged(
+        known,
+        _text(label),
+        _share(confidence),
+        _text(reason),
+        _number(index),
+        _number(count),
+        _tags(tags),
+        _share(score),
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if type(value) is not str or len(value) > _LONGEST_TEXT:
+        raise GarbledError("no text")
+    value.encode()  # half a surrogate pair could not be stored
+    return value
+
+
+def _number(value: Any) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < _LARGEST_NUMBER):
+        return value
+    raise GarbledError("no count")
+
+
+def _share(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not -_ROUNDING <= value <= 1 + _ROUNDING:  # so NaN is none either
+        raise GarbledError("no probability")
+    return float(value)
+
+
+def _tags(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    if type(value) is not dict:
+        raise GarbledError("no tags")
+    return {str(_text(key)): str(_text(text) or "") for key, text in value.items()}

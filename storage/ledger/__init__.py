@@ -1,0 +1,1 @@
+"""The ledger: what was seen and what became of it, written by one daemon."""

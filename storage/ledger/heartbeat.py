@@ -1,0 +1,137 @@
+"""How the daemon is: what it last said about itself, and what the tables say while it works or is dead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.database import reading
+from storage.queries.results import Query, count
+from storage.queries.totals import Totals, summary_by_model, totals
+from storage.records import Status
+from storage.schema import IS_MOVE_DUE, IS_PENDING, IS_QUARANTINED, file, heartbeat, result
+
+_MINUTE_US = 60_000_000
+# So many runs are remembered: enough to see that a daemon keeps dying.
+_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a running daemon says about itself, again and again."""
+
+    host: str
+    pid: int
+    started_us: int
+    updated_us: int
+    stopped_us: int | None  # None: it runs, or it died without a word
+    snapshot: dict[str, Any]  # JSON: inboxes, engine, model, counters, last scan, why degraded
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much waits; `retrying` is part of `pending`."""
+
+    pending: int
+    retrying: int
+    quarantined: int
+    moves_due: int
+    oldest_pending_us: int | None  # when the longest waiting version was first seen
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSnapshot:
+    """Everything `bt-daemon status` shows that the database knows."""
+
+    heartbeat: Heartbeat | None  # of the daemon that started last
+    counts: Counts
+    results: int
+    totals: Totals | None  # images and judgements; None: not asked for
+    by_status: dict[Status, int]
+    results_last_minute: int
+    last_result_us: int | None
+    move_troubles: dict[str, int]  # why moves could not be done yet -> how many
+
+
+def store_heartbeat(connection: sa.Connection, beat: Heartbeat) -> None:
+    """Write the daemon's one row, within the caller's transaction."""
+    values = {
+        "host": beat.host,
+        "pid": beat.pid,
+        "started_us": beat.started_us,
+        "updated_us": beat.updated_us,
+        "stopped_us": beat.stopped_us,
+        "snapshot": json.dumps(beat.snapshot),
+    }
+    connection.execute(_UPSERT, values)
+    newest = sa.select(heartbeat.c.id).order_by(heartbeat.c.id.desc()).limit(_KEPT)
+    connection.execute(heartbeat.delete().where(heartbeat.c.id.not_in(newest)))
+
+
+def latest_heartbeat(connection: sa.Connection) -> Heartbeat | None:
+    """Return what the daemon that started last said last, None if none ever ran."""
+    with reading(connection):
+        row = connection.execute(sa.select(heartbeat).order_by(heartbeat.c.id.desc()).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return Heartbeat(
+        row.host, row.pid, row.started_us, row.updated_us, row.stopped_us, json.loads(row.snapshot)
+    )
+
+
+def status_snapshot(connection: sa.Connection, now_us: int, *, with_totals: bool = False) -> StatusSnapshot:
+    """Return the whole picture from one consistent view; fast however many results there are.
+
+    Images are told from judgements `with_totals` only: with several models that may take a second.
+    """
+    with reading(connection):
+        by_status: dict[Status, int] = {}
+        for row in summary_by_model(connection, Query()):
+            by_status[row.status] = by_status.get(row.status, 0) + row.count
+        last = sa.select(sa.func.max(result.c.completed_us))
+        return StatusSnapshot(
+            heartbeat=latest_heartbeat(connection),
+            counts=counts(connection),
+            results=sum(by_status.values()),
+            totals=totals(connection, Query()) if with_totals else None,
+            by_status=by_status,
+            results_last_minute=count(connection, Query(since_us=now_us - _MINUTE_US)),
+            last_result_us=connection.execute(last).scalar_one(),
+            move_troubles=move_troubles(connection),
+        )
+
+
+def move_troubles(connection: sa.Connection) -> dict[str, int]:
+    """Return why moves of finished files could not be done so far, and how many wait for each reason."""
+    query = sa.select(file.c.move_trouble, sa.func.count()).where(
+        IS_MOVE_DUE, file.c.move_trouble.is_not(None)
+    )
+    with reading(connection):
+        rows = connection.execute(query.group_by(file.c.move_trouble)).all()
+    return {str(reason): int(number) for reason, number in rows}
+
+
+def counts(connection: sa.Connection) -> Counts:
+    """Return how much waits; the cost grows with what waits, not with what is done."""
+    with reading(connection):
+        pending = connection.execute(
+            sa.select(
+                sa.func.count(),
+                sa.func.count().filter(file.c.attempts > 0),
+                sa.func.min(file.c.first_seen_us),
+            ).where(IS_PENDING)
+        ).one()
+        quarantined = connection.execute(sa.select(sa.func.count()).where(IS_QUARANTINED)).scalar_one()
+        moves = connection.execute(sa.select(sa.func.count()).where(IS_MOVE_DUE)).scalar_one()
+    return Counts(pending[0], pending[1], quarantined, moves, pending[2])
+
+
+_INSERT = insert(heartbeat)
+_UPSERT = _INSERT.on_conflict_do_update(
+    index_elements=[heartbeat.c.host, heartbeat.c.pid, heartbeat.c.started_us],
+    set_={name: _INSERT.excluded[name] for name in ("updated_us", "stopped_us", "snapshot")},
+)

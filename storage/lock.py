@@ -1,0 +1,150 @@
+"""One daemon per database: a lock file beside it that holds the owner's pid and what troubles it.
+
+The lock is the kernel's (flock), so it is gone with its owner however that one ended; what is in the
+file is only there to be read. It goes with the database's real path, and the database file itself is
+locked too: neither a symbolic link nor a second name of the file lets a second daemon in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from config.errors import UsageError
+from config.text import printable
+from storage.database_errors import DatabaseUnwritableError
+from storage.file_identity import check_identity
+
+# Written in full at the start and then overwritten in place: on a full disk it can still be changed.
+_ROOM = 512
+# A reader that asks for the owner holds the lock for microseconds; no daemon may fail for that.
+_PATIENCE_SECONDS = 0.5
+_STEP_SECONDS = 0.01
+
+
+class DatabaseLock:
+    """Held from `__enter__` to `__exit__`; a second holder is refused with UsageError.
+
+    An empty database is made if there is none. Raises DatabaseError where there can be no database.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        hint: str = "stop it, name all inboxes in one watch command, or give this one another --db",
+        make: bool = True,
+    ) -> None:
+        """`hint` is the next step for whoever is refused; without `make` there need be no database."""
+        self.path = _lock_path(database)
+        self._database = database
+        self._hint = hint
+        self._make = make
+        self._handle = self._file = -1
+        self._trouble = ""
+
+    def __enter__(self) -> DatabaseLock:
+        if self._make:
+            from storage.database import prepare_file
+
+            prepare_file(self._database)
+        try:
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._take(self._handle)
+            with contextlib.suppress(FileNotFoundError):
+                self._file = os.open(self._database, os.O_RDONLY | os.O_CLOEXEC)
+                self._take(self._file)
+            self._write()
+        except OSError as error:
+            self._release()
+            raise DatabaseUnwritableError(
+                f"the database {printable(str(self._database))} cannot be locked ({error.strerror})",
+                hint="check the path and its permissions, or give another --db",
+            ) from error
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The file stays: removing it would let a third process lock a new file of the same name
+        # while a second still holds the old one.
+        os.ftruncate(self._handle, 0)
+        self._release()
+
+    def check(self) -> None:
+        """Raise DatabaseLostError if another file, or none, lies at the database's path now."""
+        if self._file >= 0:
+            check_identity(self._database, self._file)
+
+    def tell(self, trouble: str) -> None:
+        """Say what holds the daemon up, '' for nothing; costs nothing while it stays the same."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def _take(self, handle: int) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(_STEP_SECONDS)
+                    continue
+                raise self._refusal() from None
+            return
+
+    def _refusal(self) -> UsageError:
+        pid = _read(self._handle)[0]
+        shown = printable(str(self._database))
+        return UsageError(f"a daemon (pid {pid or '?'}) already writes to {shown}", hint=self._hint)
+
+    def _write(self) -> None:
+        told = f"{os.getpid()}\n{printable(self._trouble)}".encode()[: _ROOM - 1]
+        os.pwrite(self._handle, told.ljust(_ROOM - 1) + b"\n", 0)
+
+    def _release(self) -> None:
+        for handle in (self._file, self._handle):
+            if handle >= 0:
+                os.close(handle)
+        self._handle = self._file = -1
+
+
+def lock_owner(database: Path) -> int | None:
+    """Return the pid of the daemon that holds the database's lock, None if there is none."""
+    return lock_holder(database)[0]
+
+
+def lock_holder(database: Path) -> tuple[int | None, str]:
+    """Return the pid of the daemon that holds the database's lock, and what it says troubles it."""
+    try:
+        handle = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None, ""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(handle)
+    else:
+        return None, ""
+    finally:
+        os.close(handle)
+
+
+def _lock_path(database: Path) -> Path:
+    real = os.path.realpath(database)
+    return Path(real + ".lock")
+
+
+def _read(handle: int) -> tuple[int | None, str]:
+    first, _, rest = os.pread(handle, _ROOM, 0).partition(b"\n")
+    pid = int(first) if first.strip().isdigit() else None
+    return pid, rest.decode("utf-8", "replace").strip()

@@ -1,0 +1,1 @@
+"""Maintenance: check, back up, restore and prune a database."""

@@ -1,0 +1,1 @@
+"""Queries: read-only questions to the database."""

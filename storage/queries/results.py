@@ -1,0 +1,430 @@
+"""Which results there are: filtered, sorted, paged by key, counted and summed up.
+
+Every command and page that shows results asks here; none writes a query of its own.
+
+Counts come from the tallies wherever the filter allows: whole days and minutes are added up, and only
+the rows in the cut-off minutes at both ends are counted one by one (see `storage.spans`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import reading
+from storage.queries.score_sql import doubt, doubt_column, score_column
+from storage.records import Status
+from storage.schema import (
+    STATUS_CODES,
+    STATUS_OF_CODE,
+    TALLY_SECONDS,
+    FileState,
+    file,
+    folder,
+    inbox,
+    label,
+    model,
+    reason,
+    result,
+    tally,
+)
+from storage.spans import Span, split
+
+_BATCH = 1_000  # rows fetched at a time while streaming
+DAY_SECONDS = max(TALLY_SECONDS)
+_DAY_US = DAY_SECONDS * 1_000_000
+
+
+class Sort(StrEnum):
+    """What results are sorted by; `results --sort` takes these words."""
+
+    TIME = "time"  # newest first
+    CONFIDENCE = "confidence"  # highest first
+    SCORE = "score"  # highest first
+    DOUBT = "doubt"  # nearest to the threshold first
+    FILE = "file"  # by path, A first
+    CLASS = "class"
+    STATUS = "status"
+    ID = "id"  # in the order of the commits, newest first
+
+
+# The value of the sort column and the result's id: where the next page begins.
+Key = tuple[int | float | str | bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for; an empty filter lets everything through."""
+
+    since_us: int | None = None  # inclusive
+    until_us: int | None = None  # exclusive
+    labels: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    min_confidence: float | None = None  # inclusive; rows without a confidence do not pass
+    max_confidence: float | None = None  # inclusive
+    min_score: float | None = None  # inclusive; rows without a score do not pass
+    max_score: float | None = None  # inclusive
+    text: str = ""  # part of the path or of the reason, ASCII letters in either case
+    inbox: bytes | None = None  # absolute path
+    model: str | None = None  # the model's name, or the first letters of the weights' sha256
+    sort: Sort = Sort.TIME
+    reverse: bool = False
+    limit: int | None = None
+    after: Key | None = None  # `ResultRow.key` of the last row of the page before
+    file_id: int | None = None  # one file version
+    after_result_id: int | None = None  # only what was committed later, for `--follow`
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One result with everything that is known about it."""
+
+    id: int  # of the file version: what `show` and `retry` take
+    result_id: int  # grows with every commit
+    inbox: bytes  # absolute path
+    path: bytes  # relative to the inbox
+    status: Status
+    label: str | None
+    confidence: float | None
+    reason: str | None
+    completed_us: int
+    duration_us: int
+    model: str
+    model_version: str
+    weights_sha256: str
+    engine: str
+    precision: str
+    device: str
+    size: int  # bytes
+    sha256: bytes | None
+    slice_index: int | None
+    slice_count: int | None
+    tags: dict[str, str] | None
+    superseded: bool  # a newer version of the file has come since
+    moved_to: bytes | None  # absolute path, when the file was moved after its result was stored
+    # What was compared with what, see `storage.queries.score_sql`; None where it is not known.
+    score: float | None = None  # calibrated probability of `positive`, of rejected images too
+    positive: str | None = None  # the class of interest; None: the score is the likeliest class's
+    threshold: float | None = None  # score from which the label is `positive`
+    uncertain_low: float | None = None  # the band in which a result is uncertain: low <= score < high
+    uncertain_high: float | None = None
+
+    @property
+    def full_path(self) -> bytes:
+        """Where the file was left, absolute; it may have been deleted since."""
+        return self.moved_to or os.path.join(self.inbox, self.path)
+
+    def key(self, sort: Sort = Sort.TIME) -> Key:
+        """Return what `Query.after` takes to go on behind this row."""
+        values: dict[Sort, int | float | str | bytes] = {
+            Sort.TIME: self.completed_us,
+            Sort.CONFIDENCE: -1.0 if self.confidence is None else self.confidence,
+            Sort.SCORE: -1.0 if self.score is None else self.score,
+            Sort.DOUBT: doubt(self.label, self.score, self.threshold),
+            Sort.FILE: self.path,
+            Sort.CLASS: self.label or "",
+            Sort.STATUS: STATUS_CODES[self.status],
+            Sort.ID: self.result_id,
+        }
+        return values[sort], self.result_id
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """How many results have this class and status."""
+
+    label: str | None
+    status: Status
+    count: int
+
+
+def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultRow]:
+    """Yield the results, one at a time, in constant memory where the sort is by time or id.
+
+    The iterator holds one consistent view of the database until it is used up or closed.
+    """
+    left = query.limit
+    with reading(connection):
+        for since_us, until_us in _stretches(connection, query):
+            part = replace(query, since_us=since_us, until_us=until_us, limit=left)
+            statement = _select(connection, part).execution_options(yield_per=_BATCH)
+            for row in connection.execute(statement):
+                left = None if left is None else left - 1
+                yield _result_row(row)
+            if left == 0:
+                return
+
+
+def count(connection: sa.Connection, query: Query = Query()) -> int:
+    """Return how many results (judgements) there are, whatever the limit; `totals` counts images."""
+    return sum(row.count for row in summary(connection, query))
+
+
+def summary(connection: sa.Connection, query: Query = Query()) -> list[SummaryRow]:
+    """Return how many results there are by class and status, most frequent first, whatever the limit."""
+    with reading(connection):
+        sums: dict[tuple[int, int], int] = {}
+        for _, label_id, status, number in grouped(connection, query):
+            sums[label_id, status] = sums.get((label_id, status), 0) + number
+        names = dict(connection.execute(sa.select(label.c.id, label.c.name)).all())
+    found = [
+        SummaryRow(names.get(label_id), STATUS_OF_CODE[status], number)
+        for (label_id, status), number in sums.items()
+        if number
+    ]
+    return sorted(found, key=lambda row: (-row.count, row.status, row.label or ""))
+
+
+def labels(connection: sa.Connection) -> list[str]:
+    """Return every class name that was ever stored, sorted."""
+    with reading(connection):
+        return list(connection.execute(sa.select(label.c.name).order_by(label.c.name)).scalars())
+
+
+def last_result_id(connection: sa.Connection) -> int:
+    """Return the id of the latest commit's last result, 0 if there is none; `--follow` starts here."""
+    with reading(connection):
+        return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(result.c.id), 0))).scalar_one())
+
+
+def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | None, int | None]]:
+    """Yield the time ranges to look into, in the order of the rows.
+
+    For a rare class or status the tallies name the days that have any: without them, the last of few
+    results would be searched for through all the others.
+    """
+    chosen = query.labels or query.statuses or query.model is not None or query.inbox is not None
+    if not chosen or query.sort is not Sort.TIME:
+        yield query.since_us, query.until_us
+        return
+    since_us = None if query.since_us is None else query.since_us - query.since_us % _DAY_US
+    terms = tally_terms(connection, query, Span(DAY_SECONDS, since_us, query.until_us))
+    days = sa.select(tally.c.start_us).where(*terms, tally.c.count > 0).distinct().order_by(tally.c.start_us)
+    ranges: list[tuple[int, int]] = []
+    for start_us in connection.execute(days).scalars():
+        first = ranges.pop()[0] if ranges and ranges[-1][1] == start_us else start_us
+        ranges.append((first, start_us + _DAY_US))
+    for start_us, end_us in ranges if query.reverse else reversed(ranges):
+        yield (
+            start_us if query.since_us is None else max(start_us, query.since_us),
+            end_us if query.until_us is None else min(end_us, query.until_us),
+        )
+
+
+def grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (model_id, label_id or 0, status code, number of results), several for the same three."""
+    if needs_rows(query):
+        yield from _grouped_rows(connection, query, query.since_us, query.until_us)
+        return
+    for span in split(query.since_us, query.until_us):
+        if span.seconds:
+            yield from _grouped_tallies(connection, query, span)
+        else:
+            yield from _grouped_rows(connection, query, span.since_us, span.until_us)
+
+
+def needs_rows(query: Query) -> bool:
+    """Whether results have to be looked at one by one to be counted, since no tally knows the filter."""
+    limits = (query.min_confidence, query.max_confidence, query.min_score, query.max_score)
+    others = (query.after, query.file_id, query.after_result_id)
+    return bool(query.text) or any(value is not None for value in (*limits, *others))
+
+
+def _grouped_tallies(
+    connection: sa.Connection, query: Query, span: Span
+) -> Iterator[tuple[int, int, int, int]]:
+    kind = (tally.c.model_id, tally.c.label_id, tally.c.status)
+    statement = (
+        sa.select(*kind, sa.func.sum(tally.c.count))
+        .where(*tally_terms(connection, query, span))
+        .group_by(*kind)
+    )
+    yield from connection.execute(statement)
+
+
+def tally_terms(connection: sa.Connection, query: Query, span: Span) -> list[sa.ColumnElement[bool]]:
+    """Return what narrows the tallies down to a query's within a span of whole minutes or days."""
+    terms = [tally.c.seconds == span.seconds, *_between(tally.c.start_us, span.since_us, span.until_us)]
+    terms += _chosen(connection, query, tally.c.label_id, tally.c.status, tally.c.model_id)
+    if query.inbox is not None:
+        chosen = sa.select(inbox.c.id).where(inbox.c.path == query.inbox)
+        terms.append(tally.c.inbox_id.in_(chosen))
+    return terms
+
+
+def _grouped_rows(
+    connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
+) -> Iterator[tuple[int, int, int, int]]:
+    kind = (result.c.model_id, sa.func.coalesce(result.c.label_id, 0), result.c.status)
+    statement = (
+        sa.select(*kind, sa.func.count())
+        .select_from(JOINED if needs_join(query) else result)
+        .where(*row_terms(connection, query, since_us, until_us))
+        .group_by(*kind)
+    )
+    yield from connection.execute(statement)
+
+
+def needs_join(query: Query) -> bool:
+    """Whether `row_terms` asks for more than the results alone."""
+    others = (query.inbox, query.min_score, query.max_score, query.after)
+    return bool(query.text) or any(value is not None for value in others)
+
+
+def _select(connection: sa.Connection, query: Query) -> sa.Select[Any]:
+    column = _SORT_COLUMNS[query.sort]
+    down = _is_descending(query)
+    order = [column, result.c.id] if query.sort is not Sort.ID else [result.c.id]
+    return (
+        sa.select(*_COLUMNS)
+        .select_from(JOINED)
+        .where(*row_terms(connection, query, query.since_us, query.until_us))
+        .order_by(*(term.desc() if down else term.asc() for term in order))
+        .limit(query.limit)
+    )
+
+
+def row_terms(
+    connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
+) -> list[sa.ColumnElement[bool]]:
+    """Return what narrows the joined results down to a query's within a range of time."""
+    terms = _between(result.c.completed_us, since_us, until_us)
+    terms += _chosen(connection, query, result.c.label_id, result.c.status, result.c.model_id)
+    if query.min_confidence is not None:
+        terms.append(result.c.confidence >= query.min_confidence)
+    if query.max_confidence is not None:
+        terms.append(result.c.confidence <= query.max_confidence)
+    if query.min_score is not None:
+        terms.append(score_column >= query.min_score)
+    if query.max_score is not None:
+        terms.append(score_column <= query.max_score)
+    if query.text:
+        terms.append(_contains(query.text))
+    if query.inbox is not None:
+        # Through coalesce, or SQLite makes the outer joins inner ones and starts at the inbox, not
+        # at the time: every row would be visited and sorted for one page.
+        terms.append(sa.func.coalesce(inbox.c.path, b"") == query.inbox)
+    if query.file_id is not None:
+        terms.append(result.c.file_id == query.file_id)
+    if query.after_result_id is not None:
+        terms.append(result.c.id > query.after_result_id)
+    if query.after is not None:
+        place = sa.tuple_(_SORT_COLUMNS[query.sort], result.c.id)
+        value = sa.tuple_(*(sa.literal(part) for part in query.after))
+        terms.append(place < value if _is_descending(query) else place > value)
+    return terms
+
+
+def _chosen(
+    connection: sa.Connection,
+    query: Query,
+    label_id: sa.ColumnElement[Any],
+    status: sa.ColumnElement[Any],
+    model_id: sa.ColumnElement[Any],
+) -> list[sa.ColumnElement[bool]]:
+    """Return the terms that results and tallies share; few numbers each, so they are looked up first."""
+    terms: list[sa.ColumnElement[bool]] = []
+    if query.labels:
+        ids = sa.select(label.c.id).where(label.c.name.in_(query.labels))
+        terms.append(label_id.in_(list(connection.execute(ids).scalars())))
+    if query.statuses:
+        terms.append(status.in_([STATUS_CODES[word] for word in query.statuses]))
+    if query.model is not None:
+        named = model.c.weights_sha256.startswith(query.model, autoescape=True) | (
+            model.c.name == query.model
+        )
+        terms.append(model_id.in_(list(connection.execute(sa.select(model.c.id).where(named)).scalars())))
+    return terms
+
+
+def _between(
+    column: sa.ColumnElement[int], since_us: int | None, until_us: int | None
+) -> list[sa.ColumnElement[bool]]:
+    terms = []
+    if since_us is not None:
+        terms.append(column >= since_us)
+    if until_us is not None:
+        terms.append(column < until_us)
+    return terms
+
+
+def _contains(text: str) -> sa.ColumnElement[bool]:
+    """Search bytes, because names need not be text; LIKE would also give % and _ a meaning."""
+    wanted = os.fsencode(text).lower()
+    return sa.or_(
+        sa.func.instr(_lowered(_PATH), wanted) > 0,
+        sa.func.instr(_lowered(sa.func.coalesce(reason.c.text, "")), wanted) > 0,
+    )
+
+
+def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.func.lower(sa.cast(column, sa.Text)), sa.LargeBinary)
+
+
+def _is_descending(query: Query) -> bool:
+    return (query.sort in (Sort.TIME, Sort.CONFIDENCE, Sort.SCORE, Sort.ID)) is not query.reverse
+
+
+def _result_row(row: Any) -> ResultRow:
+    """Make a row of `_COLUMNS`; by position, because an export makes millions."""
+    file_id, result_id, inbox_path, folder_path, name, status, *middle, tags, state, moved_to = row[:_SCORED]
+    path = folder_path + b"/" + name if folder_path else name
+    named = None if tags is None else json.loads(tags)
+    rest = (named, state == FileState.SUPERSEDED, moved_to, *row[_SCORED:])
+    return ResultRow(*(file_id, result_id, inbox_path, path, STATUS_OF_CODE[status], *middle, *rest))
+
+
+# Outer joins, though every row has its file and model: SQLite then keeps the order as written and
+# walks the results by time, instead of starting at the smallest table and sorting at the end.
+JOINED = (
+    result.outerjoin(file, file.c.id == result.c.file_id)
+    .outerjoin(folder, folder.c.id == file.c.folder_id)
+    .outerjoin(inbox, inbox.c.id == folder.c.inbox_id)
+    .outerjoin(model, model.c.id == result.c.model_id)
+    .outerjoin(label, label.c.id == result.c.label_id)
+    .outerjoin(reason, reason.c.id == result.c.reason_id)
+)
+_COLUMNS = (
+    result.c.file_id,
+    result.c.id.label("result_id"),
+    inbox.c.path.label("inbox_path"),
+    folder.c.path.label("folder_path"),
+    file.c.name.label("file_name"),
+    result.c.status,
+    label.c.name.label("label_name"),
+    result.c.confidence,
+    reason.c.text.label("reason_text"),
+    result.c.completed_us,
+    result.c.duration_us,
+    model.c.name.label("model_name"),
+    model.c.version.label("model_version"),
+    *(model.c[name] for name in ("weights_sha256", "engine", "precision", "device")),
+    file.c.size,
+    result.c.sha256,
+    *(result.c[name] for name in ("slice_index", "slice_count", "tags")),
+    file.c.state,
+    file.c.moved_to,
+    score_column.label("score"),
+    *(model.c[name] for name in ("positive", "threshold", "uncertain_low", "uncertain_high")),
+)
+_SCORED = len(_COLUMNS) - 5  # the place of the score
+_PATH = sa.cast(
+    sa.case((folder.c.path == b"", file.c.name), else_=folder.c.path.concat(b"/").concat(file.c.name)),
+    sa.LargeBinary,
+)
+_SORT_COLUMNS: dict[Sort, sa.ColumnElement[Any]] = {
+    Sort.TIME: result.c.completed_us,
+    Sort.CONFIDENCE: sa.func.coalesce(result.c.confidence, -1.0),
+    Sort.SCORE: sa.func.coalesce(score_column, -1.0),
+    Sort.DOUBT: doubt_column,
+    Sort.FILE: _PATH,
+    Sort.CLASS: sa.func.coalesce(label.c.name, ""),
+    Sort.STATUS: result.c.status,
+    Sort.ID: result.c.id,
+}

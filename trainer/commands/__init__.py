@@ -1,0 +1,1 @@
+"""The commands of bt-train, one file each."""

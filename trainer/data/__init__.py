@@ -1,0 +1,1 @@
+"""Training data: files, groups, splits, augmentation, drawn examples."""

@@ -1,0 +1,103 @@
+"""`bt-train audit`: what is wrong with a collection before anything is trained on it.
+
+Twins, twins with different labels, twins across sources, files that cannot be read, and how unevenly
+classes and sources are filled: where a class comes from one source only, a network learns the source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.dataset import Dataset, find_images, load_dataset
+from trainer.data.groups import group_ids, near_duplicates
+from trainer.model.spec import Preprocessing
+
+# Listed by name in the report; the counts are complete.
+_SHOWN = 20
+
+
+def audit(
+    roots: Sequence[Path],
+    merge: Mapping[str, str],
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Return what was found in the class folders of `roots`, as what becomes a JSON object."""
+    dataset = load_dataset(find_images(roots, merge), Preprocessing(), cache, progress=progress)
+    pairs = near_duplicates(dataset.pictures)
+    exact = group_ids(dataset.hashes)
+    groups = group_ids(dataset.hashes, pairs)
+    return {
+        "images": len(dataset),
+        "unreadable": [{"file": str(image.path), "reason": reason} for image, reason in dataset.unreadable],
+        "counts": _counts(dataset),
+        "exact_duplicates": len(exact) - len(np.unique(exact)),
+        "groups": len(np.unique(groups)),
+        "with_a_twin": {
+            name: round(float((np.bincount(groups)[groups[here]] > 1).mean()), 4)
+            for number, name in enumerate(dataset.source_names)
+            if (here := dataset.sources == number).any()
+        },
+        "across_sources": _spanning(groups, dataset.sources, dataset),
+        "label_conflicts": _spanning(groups, dataset.labels, dataset),
+        "one_sided_sources": _one_sided(dataset),
+    }
+
+
+def audit_text(report: Mapping[str, Any]) -> str:
+    """Return the report for a person, the worst first."""
+    lines = [f"{report['images']} images in {report['groups']} groups of (near-)duplicates"]
+    lines += [f"  {source}: " + ", ".join(f"{label} {count}" for label, count in labels.items())
+              for source, labels in report["counts"].items()]  # fmt: skip
+    lines.append(f"{report['exact_duplicates']} files have the same bytes as another")
+    lines += [
+        f"  {share:.1%} of {source} have a twin" for source, share in report["with_a_twin"].items() if share
+    ]
+    lines += _listed("groups of twins with different labels", report["label_conflicts"])
+    lines += _listed("groups of twins across sources", report["across_sources"])
+    unreadable = report["unreadable"]
+    lines.append(f"{len(unreadable)} files cannot be read")
+    lines += [f"  {one['file']}: {one['reason']}" for one in unreadable[:_SHOWN]]
+    lines += [f"{source} holds only {label}: a network can tell that class by the look of the source"
+              for source, label in report["one_sided_sources"].items()]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    pairs = Counter(zip(dataset.sources.tolist(), dataset.labels.tolist(), strict=True))
+    return {
+        name: {label: pairs[number, place] for place, label in enumerate(dataset.classes)}
+        for number, name in enumerate(dataset.source_names)
+    }
+
+
+def _spanning(
+    groups: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], dataset: Dataset
+) -> list[list[str]]:
+    """Return the groups whose images are of more than one kind, as lists of names."""
+    found = np.unique(np.stack((groups, kinds), axis=1), axis=0)
+    numbers, counts = np.unique(found[:, 0], return_counts=True)
+    return [
+        [dataset.files[place].name for place in np.flatnonzero(groups == number)]
+        for number in numbers[counts > 1]
+    ]
+
+
+def _one_sided(dataset: Dataset) -> dict[str, str]:
+    counts = _counts(dataset)
+    return {
+        source: next(label for label, count in labels.items() if count)
+        for source, labels in counts.items()
+        if sum(count > 0 for count in labels.values()) == 1
+    }
+
+
+def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
+    more = [f"  and {len(groups) - _SHOWN} more (--json names them)"] if len(groups) > _SHOWN else []
+    return [f"{len(groups)} {what}", *(f"  {' = '.join(group[:4])}" for group in groups[:_SHOWN]), *more]

@@ -1,0 +1,297 @@
+"""Folders of class folders become one array of network inputs, decoded once.
+
+Each root is a source; its subfolders are classes (the convention of torchvision's ImageFolder).
+`--merge yes=glioma,meningioma` gives several folders one class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import BinaryIO
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import DataError, UsageError
+from config.text import printable
+from trainer.images.decode import Limits, PictureError, decode, read_file
+from trainer.model.preprocess import Grey, preprocess
+from trainer.model.spec import Preprocessing
+
+Ints = npt.NDArray[np.int64]
+# Changed when the reader or the cache's layout changes, so that no stale pictures are trained on.
+_CACHE_FORMAT = 2
+_CHUNK = 32
+_CRASHED = "the decoder crashed"
+# So many files in a row that kill their process: then it is not the files.
+_MOST_CRASHES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One labelled file."""
+
+    path: Path
+    source: str  # the name of its root
+    label: str  # its class, after merging
+
+    @property
+    def name(self) -> str:
+        """The path below its root's parent, as groups files and reports name it."""
+        return "/".join(self.path.parts[-3:])
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Pictures and what is known of each, all of the same length."""
+
+    files: tuple[ImageFile, ...]
+    pictures: npt.NDArray[np.uint8]  # (n, S, S)
+    labels: Ints  # (n,), places in `classes`
+    sources: Ints  # (n,), places in `source_names`
+    hashes: tuple[str, ...]  # (n,), sha256 of the files, hex
+    classes: tuple[str, ...]
+    source_names: tuple[str, ...]
+    unreadable: tuple[tuple[ImageFile, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def find_images(
+    roots: Sequence[Path], merge: Mapping[str, str] | None = None, *, least_classes: int = 2
+) -> list[ImageFile]:
+    """Return the labelled files below the roots, sorted; raise DataError if they cannot be trained on."""
+    merge = merge or {}
+    found: list[ImageFile] = []
+    for root in roots:
+        shown = printable(str(root))
+        if not root.is_dir():
+            raise DataError(
+                f"no folder at {shown}", hint="--data takes a folder of class folders (no/, yes/)"
+            )
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if not folders:
+            raise DataError(
+                f"{shown} holds no class folders", hint="put the images of each class in a folder of its own"
+            )
+        source = _source_name(root, {image.source for image in found})
+        for folder in folders:
+            label = merge.get(folder.name, folder.name)
+            found += [ImageFile(path, source, label) for path in _files_below(folder)]
+    classes = sorted({image.label for image in found})
+    if not found:
+        raise DataError("the class folders are empty", hint="put images in them")
+    if len(classes) < least_classes:
+        raise DataError(
+            f"there is only one class, {printable(repr(classes[0]))}",
+            hint="a network needs at least two class folders with images, such as no/ and yes/",
+        )
+    return found
+
+
+def _source_name(root: Path, taken: set[str]) -> str:
+    """Return the folder's name, with as many parents before it as make it another source's no more."""
+    parts = root.resolve().parts
+    for count in range(1, len(parts)):
+        if (name := "/".join(parts[-count:])) not in taken:
+            return name
+    return str(root)
+
+
+def parse_merge(rules: Iterable[str]) -> dict[str, str]:
+    """Return folder -> class for rules such as 'yes=glioma,meningioma'; raise UsageError for others."""
+    merged: dict[str, str] = {}
+    for rule in rules:
+        label, separator, folders = rule.partition("=")
+        names = [name.strip() for name in folders.split(",") if name.strip()]
+        if not separator or not label.strip() or not names:
+            raise UsageError(
+                f"--merge {printable(rule)!r} is no rule", hint="write --merge yes=glioma,pituitary"
+            )
+        merged |= dict.fromkeys(names, label.strip())
+    return merged
+
+
+def load_dataset(
+    files: Sequence[ImageFile],
+    how: Preprocessing,
+    cache: Path,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    least_classes: int = 2,
+) -> Dataset:
+    """Decode the files in parallel, or take them from the cache; unreadable ones are left out and named.
+
+    `progress(done, total)` is called as it goes. The pictures come back as a read-only memory map
+    when they were cached, so a large set does not have to fit into memory.
+    """
+    workers = workers or os.cpu_count() or 1
+    place = cache / "pictures" / f"{_key(files, how)}.npz"
+    loaded = _from_cache(place, len(files))
+    if loaded is None:
+        loaded = _decode_all(files, how, workers, progress)
+        _to_cache(place, *loaded)
+    pictures, hashes, reasons = loaded
+    good = [number for number, reason in enumerate(reasons) if not reason]
+    kept = tuple(files[number] for number in good)
+    if not kept:
+        raise DataError("none of the images could be read", hint="bt-train audit --data DIR says why")
+    classes = tuple(sorted({image.label for image in kept}))
+    if len(classes) < least_classes:
+        raise DataError("only one class has readable images", hint="bt-train audit --data DIR says why")
+    names = tuple(dict.fromkeys(image.source for image in kept))
+    return Dataset(
+        files=kept,
+        pictures=pictures if len(good) == len(files) else pictures[good],
+        labels=np.array([classes.index(image.label) for image in kept], dtype=np.int64),
+        sources=np.array([names.index(image.source) for image in kept], dtype=np.int64),
+        hashes=tuple(hashes[number] for number in good),
+        classes=classes,
+        source_names=names,
+        unreadable=tuple((files[n], reason) for n, reason in enumerate(reasons) if reason),
+    )
+
+
+def read_picture(path: Path, how: Preprocessing) -> tuple[Grey, str]:
+    """Return the network's input for a file (the middle slice of a volume) and the file's sha256."""
+    limits = Limits()
+    content = read_file(path, limits)
+    slices = decode(content.data, limits, how.image_size).slices
+    return preprocess(slices[len(slices) // 2].image, how), content.sha256.hex()
+
+
+Job = tuple[int, list[Path], Preprocessing]  # place of the first file, files
+JobResult = tuple[int, list[tuple[Grey | None, str, str]]]  # picture, sha256, reason it is missing
+Decoded = tuple[npt.NDArray[np.uint8], list[str], list[str]]
+
+
+def _decode_all(
+    files: Sequence[ImageFile],
+    how: Preprocessing,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Decoded:
+    size = how.image_size
+    pictures = np.zeros((len(files), size, size), dtype=np.uint8)
+    hashes, reasons = [""] * len(files), [""] * len(files)
+    jobs = [
+        (start, [image.path for image in files[start : start + _CHUNK]], how)
+        for start in range(0, len(files), _CHUNK)
+    ]
+    done = 0
+    for start, results in _run_jobs(jobs, min(workers, len(jobs))):
+        for offset, (picture, digest, reason) in enumerate(results):
+            hashes[start + offset], reasons[start + offset] = digest, reason
+            if picture is not None:
+                pictures[start + offset] = picture
+        done += len(results)
+        if progress is not None:
+            progress(done, len(files))
+    return pictures, hashes, reasons
+
+
+def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
+    """Yield the result of every job; a decoder that kills its process costs its own file only."""
+    left = list(jobs)
+    try:
+        # Spawned, not forked: torch's threads may be running in this process.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for result in pool.map(_decode_some, jobs):
+                left.pop(0)
+                yield result
+    except BrokenProcessPool:
+        yield from _run_jobs_one_by_one(left)
+
+
+def _run_jobs_one_by_one(jobs: Sequence[Job]) -> Iterator[JobResult]:
+    crashed = 0  # in a row
+    for start, paths, how in jobs:
+        for offset, path in enumerate(paths):
+            result = _decode_alone((start + offset, [path], how))
+            crashed = crashed + 1 if result[1][0][2] == _CRASHED else 0
+            if crashed >= _MOST_CRASHES:
+                raise DataError(
+                    f"{crashed} images in a row crashed the decoder, the last one {printable(str(path))}",
+                    hint="bt-train audit --data DIR looks at each; free memory if it runs out",
+                )
+            yield result
+
+
+def _decode_alone(job: Job) -> JobResult:
+    """Decode in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_decode_some, job).result()
+        except BrokenProcessPool:
+            return job[0], [(None, "", _CRASHED)]
+
+
+def _decode_some(job: Job) -> JobResult:
+    start, paths, how = job
+    results: list[tuple[Grey | None, str, str]] = []
+    for path in paths:
+        try:
+            picture, digest = read_picture(path, how)
+            results.append((picture, digest, ""))
+        except PictureError as error:
+            results.append((None, "", error.reason))
+    return start, results
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the regular files of a class folder and its subfolders, hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    )
+
+
+def _key(files: Sequence[ImageFile], how: Preprocessing) -> str:
+    """Name the cached pictures by what they are made of: paths, sizes, times and the preprocessing."""
+    digest = hashlib.sha256(f"{_CACHE_FORMAT} {how}".encode())
+    for image in files:
+        seen = image.path.stat()
+        digest.update(
+            f"{image.path.resolve()}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+        )
+    return digest.hexdigest()[:32]
+
+
+def _from_cache(place: Path, count: int) -> Decoded | None:
+    try:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            hashes, reasons = stored["hashes"].tolist(), stored["reasons"].tolist()
+        pictures = np.load(place.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    return (pictures, hashes, reasons) if len(pictures) == len(hashes) == count else None
+
+
+def _to_cache(place: Path, pictures: npt.NDArray[np.uint8], hashes: list[str], reasons: list[str]) -> None:
+    """Keep the pictures for the next run; a cache that cannot be written costs time, nothing else."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(place.with_suffix(".npy"), lambda stream: np.save(stream, pictures))
+        _write_whole(
+            place, lambda stream: np.savez(stream, hashes=np.array(hashes), reasons=np.array(reasons))
+        )
+    except OSError:
+        return
+
+
+def _write_whole(place: Path, write: Callable[[BinaryIO], None]) -> None:
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    with temporary.open("wb") as stream:
+        write(stream)
+    temporary.replace(place)

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, calibration, rejection limit, plots, the model card."""

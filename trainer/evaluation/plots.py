@@ -1,0 +1,116 @@
+"""Pictures of a training: how it went, what it confuses, how far its probabilities can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Okabe and Ito's colours, which people with colour-blindness can tell apart.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"
+
+
+def draw_curves(history: Sequence[Any], best_epoch: int, path: Path) -> None:
+    """Draw loss and accuracy over the epochs (rows as `trainer.training.loop.Epoch`)."""
+    figure, (left, right) = _figure(2)
+    epochs = [row.epoch for row in history]
+    for axes, name, title in ((left, "loss", "Loss"), (right, "accuracy", "Accuracy")):
+        axes.plot(
+            epochs,
+            [getattr(row, f"train_{name}") for row in history],
+            color=GREY,
+            label="training, augmented",
+        )
+        axes.plot(epochs, [getattr(row, f"val_{name}") for row in history], color=BLUE, label="validation")
+        axes.axvline(best_epoch, color=ORANGE, linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.set(title=title, xlabel="epoch")
+        axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_confusion(table: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix: counts, and the share of each true class."""
+    figure, (axes,) = _figure(1)
+    counts = np.asarray(table)
+    share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(classes)):
+        for column in range(len(classes)):
+            axes.text(
+                column, row, f"{counts[row, column]}\n{share[row, column]:.1%}", ha="center", va="center",
+                color="white" if share[row, column] > 0.5 else "black",
+            )  # fmt: skip
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(title="Confusion, validation", xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def draw_scores(scores: Floats, truth: Ints, threshold: float, path: Path) -> None:
+    """Draw ROC, precision-recall and reliability of the positive class's probabilities."""
+    figure, (roc, recall, reliability) = _figure(3)
+    _draw_roc(roc, scores, truth, threshold)
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(truth[order])
+    recall.plot(hits / max(1, truth.sum()), hits / np.arange(1, len(hits) + 1), color=BLUE)
+    recall.set(
+        title="Precision and recall", xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.02)
+    )
+    _draw_reliability(reliability, scores, truth)
+    _save(figure, path)
+
+
+def _draw_roc(axes: Axes, scores: Floats, truth: Ints, threshold: float) -> None:
+    order = np.argsort(-scores, kind="stable")
+    true_rate = np.concatenate(([0], np.cumsum(truth[order]) / max(1, truth.sum())))
+    false_rate = np.concatenate(([0], np.cumsum(1 - truth[order]) / max(1, (1 - truth).sum())))
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes.plot(false_rate, true_rate, color=BLUE)
+    said = int((scores >= threshold).sum())
+    axes.plot(false_rate[said], true_rate[said], "o", color=ORANGE, label=f"threshold {threshold:.2f}")
+    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", ylim=(0, 1.02))
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_reliability(axes: Axes, scores: Floats, truth: Ints) -> None:
+    place = np.minimum((scores * 10).astype(int), 9)
+    counts = np.bincount(place, minlength=10)
+    shown = counts > 0
+    said = np.bincount(place, weights=scores, minlength=10)[shown] / counts[shown]
+    was = np.bincount(place, weights=truth, minlength=10)[shown] / counts[shown]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes.bar(
+        (np.arange(10) + 0.5) / 10,
+        counts / counts.max(),
+        width=0.09,
+        color=GREY,
+        alpha=0.25,
+        label="how many",
+    )
+    axes.plot(said, was, "o-", color=BLUE)
+    axes.set(title="Reliability", xlabel="probability said", ylabel="share that was positive", ylim=(0, 1.02))
+    axes.legend(frameon=False, loc="upper left")
+
+
+def _figure(columns: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.6 * columns, 4.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)

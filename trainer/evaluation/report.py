@@ -1,0 +1,69 @@
+"""The figures of a set of predictions, as they stand in metrics.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.dataset import Dataset
+from trainer.evaluation.metrics import measure, measure_classes
+from trainer.model.prediction import probabilities
+from trainer.model.spec import Decision
+
+# A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
+# images than this its figures say little and are left out.
+_SMALLEST_SOURCE = 10
+_QUANTILES = 20
+
+
+def scores(
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    decision: Decision,
+    classes: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return every figure of logits (n, classes) for labels (n,), with intervals over groups (n,)."""
+    shares = probabilities(logits, decision.temperature).astype(np.float64)
+    if decision.positive is None:
+        return measure_classes(shares, labels, classes)
+    place = classes.index(decision.positive)
+    truth = (labels == place).astype(np.int64)
+    report = measure(shares[:, place], truth, groups, decision.threshold)
+    if place == 0:  # the matrix's order is the classes'
+        report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
+    return report
+
+
+def score_quantiles(
+    logits: npt.NDArray[np.float32], decision: Decision, classes: tuple[str, ...]
+) -> list[float]:
+    """Return evenly spaced quantiles of the score that decides, from logits (n, classes).
+
+    The score is the calibrated probability of the positive class, without one the highest.
+    """
+    shares = probabilities(logits, decision.temperature)
+    positive = decision.positive
+    score = shares.max(axis=1) if positive is None else shares[:, classes.index(positive)]
+    places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return [round(float(value), 4) for value in np.quantile(score, places)]
+
+
+def by_source(
+    logits: npt.NDArray[np.float32],
+    places: npt.NDArray[np.int64],
+    dataset: Dataset,
+    groups: npt.NDArray[np.int64],
+    decision: Decision,
+) -> dict[str, Any]:
+    """Return the same for each source that has at least ten images among `places` of the dataset."""
+    sources = dataset.sources[places]
+    return {
+        name: scores(
+            logits[here], dataset.labels[places][here], groups[places][here], decision, dataset.classes
+        )
+        for number, name in enumerate(dataset.source_names)
+        if (here := sources == number).sum() >= _SMALLEST_SOURCE
+    }

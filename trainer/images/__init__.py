@@ -1,0 +1,1 @@
+"""Images: bytes to grey slices; imports no torch."""

@@ -1,0 +1,1 @@
+"""File formats: decoders, and what tells one format from another, by content."""

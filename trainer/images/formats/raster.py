@@ -1,0 +1,133 @@
+"""Decode JPEG, PNG, TIFF, BMP, GIF and WebP: the plugin is picked by content, nothing is probed.
+
+Of an animation the first frame is taken; of a TIFF's pages see `trainer.images.formats.tiff`. The pixel
+ceiling is checked from the header; truncated means refused.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from trainer.images.formats.tiff import decode_tiff
+from trainer.images.formats.truncation import has_hole_at_end
+from trainer.images.grayscale import grey
+from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.silence import silence_loggers
+from trainer.model.preprocess import reduction
+
+silence_loggers("PIL")  # its debug lines quote the tags of a file
+
+# What stands at the beginning of each format that is taken; nothing else is ever handed to Pillow.
+_MAGIC: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("JPEG", (b"\xff\xd8\xff",)),
+    ("PNG", (b"\x89PNG\r\n\x1a\n",)),
+    ("TIFF", (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")),
+    ("BMP", (b"BM",)),
+    ("GIF", (b"GIF87a", b"GIF89a")),
+    ("WEBP", (b"RIFF",)),
+)
+
+_PLUGINS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+
+# EXIF's Orientation (CIPA DC-008, 4.6.4 A) -> what brings the stored picture upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_UPRIGHT[number] for number in (5, 6, 7, 8)}  # width and height change places
+_ORIENTATION = 0x0112
+
+
+def raster_format(data: bytes) -> str | None:
+    """Return which of the raster formats a file's first bytes announce, None if none of them."""
+    for name, beginnings in _MAGIC:
+        if data.startswith(beginnings) and (name != "WEBP" or data[8:12] == b"WEBP"):
+            return name
+    return None
+
+
+def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int) -> Picture:
+    """Return the picture of a file in one of the raster formats, reduced by `reduction`'s factor.
+
+    Raises PictureError for what is over a limit, and whatever Pillow raises for what is broken.
+    """
+    if has_hole_at_end(format_name, data):
+        raise PictureError(ReadFailure.INCOMPLETE, f"a {format_name} file whose end is not written yet")
+    if format_name == "WEBP":  # its decoder takes memory for the whole picture when it opens the file
+        limits.check_size(*_webp_size(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata; what matters is checked here
+        image = _PLUGINS[format_name](io.BytesIO(data))
+        limits.check_size(*image.size)
+        if format_name == "TIFF":
+            return decode_tiff(image, len(data), limits, image_size)
+        return _single(format_name, image, image_size)
+
+
+def _single(format_name: str, image: ImageFile.ImageFile, image_size: int) -> Picture:
+    width, height = image.size
+    factor = reduction(width, height, image_size)
+    if format_name == "JPEG":
+        # Scaling by DCT is part of decoding; a side shorter than the factor is left to `reduce`.
+        image.draft("L", (max(1, width // factor), max(1, height // factor)))
+    image.load()
+    turn = _turn(image)
+    picture = _reduced(grey(image), width, factor)
+    if turn is not None:
+        picture = picture.transpose(turn)
+        if turn in _SIDEWAYS:
+            width, height = height, width
+    return Picture(format_name, width, height, (Slice(0, picture),))
+
+
+def _reduced(picture: Image.Image, width: int, factor: int) -> Image.Image:
+    """Reduce a picture by what the decoder has not reduced it already."""
+    done = round(width / picture.width)
+    return picture.reduce(factor // done) if done < factor else picture
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    if "exif" not in image.info and "xmp" not in image.info and "XML:com.adobe.xmp" not in image.info:
+        return None
+    try:
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - metadata of any kind of brokenness; the picture is still good
+        return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Return width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
+    kind = data[12:16]
+    if kind == b"VP8X" and len(data) >= 30:
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and len(data) >= 30:
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    raise PictureError(ReadFailure.PERMANENT, "a WebP file without a picture")

@@ -1,0 +1,1 @@
+"""What a model is: spec, weights file, preprocessing, prediction; imports no torch."""

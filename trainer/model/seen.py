@@ -1,0 +1,74 @@
+"""The images that a model knows, kept in its weights file so that nobody takes figures on them for real ones.
+
+Of each image the first 8 bytes of its file's sha256: enough to recognise it, too little to be it. An image
+that was saved anew, or cut out of the same scan, is another one here; `trainer.data.groups` finds those.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from config.text import printable
+
+_BYTES = 8
+_TRAINED, _FITTED = "bt_daemon.trained", "bt_daemon.fitted"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Beginnings of sha256s."""
+
+    trained: frozenset[bytes] = frozenset()  # the network learnt from these
+    fitted: frozenset[bytes] = frozenset()  # threshold and temperature were fitted on these
+
+    @classmethod
+    def of(cls, *, trained: Iterable[str] = (), fitted: Iterable[str] = ()) -> Seen:
+        """Return what images with these sha256s, as hex, amount to."""
+        return cls(*(frozenset(bytes.fromhex(one)[:_BYTES] for one in part) for part in (trained, fitted)))
+
+    def __or__(self, other: Seen) -> Seen:
+        return Seen(self.trained | other.trained, self.fitted | other.fitted)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what goes into the metadata of a weights file."""
+        parts = ((_TRAINED, self.trained), (_FITTED, self.fitted))
+        return {key: base64.b64encode(b"".join(sorted(part))).decode() for key, part in parts if part}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Seen:
+        """Return what `metadata` wrote; nothing where it is not there or damaged: it decides nothing."""
+        return cls(*(_beginnings(metadata.get(key, "")) for key in (_TRAINED, _FITTED)))
+
+
+def seen_warning(
+    seen: Seen, trained_sources: Iterable[str], hashes: Iterable[str], sources: Iterable[str]
+) -> str:
+    """Return in one line that images to judge a model by are known to it, "" if none is.
+
+    `hashes` are the images' sha256s as hex. For a model that does not say which images it knows, the names of
+    its sources are compared with those of these images.
+    """
+    own = [bytes.fromhex(one)[:_BYTES] for one in hashes]
+    trained, fitted = (sum(one in part for one in own) for part in (seen.trained, seen.fitted))
+    parts = [f"trained on {trained}"] if trained else []
+    parts += [f"fitted to {fitted}"] if fitted else []
+    if parts:
+        return f"the model was {' and '.join(parts)} of these {len(own)} images: figures on them are too good"
+    shared = sorted(set(trained_sources) & set(sources))
+    if shared and not seen.trained:
+        return (
+            f"the model was trained on images from {printable(', '.join(shared))}, it does not say on which: "
+            "if they are among these, figures on them are too good"
+        )
+    return ""
+
+
+def _beginnings(text: str) -> frozenset[bytes]:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return frozenset()
+    return frozenset(data[at : at + _BYTES] for at in range(0, len(data) - _BYTES + 1, _BYTES))

@@ -1,0 +1,1 @@
+"""Networks: the registry of architectures, and what is done to their numbers."""

@@ -1,0 +1,187 @@
+"""What a training is asked to do, and the parts that every kind of training begins with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from config.errors import DataError, DeviceError, UsageError
+from config.text import printable
+from trainer.data.dataset import Dataset, find_images, load_dataset
+from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
+from trainer.model.spec import Preprocessing
+from trainer.model.weights import read_weights
+from trainer.networks import registry as networks
+from trainer.networks.lite0 import Lite0, centre
+from trainer.training.loop import Listener, Pictures, Plan
+
+Ints = npt.NDArray[np.int64]
+
+# Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
+_LESIONS = 0.5
+# So many training images tell what a channel's usual value is.
+_USUAL_IMAGES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    data: tuple[Path, ...]
+    output: Path
+    cache: Path
+    plan: Plan
+    merge: Mapping[str, str]
+    architecture: str = "cnn"
+    image_size: int = 256
+    groups: str = "auto"  # "auto": near-duplicates; "none": a leaking random split; else a CSV file
+    validation_share: float = 0.15
+    sensitivity: float = 0.95
+    leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
+    external: tuple[Path, ...] = ()  # roots that are judged on at the end and take no other part
+    device: str = "auto"
+    resume: bool = False
+    deterministic: bool = False
+    init: Path | None = None
+    pretrained: bool = False
+    lesions: float | None = None  # None: see plan_of
+    name: str = "model"
+    meanings: Mapping[str, str] | None = None
+    licences: Mapping[str, str] | None = None  # source -> licence, for the card
+    command: str = ""
+
+
+class Reporter(Listener):
+    """Who shows how a run goes: decoding, then training."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Called as images are decoded."""
+
+    def say(self, message: str) -> None:
+        """Called with one line for people."""
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for auto, cpu or cuda[:N]; raise DeviceError when it is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UsageError(
+            f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"there is no {printable(wanted)} here (torch finds {torch.cuda.device_count()} CUDA devices)",
+            hint="use --device cpu",
+        )
+    return device
+
+
+def load_images(request: Request, reporter: Reporter) -> Dataset:
+    """Decode what is to be trained on; what cannot be read is left out and told."""
+    if request.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
+    how = Preprocessing(image_size=request.image_size)
+    files = find_images(request.data, request.merge)
+    dataset = load_dataset(files, how, request.cache, progress=reporter.decoding)
+    for image, reason in dataset.unreadable:
+        reporter.say(f"left out {printable(str(image.path))}: {reason}")
+    return dataset
+
+
+def groups_of(dataset: Dataset, wanted: str) -> Ints:
+    """Return the group (n,) of each image: "auto", "none", or the patients of a CSV file as well."""
+    if wanted == "none":
+        return np.arange(len(dataset), dtype=np.int64)
+    patients = None
+    if wanted != "auto":
+        patients = read_patients(Path(wanted), [image.name for image in dataset.files])
+    return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
+
+
+def refuse_too_few(dataset: Dataset, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
+    """Raise DataError if a class cannot be learnt or judged with these places."""
+    for place, label in enumerate(dataset.classes):
+        learnt, judged = (int((dataset.labels[part] == place).sum()) for part in (train, validation))
+        if learnt < 2 or judged < 1:
+            raise DataError(
+                f"too few images of {printable(repr(label))}: {learnt} to train on, {judged} to judge on",
+                hint="give more images, or a larger --validation-share; images of one group stay together",
+            )
+
+
+def setting_of(request: Request, dataset: Dataset, train: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
+    digest = hashlib.sha256()
+    for place in train.tolist():
+        digest.update(f"{dataset.hashes[place]} {dataset.labels[place]} {dataset.sources[place]}\n".encode())
+    return {
+        "architecture": request.architecture,
+        "image_size": request.image_size,
+        "classes": list(dataset.classes),
+        "training_images": digest.hexdigest(),
+        "deterministic": request.deterministic,
+    }
+
+
+def plan_of(request: Request, classes: tuple[str, ...]) -> Plan:
+    """Return the plan, with lesions drawn into half of the tumour-free images unless told otherwise.
+
+    Not for a network that starts from scratch: on few images it then learns neither the drawn ones nor the
+    real ones in any reasonable time (trainer/EXPERIMENTS.md). And only where one of two classes has a name
+    that says tumour: what else a class may mean, no drawing knows.
+    Raises UsageError if lesions are asked for with other than two classes.
+    """
+    positive = positive_class(classes)
+    if request.lesions and positive is None:
+        raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
+    started = request.pretrained or request.init is not None
+    usual = _LESIONS if started and positive is not None and positive.lower() in POSITIVE_NAMES else 0.0
+    return replace(request.plan, lesions=usual if request.lesions is None else request.lesions)
+
+
+def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> Pictures:
+    """Return what a training works on."""
+    positive = positive_class(dataset.classes)
+    place = 1 if positive is None else dataset.classes.index(positive)
+    return Pictures(
+        dataset.pictures, dataset.labels, dataset.sources, train, validation, 1 - place, place
+    )  # fmt: skip
+
+
+def network_of(request: Request, dataset: Dataset, train: Ints) -> networks.Classifier:
+    """Return the network a training starts from: random, another model's, or ImageNet weights.
+
+    `train` are the places of the images it may learn from: some of them tell what is usual (lite0.centre).
+    """
+    how = Preprocessing(image_size=request.image_size)
+    torch.manual_seed(request.plan.seed)
+    network = networks.build(request.architecture, len(dataset.classes), None, how)
+    if request.init is not None:
+        start = read_weights(request.init)
+        if start.spec.architecture != request.architecture:
+            raise UsageError(
+                f"{printable(str(request.init))} holds a {start.spec.architecture}, "
+                f"not a {request.architecture}",
+                hint=f"give --arch {start.spec.architecture}",
+            )
+        networks.copy_fitting(start.tensors, network)
+    elif request.pretrained:
+        networks.load_pretrained(request.architecture, network)
+    if isinstance(network.body, Lite0) and (request.init is not None or request.pretrained):
+        some = train[np.linspace(0, len(train) - 1, min(len(train), _USUAL_IMAGES)).astype(np.int64)]
+        pictures = torch.from_numpy(np.array(dataset.pictures[some]))[:, None]
+        centre(network.body, network.normalised(pictures))
+    network.freeze(request.plan.frozen)
+    return network
