@@ -8,7 +8,8 @@ import torch
 
 from trainer.model.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.model.weights import write_weights
-from trainer.networks.registry import build, tensors_of
+from trainer.networks.loading import tensors_of
+from trainer.networks.registry import build
 
 OWN = ModelSpec(
     name="mine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.engines.factory import EngineOutput
+from daemon.engines.base import EngineOutput
 from daemon.engines.parity import TOLERANCE
 from trainer.model.prediction import probabilities
 from trainer.model.spec import ModelSpec

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluation.calibration import (
-    fit_decision,
-    fit_out_of_distribution,
-    fit_shift,
-    fit_temperature,
-    positive_class,
-)
+from trainer.evaluation.calibration import fit_decision, fit_shift, fit_temperature, positive_class
+from trainer.evaluation.ood import fit_out_of_distribution
 from trainer.model.prediction import distances, probabilities
 
 

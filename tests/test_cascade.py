@@ -11,9 +11,10 @@ import pytest
 
 import daemon.engines.parity
 from config.errors import UsageError
+from daemon.engines.base import EngineOutput
 from daemon.engines.build_openvino import make_engine
 from daemon.engines.cascade import CascadeEngine
-from daemon.engines.factory import EngineOutput, open_engine
+from daemon.engines.factory import open_engine
 from daemon.engines.manifest import Slack
 from daemon.engines.openvino_engine import OpenVinoEngine
 from daemon.engines.parity import (

@@ -26,17 +26,16 @@ import torch
 
 import daemon.engines.torch_engine
 from config.settings import Settings
-from daemon.engines.factory import Floats
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.rows import Layout
 from daemon.engines.torch_cuda import CudaPass
 from daemon.engines.torch_engine import _CUDA_SIZES, TorchEngine
 from daemon.process import child_environment
-from daemon.service.compose import lane_setup, likely_engine
 from daemon.workers.gpu_client import REQUEST, EngineLostError, SharedEngine
 from daemon.workers.gpu_server import EngineServer, RowEngine
 from daemon.workers.messages import LaneSetup, Task
 from daemon.workers.pool import LaneError, Lanes
+from daemon.workers.setup import lane_setup, likely_engine
 from storage.records import Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.daemon_support import until
@@ -48,6 +47,7 @@ from tests.lane_support import (
     make_lanes,
     wait_until_ready,
 )
+from trainer.images.arrays import Floats
 from trainer.images.picture import Limits
 from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.weights import read_spec

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from trainer.data.ood_negatives import other_pictures
+from trainer.data.training_set import Pictures
 from trainer.evaluation.ood import fit_limit
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
-from trainer.networks.registry import Classifier, build, load_pretrained
-from trainer.training.loop import Pictures, predict
+from trainer.networks.classifier import Classifier
+from trainer.networks.inference import predict
+from trainer.networks.loading import load_pretrained
+from trainer.networks.registry import build
 
 HOW = Preprocessing(image_size=64)
 CPU = torch.device("cpu")

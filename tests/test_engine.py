@@ -14,8 +14,9 @@ import torch
 
 import daemon.engines.cache
 from config.errors import DeviceError, UsageError
+from daemon.engines.base import EngineOutput
 from daemon.engines.cache import pick_device, prepare_engine
-from daemon.engines.factory import EngineOutput, open_engine
+from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.parity import probe_batch
 from daemon.heatmaps.overlay import overlay
@@ -25,7 +26,7 @@ from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.prediction import probabilities
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import read_weights
-from trainer.networks.registry import load
+from trainer.networks.loading import load
 
 LOGGER = logging.getLogger("test")
 

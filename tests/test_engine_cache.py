@@ -24,7 +24,8 @@ from tests.lane_support import drawn_images, judge, make_lanes
 from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.spec import ModelSpec, Preprocessing
 from trainer.model.weights import write_weights
-from trainer.networks.registry import build, tensors_of
+from trainer.networks.loading import tensors_of
+from trainer.networks.registry import build
 
 LOGGER = logging.getLogger("test")
 _PREPARE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.data.ood_negatives import other_pictures
-from trainer.evaluation.calibration import fit_out_of_distribution
+from trainer.evaluation.ood import fit_out_of_distribution
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances
 from trainer.model.preprocess import preprocess

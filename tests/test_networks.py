@@ -13,16 +13,9 @@ from config.errors import UsageError, WeightsError
 from trainer.model.spec import ModelSpec, Preprocessing
 from trainer.model.weights import read_weights, write_weights
 from trainer.networks.bfloat16 import round_to_bfloat16
-from trainer.networks.registry import (
-    ARCHITECTURES,
-    build,
-    copy_fitting,
-    gflops,
-    load,
-    load_pretrained,
-    parameters,
-    tensors_of,
-)
+from trainer.networks.cost import gflops, parameters
+from trainer.networks.loading import copy_fitting, load, load_pretrained, tensors_of
+from trainer.networks.registry import ARCHITECTURES, build
 
 SPEC = ModelSpec(name="test", version="1", architecture="cnn", classes=("no", "yes"))
 

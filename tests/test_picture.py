@@ -17,7 +17,7 @@ from PIL import Image
 from storage.records import FailureKind
 from tests.picture_support import LIMITS, difference, encoded, head, network_input, picture_or_error, read
 from trainer.images.decode import Limits, Picture, PictureError, ReadFailure, decode, read_file
-from trainer.model.preprocess import reduction
+from trainer.images.reduction import reduction
 
 ALLOWED = ["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP"]
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.counters import split
 from storage.database import open_reader, reading
-from storage.ledger.heartbeat import Heartbeat, latest_heartbeat, status_snapshot
+from storage.ledger.heartbeat import Heartbeat, latest_heartbeat
 from storage.ledger.result_cache import KnownJudgements
 from storage.queries.history import story, troubled
 from storage.queries.results import (
@@ -32,9 +33,9 @@ from storage.queries.results import (
 from storage.queries.statistics import models as models_of
 from storage.queries.statistics import reasons as reasons_of
 from storage.queries.statistics import score_histogram, timeline
+from storage.queries.status import status_snapshot
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
-from storage.spans import split
 from tests.storage_support import MODEL, OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store
 
 DAY_US = 86_400 * SECOND_US

@@ -13,19 +13,13 @@ import torch
 from config.errors import DataError, UsageError
 from tests.training_support import draw_heads
 from trainer.data.dataset import Dataset, find_images, load_dataset, parse_merge
+from trainer.data.training_set import Pictures
 from trainer.model.spec import Preprocessing
+from trainer.networks.inference import predict
 from trainer.networks.registry import build
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import (
-    Epoch,
-    Pictures,
-    Plan,
-    _chances,
-    _learning_rate,
-    _parameter_groups,
-    fit,
-    predict,
-)
+from trainer.training.config import Epoch, Plan
+from trainer.training.loop import _chances, _learning_rate, _parameter_groups, fit
 
 HOW = Preprocessing(image_size=32)
 PLAN = Plan(epochs=3, batch=8, patience=0, samples_per_epoch=24)

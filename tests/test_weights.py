@@ -15,7 +15,8 @@ from tests.daemon_support import bt_daemon
 from trainer.model.identity import default_weights
 from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Preprocessing
 from trainer.model.weights import read_weights, write_weights
-from trainer.networks.registry import build, load
+from trainer.networks.loading import load
+from trainer.networks.registry import build
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"), decision=Decision(positive="yes"))
 WITH_LIMIT = ModelSpec("test", "1", "cnn", ("no", "yes"), out_of_distribution=OutOfDistribution(3.0, 0.97))

@@ -13,19 +13,17 @@ import click
 from config.paths import cache_folder
 from config.program import run
 from config.text import printable
+from trainer.commands.options import _FOLDER, DISCLAIMER
 
 if TYPE_CHECKING:
-    from trainer.training.loop import Plan
-    from trainer.training.prepare import Request
+    from trainer.training.config import Plan, Request
     from trainer.training.progress import Console
 
-DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
 # A body that comes from ImageNet is changed this much more slowly than the new head.
 _TRAINED_BODY_RATE = 0.1
 # Edges and textures, which are the same everywhere; what follows is half of the work of a step.
 _FROZEN_PARTS = 6
 _EPOCHS, _EPOCHS_FROM_TRAINED = 30, 8
-_FOLDER = click.Path(path_type=Path)
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -220,7 +218,7 @@ def _train(options: dict[str, Any]) -> int:
 
     from trainer.data.dataset import parse_merge
     from trainer.networks.registry import registered
-    from trainer.training.prepare import Request
+    from trainer.training.config import Request
     from trainer.training.progress import Console, summary
     from trainer.training.run import run_training
     from trainer.training.run_folder import how_to_go_on, made_folder, run_folder
@@ -296,7 +294,7 @@ def _starts_from_imagenet(options: dict[str, Any]) -> bool:
 
 def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
     from trainer.networks.registry import WITH_WEIGHTS
-    from trainer.training.loop import Plan
+    from trainer.training.config import Plan
 
     trained = pretrained or options["init"] is not None
     frozen = options["freeze"]
@@ -398,7 +396,7 @@ def evaluate(
     from trainer.evaluation.evaluate import evaluate as judge_all
     from trainer.evaluation.evaluate import evaluation_text
     from trainer.model.identity import default_weights
-    from trainer.training.prepare import pick_device
+    from trainer.networks.inference import pick_device
     from trainer.training.progress import Console
 
     with Console(0) as console:

@@ -64,7 +64,7 @@ def command(
         click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)
     if maps is not None:
         from daemon.heatmaps.on_demand import write_heatmaps
-        from daemon.service.compose import limits_of
+        from daemon.workers.setup import limits_of
 
         good = [one.path for one in found if one.judged.status != "error"]
         written = write_heatmaps(good, prepared, limits_of(settings), maps)

@@ -59,8 +59,8 @@ def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
     from daemon.views.reader import reader
     from storage.database import database_path
     from storage.database_errors import DatabaseMissingError
-    from storage.ledger.heartbeat import status_snapshot
     from storage.lock import lock_holder
+    from storage.queries.status import status_snapshot
 
     path = database_path(invocation.settings.db).absolute()
     now_us = time.time_ns() // 1000

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from config.errors import BtError, UsageError, WeightsError
+from daemon.engines.base import EngineOutput
 from daemon.engines.cache import making, write_manifest
 from daemon.engines.candidates import Candidate, Workshop, in_bfloat16, in_float32
-from daemon.engines.factory import EngineOutput, open_engine
+from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.openvino_engine import MODEL, openvino
 from daemon.engines.openvino_import import converter
 from daemon.engines.parity import in_batches, probe_batch
+from trainer.images.arrays import Grey
 from trainer.model.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
 
     `precision` is fp32, bf16, or auto: the fastest one that agrees with the fp32 reference.
     """
-    from trainer.networks.registry import load
+    from trainer.networks.loading import load
 
     weights = read_weights(weights_path)
     network = load(weights)
@@ -72,7 +73,7 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     return prepared
 
 
-def _reference(network: nn.Module, probes: npt.NDArray[np.uint8]) -> EngineOutput:
+def _reference(network: nn.Module, probes: Grey) -> EngineOutput:
     import torch
 
     with torch.inference_mode():
@@ -106,7 +107,7 @@ def _choose(
     weights: Weights,
     folder: Path,
     precision: str,
-    probes: npt.NDArray[np.uint8],
+    probes: Grey,
     reference: EngineOutput,
 ) -> PreparedEngine:
     """Return the fastest engine among the wanted precisions that agrees with the reference."""

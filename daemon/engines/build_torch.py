@@ -13,14 +13,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from config.errors import BtError, UsageError
+from daemon.engines.base import EngineOutput
 from daemon.engines.cache import write_manifest
-from daemon.engines.factory import EngineOutput
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.parity import disagreement, in_batches, measured_slack, probe_batch
 from daemon.engines.torch_engine import TorchEngine
+from trainer.images.arrays import Grey
 from trainer.model.weights import Weights, read_spec, read_weights
 
 _TIMED_RUNS = 5
@@ -66,7 +66,7 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
     return replace(exact, device=device, precision=max(speeds, key=lambda one: speeds[one]), why=why)
 
 
-def _reference(engine: TorchEngine, probes: npt.NDArray[np.uint8]) -> EngineOutput:
+def _reference(engine: TorchEngine, probes: Grey) -> EngineOutput:
     said = [engine.run(batch) for batch in in_batches(probes)]
     return EngineOutput(
         *(np.concatenate([getattr(one, field.name) for one in said]) for field in fields(EngineOutput))
@@ -74,7 +74,7 @@ def _reference(engine: TorchEngine, probes: npt.NDArray[np.uint8]) -> EngineOutp
 
 
 def _compared(
-    prepared: PreparedEngine, probes: npt.NDArray[np.uint8], reference: EngineOutput, weights: Weights
+    prepared: PreparedEngine, probes: Grey, reference: EngineOutput, weights: Weights
 ) -> float | str:
     """Return an engine's images/s, or in words how it differs from the reference."""
     engine = TorchEngine(prepared)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from daemon.engines.factory import EngineOutput
+from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled, PreparedEngine, Slack
 from daemon.engines.openvino_engine import MODEL, SIZES, OpenVinoEngine
 from daemon.engines.parity import disagreement, doubtful_share, measured_slack
+from trainer.images.arrays import Grey
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
 
@@ -45,7 +45,7 @@ class Workshop:
         blank: PreparedEngine,
         spec: ModelSpec,
         tensors: Tensors,
-        probes: npt.NDArray[np.uint8],
+        probes: Grey,
         reference: EngineOutput,
     ) -> None:
         """Take the network that lies in the folder of `blank`, and what the reference says of the probes."""
@@ -104,7 +104,7 @@ def _agreeing(workshop: Workshop, one: Candidate, exact: Candidate) -> tuple[lis
     return ([] if both.difference else [both]), told
 
 
-def _timed_batches(folder: Path, network: Compiled, probes: npt.NDArray[np.uint8]) -> dict[int, float]:
+def _timed_batches(folder: Path, network: Compiled, probes: Grey) -> dict[int, float]:
     """Return the seconds per image of every batch size, the smallest size first."""
     best = {size: float("inf") for size in SIZES if size >= _FEWEST_AT_A_TIME}
     pictures = probes[: SIZES[-1]]

@@ -8,12 +8,10 @@ Boosted Cascade of Simple Features", for the idea of spending computation where 
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from daemon.engines.factory import Engine, EngineOutput
+from daemon.engines.base import Engine, EngineOutput
 from daemon.engines.manifest import Slack
 from daemon.engines.parity import doubtful
+from trainer.images.arrays import Grey
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
 
@@ -29,7 +27,7 @@ class CascadeEngine:
         self._spec = spec
         self._tensors = tensors
 
-    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+    def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
         said = self._quick.run(batch)
         again = doubtful(said.logits, said.features, self._slack, self._spec, self._tensors)

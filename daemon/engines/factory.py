@@ -5,34 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from daemon.engines.base import Engine
 from daemon.engines.manifest import Compiled, PreparedEngine
 from trainer.model.prediction import distance_tensors
 from trainer.model.weights import read_weights
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOutput:
-    """One forward pass of a batch."""
-
-    logits: Floats  # (batch, classes)
-    features: Floats  # (batch, channels)
-    maps: Floats  # (batch, classes, h, w), class-activation maps
-
-
-class Engine(Protocol):
-    """Computes a network; belongs to one thread."""
-
-    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
-        """Return what the network says of pictures (batch, S, S) uint8."""
 
 
 def open_engine(prepared: PreparedEngine) -> Engine:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from daemon.engines.factory import EngineOutput, Floats
+from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled
 from daemon.engines.openvino_import import openvino_without_telemetry
+from trainer.images.arrays import Floats, Grey
 
 openvino = openvino_without_telemetry()
 
@@ -29,13 +29,13 @@ class OpenVinoEngine:
         self._request = self._compiled.create_infer_request()
         self._most = network.batch
 
-    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+    def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
         # More at once than fits the processor's caches is slower, and takes memory.
         parts = [self._pass(batch[at : at + self._most]) for at in range(0, len(batch), self._most)]
         return EngineOutput(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
-    def _pass(self, batch: npt.NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
+    def _pass(self, batch: Grey) -> tuple[Floats, Floats, Floats]:
         count = len(batch)
         size = next(size for size in SIZES if size >= count)
         if size > count:

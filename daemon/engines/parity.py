@@ -7,11 +7,11 @@ they show is multiplied: real slices move farther.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from daemon.engines.manifest import Slack
+from trainer.images.arrays import Bools, Floats, Grey
 from trainer.images.phantom import phantom
-from trainer.model.prediction import Floats, distances, probabilities
+from trainer.model.prediction import distances, probabilities
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
@@ -29,7 +29,7 @@ _AT_ONCE = 8
 _USUAL_SHARE = 0.25
 
 
-def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
+def probe_batch(spec: ModelSpec) -> Grey:
     """Return the network inputs (n, S, S) that engines are compared on: drawn heads and pure noise."""
     noise = np.random.default_rng(0)
     size = spec.preprocessing.image_size
@@ -40,7 +40,7 @@ def probe_batch(spec: ModelSpec) -> npt.NDArray[np.uint8]:
     return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
 
 
-def in_batches(probes: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+def in_batches(probes: Grey) -> list[Grey]:
     """Return the probes (n, S, S) in the batches in which the reference computes them."""
     return [probes[at : at + _AT_ONCE] for at in range(0, len(probes), _AT_ONCE)]
 
@@ -68,9 +68,7 @@ def disagreement(slack: Slack, spec: ModelSpec) -> str:
     return ""
 
 
-def doubtful(
-    logits: Floats, features: Floats, slack: Slack, spec: ModelSpec, tensors: Tensors
-) -> npt.NDArray[np.bool_]:
+def doubtful(logits: Floats, features: Floats, slack: Slack, spec: ModelSpec, tensors: Tensors) -> Bools:
     """Return for which images (batch,) the slack could change label, verdict or, too much, confidence.
 
     `logits` (batch, classes) and `features` (batch, channels) are the engine's; an image's answer depends
@@ -84,14 +82,14 @@ def doubtful(
     return doubt
 
 
-def in_doubt(shares: Floats, slack: Slack, spec: ModelSpec) -> npt.NDArray[np.bool_]:
+def in_doubt(shares: Floats, slack: Slack, spec: ModelSpec) -> Bools:
     """Return which calibrated probabilities (batch, classes) the logits' slack could change too much."""
     others = 1 - shares
     with np.errstate(invalid="ignore", over="ignore"):
         high = shares / (shares + others * np.exp(-slack.logits))
         low = shares / (shares + others * np.exp(slack.logits))
         # Written so that NaN, of a picture or of the slack, is doubtful.
-        doubt: npt.NDArray[np.bool_] = ~(np.maximum(high - shares, shares - low).max(axis=1) <= TOLERANCE)
+        doubt: Bools = ~(np.maximum(high - shares, shares - low).max(axis=1) <= TOLERANCE)
     decision = spec.decision
     cuts = [decision.uncertain_low, decision.uncertain_high]
     if decision.positive is None:

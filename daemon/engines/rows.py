@@ -10,9 +10,9 @@ import mmap
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from daemon.engines.factory import EngineOutput, Floats
+from daemon.engines.base import EngineOutput
+from trainer.images.arrays import Floats, Grey
 
 _FLOAT_BYTES = 4
 
@@ -52,6 +52,6 @@ class SharedBatch:
         memory = mmap.mmap(descriptor, layout.bytes)
         # Rows first: numbers of four bytes must lie at multiples of four.
         self.rows: Floats = np.ndarray((layout.batch, layout.row_length), np.float32, memory)
-        self.pictures: npt.NDArray[np.uint8] = np.ndarray(
+        self.pictures: Grey = np.ndarray(
             (layout.batch, layout.side, layout.side), np.uint8, memory, self.rows.nbytes
         )

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from daemon.engines.factory import Floats
+from trainer.images.arrays import Floats, Grey
 
 _cuda: Any = torch.cuda  # not everything there has types
 # A graph must be captured after libraries have set themselves up and chosen their kernels.
@@ -46,7 +44,7 @@ class CudaPass:
         self._back = torch.zeros(rows.shape, dtype=torch.float32, pin_memory=True)
         self._graph, self._rows = self._captured(remark)
 
-    def run(self, parts: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+    def run(self, parts: Sequence[Grey]) -> Floats:
         """Return the rows of all pictures of the parts (n, S, S); they are valid until the next call."""
         count = self._stage(parts)
         with torch.cuda.stream(self._stream):
@@ -62,7 +60,7 @@ class CudaPass:
         rows: Floats = self._back[:count].numpy()
         return rows
 
-    def _stage(self, parts: Sequence[npt.NDArray[np.uint8]]) -> int:
+    def _stage(self, parts: Sequence[Grey]) -> int:
         staged = self._staged.numpy()[:, 0]
         count = 0
         for part in parts:

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from daemon.engines.factory import EngineOutput, Floats
+from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.rows import Layout
 from daemon.engines.torch_cuda import CudaPass
+from trainer.images.arrays import Floats, Grey
 from trainer.model.weights import read_weights
-from trainer.networks.registry import load
+from trainer.networks.loading import load
 
 # On a GPU every shape is prepared once, so batches are filled up to one of few sizes.
 _CUDA_SIZES = (1, 8, 32, 64, 128, 256, 512)
@@ -72,14 +72,14 @@ class TorchEngine:
                 torch.cuda.empty_cache()
                 self._remark(f"{self._device} has no memory left for batches of {size} images")
 
-    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+    def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
         most = self._sizes[-1]
         rows = [self.rows([batch[start : start + most]]).copy() for start in range(0, len(batch), most)]
         return self.layout.split(np.concatenate(rows))
 
     @torch.inference_mode()
-    def rows(self, parts: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+    def rows(self, parts: Sequence[Grey]) -> Floats:
         """Return one row (see `daemon.engines.rows`) per picture of parts (n, S, S), in their order.
 
         At most `layout.batch` pictures; the rows are valid until the next call.

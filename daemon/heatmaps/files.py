@@ -9,11 +9,9 @@ import contextlib
 import os
 import sys
 
-import numpy as np
-import numpy.typing as npt
-
 from config.text import printable
 from daemon.heatmaps.overlay import caption, class_shown, overlay
+from trainer.images.arrays import Floats, Grey
 from trainer.model.prediction import Prediction
 from trainer.model.spec import ModelSpec
 
@@ -38,8 +36,8 @@ class HeatmapFiles:
     def write(
         self,
         file_id: int,
-        picture: npt.NDArray[np.uint8],
-        maps: npt.NDArray[np.float32],
+        picture: Grey,
+        maps: Floats,
         prediction: Prediction,
     ) -> None:
         """Write the heatmap of a network input (S, S) with its maps (classes, h, w)."""

@@ -7,11 +7,11 @@ Features for Discriminative Localization").
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from daemon.output.cells import confidence_text
 from daemon.output.words import compared_with, score_limits
+from trainer.images.arrays import Floats, Grey
 from trainer.model.prediction import Prediction
 from trainer.model.spec import ModelSpec
 
@@ -25,8 +25,8 @@ _OPACITY = [round(_STRONGEST * place) for place in range(256)]
 
 
 def heatmap(
-    picture: npt.NDArray[np.uint8],
-    activation: npt.NDArray[np.float32],
+    picture: Grey,
+    activation: Floats,
     prediction: Prediction,
     spec: ModelSpec,
     weights_sha256: str,
@@ -39,7 +39,7 @@ def heatmap(
     return _captioned(overlay(picture, activation, _SIDE), caption(prediction, spec, weights_sha256))
 
 
-def overlay(picture: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32], side: int) -> Image.Image:
+def overlay(picture: Grey, activation: Floats, side: int) -> Image.Image:
     """Return the RGB picture alone, `side` pixels a side, without a caption; see `heatmap`."""
     # Pillow's own operations: in numpy this cost five times as much, and watch --heatmaps pays it per image.
     grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")

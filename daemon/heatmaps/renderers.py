@@ -71,7 +71,7 @@ class Artists:
 
 def drawing(models: ModelsAtHand, settings: Settings) -> Artists:
     """Return what draws results within the limits of the settings."""
-    from daemon.service.compose import limits_of
+    from daemon.workers.setup import limits_of
 
     limits = limits_of(settings)
     return Artists(

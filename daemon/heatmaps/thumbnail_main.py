@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from daemon.confined import end_with_the_connection, limit_memory
-from daemon.engines.factory import Engine, open_engine
+from daemon.engines.base import Engine
+from daemon.engines.factory import open_engine
 from daemon.heatmaps.overlay import class_shown, overlay
 from daemon.heatmaps.thumbnails import READY, NoPicture, Picture, Wanted, WorkerSetup, encode_answer
+from daemon.process import end_with_the_connection, limit_memory
 from trainer.images.decode import PictureError, decode
 from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries

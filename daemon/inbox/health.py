@@ -3,17 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Clock(Protocol):
-    """Time as the inbox sees it; tests bring their own."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-    def now_us(self) -> int:
-        """Return microseconds since the epoch, UTC."""
 
 
 @dataclass(frozen=True, slots=True)

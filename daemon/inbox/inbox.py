@@ -19,9 +19,10 @@ from types import TracebackType
 from config.errors import DatabaseError
 from config.filesystem import filesystem_of, is_network_filesystem
 from config.text import printable_name
+from daemon.clock import Clock
 from daemon.inbox.events import Hints, Watch, kernel_queue_size, watches_exhausted
 from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules
-from daemon.inbox.health import Clock, InboxHealth
+from daemon.inbox.health import InboxHealth
 from daemon.inbox.root_watch import RootIdentity, identify, is_held, is_real_folder, is_unmounted
 from daemon.inbox.scan import Look, OddEntries, Scanning, Walk, look_at
 from daemon.inbox.stability import Ages, Settling

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from daemon.inbox.health import Clock
+from daemon.clock import Clock
 from daemon.inbox.scan import Look
 
 # A jump of the wall clock by more than this makes ages read from ctime void for a settle time.

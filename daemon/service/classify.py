@@ -55,7 +55,7 @@ def classify(
 
     A bad file is an error, not a raise.
     """
-    from daemon.service.compose import lane_count, lane_setup, likely_engine, ready_engine
+    from daemon.workers.setup import lane_count, lane_setup, likely_engine, ready_engine
 
     waiting = [_task(number, file.path) for number, file in enumerate(files)]
     tasks = [task for task in waiting if isinstance(task, Task)]

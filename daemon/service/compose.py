@@ -16,7 +16,9 @@ from config.errors import UsageError
 from config.folders import made_folder
 from config.options import Invocation
 from config.text import printable, printable_name
+from daemon.clock import SystemClock
 from daemon.log import set_up_log, thread_failures_told
+from daemon.workers.setup import lane_count, lane_setup, likely_engine, ready_engine
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -27,33 +29,16 @@ if TYPE_CHECKING:
     from daemon.service.image_log import ImageLog
     from daemon.service.service import Service
     from daemon.service.signals import StopSignal, Waker
-    from daemon.workers.messages import LaneSetup
     from daemon.workers.pool import Lanes
     from storage.ledger.ledger import Ledger
     from storage.records import ModelRecord
-    from trainer.images.picture import Limits
     from trainer.model.spec import ModelSpec
 
 # The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
 # statement waits only as long as an ordinary reader's checkpoint takes.
 _BUSY_SECONDS = 0.25
-# What a lane sends to a GPU at once: all slices of a volume, or all images of one message and more. The
-# GPU takes what all lanes have sent together.
-_DEVICE_BATCH = 64
 # What belongs to a database beside its file, should it lie in an inbox.
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*")
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
-
-    def now_us(self) -> int:
-        """Return microseconds since the epoch, UTC."""
-        return time.time_ns() // 1000
 
 
 def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:
@@ -211,47 +196,6 @@ def _service_on(
         service.watchers = [beat, _Announcement(logger, prepared, spec, once=once)]
         yield service
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
-
-
-def likely_engine(settings: Settings) -> str:
-    """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
-    return "shared" if settings.device.startswith("cuda") else "openvino"
-
-
-def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
-    """Return the engine for the settings' weights, device and precision, and the model's spec."""
-    from daemon.engines.cache import prepare_engine
-    from trainer.model.identity import default_weights
-
-    weights = Path(settings.weights) if settings.weights else default_weights()
-    return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
-
-
-def lane_setup(settings: Settings, prepared: PreparedEngine) -> LaneSetup:
-    """Return what a lane is told at its start."""
-    from daemon.workers.messages import LaneSetup
-
-    shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
-    batch = _DEVICE_BATCH if shared else max(1, settings.batch)
-    return LaneSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Return how much one file may cost the reader."""
-    from trainer.images.picture import Limits
-
-    return Limits(
-        max_bytes=settings.max_bytes,
-        max_pixels=settings.max_pixels,
-        max_slices=settings.max_slices,
-        any_modality=settings.any_modality,
-        tags=settings.tags,
-    )
-
-
-def lane_count(settings: Settings) -> int:
-    """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
-    return settings.lanes or len(os.sched_getaffinity(0))
 
 
 def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from config.errors import BtError, DatabaseError
 from config.text import printable_name
+from daemon.clock import Clock
 from daemon.inbox.inbox import Inbox
 from daemon.service.mover import Mover
 from daemon.service.signals import StopSignal, Waker
@@ -51,16 +52,6 @@ _DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
 
 class InboxAwayError(BtError):
     """With `--once`: an inbox went away before everything in it was judged, and stayed away."""
-
-
-class Clock(Protocol):
-    """Time as the daemon sees it; tests bring their own."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back; delays use these."""
-
-    def now_us(self) -> int:
-        """Return microseconds since the epoch, UTC; rows use these."""
 
 
 class Watcher(Protocol):

@@ -18,7 +18,8 @@ from daemon.output.result_columns import SHORT_HASH
 from daemon.output.words import counted
 
 if TYPE_CHECKING:
-    from storage.ledger.heartbeat import Heartbeat, StatusSnapshot
+    from storage.ledger.heartbeat import Heartbeat
+    from storage.queries.status import StatusSnapshot
     from storage.queries.totals import Totals
 
 # A daemon reports about once a second; one that was silent for so long is busy or stuck.

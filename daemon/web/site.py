@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from daemon.views.daemon_status import DaemonStatus, daemon_status
 from storage.database import database_path, open_reader
-from storage.ledger.heartbeat import status_snapshot
 from storage.lock import lock_holder
+from storage.queries.status import status_snapshot
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

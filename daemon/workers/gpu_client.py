@@ -11,10 +11,10 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
 import numpy as np
-import numpy.typing as npt
 
-from daemon.engines.factory import EngineOutput, Floats
+from daemon.engines.base import EngineOutput
 from daemon.engines.rows import Layout, SharedBatch
+from trainer.images.arrays import Floats, Grey
 
 # The whole message: how many pictures lie in the shared memory.
 REQUEST = struct.Struct("i")
@@ -42,7 +42,7 @@ class SharedEngine:
         self._memory = SharedBatch(self._layout, descriptor)
         os.close(descriptor)
 
-    def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
+    def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8; maps only if they were asked for.
 
         Raises EngineLostError.
@@ -51,7 +51,7 @@ class SharedEngine:
         rows = [self._rows(batch[start : start + most]) for start in range(0, len(batch), most)]
         return self._layout.split(np.concatenate(rows))
 
-    def _rows(self, batch: npt.NDArray[np.uint8]) -> Floats:
+    def _rows(self, batch: Grey) -> Floats:
         self._memory.pictures[: len(batch)] = batch
         try:
             self._connection.send_bytes(REQUEST.pack(len(batch)))

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.frames import send_frame
+from daemon.process import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.workers.messages import ENDED, REMARK, EngineSetup
 
 _LONGEST = 1000

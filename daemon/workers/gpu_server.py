@@ -17,12 +17,9 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from daemon.engines.factory import Floats
 from daemon.engines.rows import Layout, SharedBatch
 from daemon.workers.gpu_client import REQUEST
+from trainer.images.arrays import Floats, Grey
 
 
 class RowEngine(Protocol):
@@ -32,7 +29,7 @@ class RowEngine(Protocol):
     def layout(self) -> Layout:
         """What fits into one batch and what a row is made of."""
 
-    def rows(self, parts: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+    def rows(self, parts: Sequence[Grey]) -> Floats:
         """Return one row per picture, valid until the next call."""
 
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from daemon.confined import limit_memory, return_free_memory
-from daemon.engines.factory import Engine, open_engine
+from daemon.engines.base import Engine
+from daemon.engines.factory import open_engine
 from daemon.heatmaps.files import HeatmapFiles
+from daemon.process import limit_memory, return_free_memory
 from daemon.workers.messages import NO_TASK, PROGRESS, Known, LaneSetup, Task
 from storage.ledger.result_cache import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
+from trainer.images.arrays import Floats, Grey
 from trainer.images.decode import PictureError, decode, read_file
 from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, distance_tensors, judge
@@ -64,7 +65,7 @@ class Lane:
         contents: dict[int, bytes] = {}  # place -> sha256
         results: dict[int, Judged | Failed] = {}
         spent_ns: dict[int, int] = {}  # place -> on reading and decoding this file
-        inputs: list[npt.NDArray[np.uint8]] = []
+        inputs: list[Grey] = []
         whose: list[int] = []  # the place each input belongs to
         pictures: dict[int, _Read] = {}
         for place, task in enumerate(tasks):
@@ -106,14 +107,14 @@ class Lane:
 
     def _judge(
         self,
-        inputs: list[npt.NDArray[np.uint8]],
+        inputs: list[Grey],
         whose: list[int],
         pictures: dict[int, _Read],
         tasks: Sequence[Task],
     ) -> dict[int, Judged | Failed]:
         """Run the engine over all inputs, and make one answer per picture."""
         said: dict[int, list[Prediction]] = {place: [] for place in pictures}
-        maps: dict[int, list[npt.NDArray[np.float32]]] = {place: [] for place in pictures}
+        maps: dict[int, list[Floats]] = {place: [] for place in pictures}
         for start in range(0, len(inputs), self._batch):
             output = self._engine.run(np.stack(inputs[start : start + self._batch]))
             predictions = judge(output.logits, output.features, self._spec, self._tensors)
@@ -156,7 +157,7 @@ class Lane:
 class _Read:
     """One file, decoded and preprocessed."""
 
-    inputs: list[npt.NDArray[np.uint8]]
+    inputs: list[Grey]
     indices: list[int]
     slice_count: int
     tags: dict[str, str]

@@ -20,13 +20,13 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from daemon.confined import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.frames import send_frame
+from daemon.process import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.workers import message_codec as lane_messages
 from daemon.workers.messages import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
-    from daemon.engines.factory import Engine
+    from daemon.engines.base import Engine
     from daemon.workers.messages import LaneSetup, Task
     from daemon.workers.worker import Lane
 

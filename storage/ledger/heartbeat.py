@@ -10,12 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from storage.database import reading
-from storage.queries.results import Query, count
-from storage.queries.totals import Totals, summary_by_model, totals
-from storage.records import Status
-from storage.schema import IS_MOVE_DUE, IS_PENDING, IS_QUARANTINED, file, heartbeat, result
+from storage.schema import IS_MOVE_DUE, IS_PENDING, IS_QUARANTINED, file, heartbeat
 
-_MINUTE_US = 60_000_000
 # So many runs are remembered: enough to see that a daemon keeps dying.
 _KEPT = 20
 
@@ -43,20 +39,6 @@ class Counts:
     oldest_pending_us: int | None  # when the longest waiting version was first seen
 
 
-@dataclass(frozen=True, slots=True)
-class StatusSnapshot:
-    """Everything `bt-daemon status` shows that the database knows."""
-
-    heartbeat: Heartbeat | None  # of the daemon that started last
-    counts: Counts
-    results: int
-    totals: Totals | None  # images and judgements; None: not asked for
-    by_status: dict[Status, int]
-    results_last_minute: int
-    last_result_us: int | None
-    move_troubles: dict[str, int]  # why moves could not be done yet -> how many
-
-
 def store_heartbeat(connection: sa.Connection, beat: Heartbeat) -> None:
     """Write the daemon's one row, within the caller's transaction."""
     values = {
@@ -81,28 +63,6 @@ def latest_heartbeat(connection: sa.Connection) -> Heartbeat | None:
     return Heartbeat(
         row.host, row.pid, row.started_us, row.updated_us, row.stopped_us, json.loads(row.snapshot)
     )
-
-
-def status_snapshot(connection: sa.Connection, now_us: int, *, with_totals: bool = False) -> StatusSnapshot:
-    """Return the whole picture from one consistent view; fast however many results there are.
-
-    Images are told from judgements `with_totals` only: with several models that may take a second.
-    """
-    with reading(connection):
-        by_status: dict[Status, int] = {}
-        for row in summary_by_model(connection, Query()):
-            by_status[row.status] = by_status.get(row.status, 0) + row.count
-        last = sa.select(sa.func.max(result.c.completed_us))
-        return StatusSnapshot(
-            heartbeat=latest_heartbeat(connection),
-            counts=counts(connection),
-            results=sum(by_status.values()),
-            totals=totals(connection, Query()) if with_totals else None,
-            by_status=by_status,
-            results_last_minute=count(connection, Query(since_us=now_us - _MINUTE_US)),
-            last_result_us=connection.execute(last).scalar_one(),
-            move_troubles=move_troubles(connection),
-        )
 
 
 def move_troubles(connection: sa.Connection) -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage.counters import Span, split
 from storage.database import reading
 from storage.queries.score_sql import doubt, doubt_column, score_column
 from storage.records import Status
@@ -34,7 +35,6 @@ from storage.schema import (
     result,
     tally,
 )
-from storage.spans import Span, split
 
 _BATCH = 1_000  # rows fetched at a time while streaming
 DAY_SECONDS = max(TALLY_SECONDS)

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daemon.engines.base import Engine
 from daemon.engines.cache import prepare_engine
-from daemon.engines.factory import Engine, open_engine
+from daemon.engines.factory import open_engine
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
 from trainer.images.decode import decode

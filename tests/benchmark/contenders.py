@@ -32,7 +32,7 @@ def script(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device
     """The script of the usual kind: one image after the other, one commit per row."""
     import torch
 
-    from trainer.networks.registry import load
+    from trainer.networks.loading import load
 
     network = load(weights).to(device)
     for path in paths:
@@ -50,7 +50,7 @@ def loader(weights: Weights, paths: list[Path], sink: sqlite3.Connection, device
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    from trainer.networks.registry import load
+    from trainer.networks.loading import load
 
     class Slices(Dataset[tuple[int, Any]]):
         def __len__(self) -> int:
@@ -136,7 +136,7 @@ def export(weights: Weights, folder: Path) -> Weights:
     import openvino
     import torch
 
-    from trainer.networks.registry import load
+    from trainer.networks.loading import load
 
     copy = folder / "model.safetensors"
     copy.write_bytes(weights.path.read_bytes())

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daemon.engines.base import Engine
 from daemon.engines.cache import prepare_engine
-from daemon.engines.factory import Engine, open_engine
+from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
 from daemon.service.compose import model_record

@@ -82,9 +82,11 @@ def _ours(folder: Path, architecture: str, side: int, steps: int) -> float:
     import torch
 
     from trainer.data.dataset import find_images, load_dataset
+    from trainer.data.training_set import Pictures
     from trainer.model.spec import Preprocessing
     from trainer.networks.registry import build
-    from trainer.training.loop import Epoch, Pictures, Plan, fit
+    from trainer.training.config import Epoch, Plan
+    from trainer.training.loop import fit
 
     class Stopwatch:
         """Begins after the first steps, which allocate and choose kernels, in both contenders."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from trainer.networks.registry import ARCHITECTURES, build, gflops, parameters
+from trainer.networks.cost import gflops, parameters
+from trainer.networks.registry import ARCHITECTURES, build
 
 _BATCH = 8
 _SECONDS = 0.5

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainer.data.dataset import Dataset, find_images, load_dataset
 from trainer.data.groups import group_ids, near_duplicates
+from trainer.images.arrays import Ints
 from trainer.model.spec import Preprocessing
 
 # Listed by name in the report; the counts are complete.
@@ -77,9 +77,7 @@ def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def _spanning(
-    groups: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], dataset: Dataset
-) -> list[list[str]]:
+def _spanning(groups: Ints, kinds: Ints, dataset: Dataset) -> list[list[str]]:
     """Return the groups whose images are of more than one kind, as lists of names."""
     found = np.unique(np.stack((groups, kinds), axis=1), axis=0)
     numbers, counts = np.unique(found[:, 0], return_counts=True)

@@ -14,19 +14,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
-from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
 
 from config.errors import DataError, UsageError
 from config.text import printable
+from trainer.data.image_cache import Decoded, _from_cache, _to_cache
+from trainer.images.arrays import Grey, Ints
 from trainer.images.decode import Limits, PictureError, decode, read_file
-from trainer.model.preprocess import Grey, preprocess
+from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 
-Ints = npt.NDArray[np.int64]
 # Changed when the reader or the cache's layout changes, so that no stale pictures are trained on.
 _CACHE_FORMAT = 2
 _CHUNK = 32
@@ -54,7 +52,7 @@ class Dataset:
     """Pictures and what is known of each, all of the same length."""
 
     files: tuple[ImageFile, ...]
-    pictures: npt.NDArray[np.uint8]  # (n, S, S)
+    pictures: Grey  # (n, S, S)
     labels: Ints  # (n,), places in `classes`
     sources: Ints  # (n,), places in `source_names`
     hashes: tuple[str, ...]  # (n,), sha256 of the files, hex
@@ -172,7 +170,6 @@ def read_picture(path: Path, how: Preprocessing) -> tuple[Grey, str]:
 
 Job = tuple[int, list[Path], Preprocessing]  # place of the first file, files
 JobResult = tuple[int, list[tuple[Grey | None, str, str]]]  # picture, sha256, reason it is missing
-Decoded = tuple[npt.NDArray[np.uint8], list[str], list[str]]
 
 
 def _decode_all(
@@ -266,32 +263,3 @@ def _key(files: Sequence[ImageFile], how: Preprocessing) -> str:
             f"{image.path.resolve()}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
         )
     return digest.hexdigest()[:32]
-
-
-def _from_cache(place: Path, count: int) -> Decoded | None:
-    try:
-        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            hashes, reasons = stored["hashes"].tolist(), stored["reasons"].tolist()
-        pictures = np.load(place.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-    return (pictures, hashes, reasons) if len(pictures) == len(hashes) == count else None
-
-
-def _to_cache(place: Path, pictures: npt.NDArray[np.uint8], hashes: list[str], reasons: list[str]) -> None:
-    """Keep the pictures for the next run; a cache that cannot be written costs time, nothing else."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(place.with_suffix(".npy"), lambda stream: np.save(stream, pictures))
-        _write_whole(
-            place, lambda stream: np.savez(stream, hashes=np.array(hashes), reasons=np.array(reasons))
-        )
-    except OSError:
-        return
-
-
-def _write_whole(place: Path, write: Callable[[BinaryIO], None]) -> None:
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
-        write(stream)
-    temporary.replace(place)

@@ -18,8 +18,7 @@ from PIL import Image
 
 from config.errors import UsageError
 from config.text import printable
-
-Ints = npt.NDArray[np.int64]
+from trainer.images.arrays import Floats, Grey, Ints
 
 # Measured on public collections: twins saved again, scaled or windowed lie within this many bits of
 # 256; larger values join different slices of the same look.
@@ -40,11 +39,11 @@ class Pairs:
     second: Ints
 
 
-def near_duplicates(pictures: npt.NDArray[np.uint8]) -> Pairs:
+def near_duplicates(pictures: Grey) -> Pairs:
     """Return all pairs of near-duplicates among pictures (n, S, S) uint8."""
     bits, thumbnails = _fingerprints(pictures)
-    first: list[npt.NDArray[np.int64]] = []
-    second: list[npt.NDArray[np.int64]] = []
+    first: list[Ints] = []
+    second: list[Ints] = []
     for start in range(0, len(bits), _BLOCK):
         block = bits[start : start + _BLOCK]
         # (block, n, 4) words would be large; four (block, n) sums are not.
@@ -99,8 +98,8 @@ def read_patients(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def _fingerprints(
-    pictures: npt.NDArray[np.uint8],
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    pictures: Grey,
+) -> tuple[npt.NDArray[np.uint64], Floats]:
     """Return 256 bits as (n, 4) uint64 and normalised thumbnails (n, 1024) float32."""
     bits = np.empty((len(pictures), 4), dtype=np.uint64)
     thumbnails = np.empty((len(pictures), _THUMBNAIL * _THUMBNAIL), dtype=np.float32)
@@ -118,14 +117,14 @@ def _fingerprints(
     return bits, thumbnails
 
 
-def _join_equal(parent: npt.NDArray[np.int64], keys: Sequence[str]) -> None:
+def _join_equal(parent: Ints, keys: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for number, key in enumerate(keys):
         if key:
             _union(parent, seen.setdefault(key, number), number)
 
 
-def _break_chains(parent: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> None:
+def _break_chains(parent: Ints, before: Ints) -> None:
     roots = np.array([_find(parent, number) for number in range(len(parent))])
     numbers, counts = np.unique(roots, return_counts=True)
     for root in numbers[counts > MAX_GROUP]:
@@ -133,14 +132,14 @@ def _break_chains(parent: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) 
         parent[members] = before[members]
 
 
-def _find(parent: npt.NDArray[np.int64], number: int) -> int:
+def _find(parent: Ints, number: int) -> int:
     while parent[number] != number:
         parent[number] = parent[parent[number]]
         number = int(parent[number])
     return number
 
 
-def _union(parent: npt.NDArray[np.int64], one: int, other: int) -> None:
+def _union(parent: Ints, one: int, other: int) -> None:
     first, second = _find(parent, one), _find(parent, other)
     # The smaller number leads, so that the result does not depend on the order of the pairs.
     parent[max(first, second)] = min(first, second)

@@ -1,4 +1,4 @@
-"""Pictures of other kinds, drawn here: what the distance to the training images is taught to notice.
+"""Grey of other kinds, drawn here: what the distance to the training images is taught to notice.
 
 Noise, gradients, shapes, pages of text, stripes; scenes, which are to photographs what noise is to
 textures; chests as X-rays show them; and the training pictures themselves, cut into tiles and shuffled
@@ -9,16 +9,14 @@ computed tomography (a white skull round a flat grey brain).
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from trainer.images.arrays import Doubles, Grey
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 
-Pictures = npt.NDArray[np.uint8]
 
-
-def other_pictures(pictures: Pictures, how: Preprocessing, count: int, seed: int) -> Pictures:
+def other_pictures(pictures: Grey, how: Preprocessing, count: int, seed: int) -> Grey:
     """Return `count` network inputs (count, S, S) uint8 that show no head; `pictures` are training inputs."""
     chance = np.random.default_rng((seed, 7))
     made = []
@@ -97,7 +95,7 @@ def _stripes(chance: np.random.Generator) -> Image.Image:
     return Image.fromarray(((wave + 1) * 127).astype(np.uint8))
 
 
-def _shuffled(picture: npt.NDArray[np.uint8], chance: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _shuffled(picture: Grey, chance: np.random.Generator) -> Grey:
     """Cut a picture into 3x3 to 8x8 tiles and put them back in any order."""
     tiles = int(chance.integers(3, 9))
     side = picture.shape[0] // tiles
@@ -147,14 +145,14 @@ def _chest(chance: np.random.Generator) -> Image.Image:
     return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
-def _cloud(chance: np.random.Generator, size: tuple[int, int], knots: int) -> npt.NDArray[np.float64]:
+def _cloud(chance: np.random.Generator, size: tuple[int, int], knots: int) -> Doubles:
     """Smooth noise (height, width) of about unit size."""
     coarse = chance.normal(128, 50, (knots, knots)).clip(0, 255).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     return (np.asarray(smooth, dtype=np.float64) - 128) / 50
 
 
-def _tomography(picture: npt.NDArray[np.uint8], chance: np.random.Generator) -> npt.NDArray[np.uint8]:
+def _tomography(picture: Grey, chance: np.random.Generator) -> Grey:
     """Tone a head as X-rays would: what is near the air white and flat, what is inside flat grey."""
     side = picture.shape[0]
     head = Image.fromarray(((picture > 20) * 255).astype(np.uint8))

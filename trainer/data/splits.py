@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from trainer.images.arrays import Ints
 
 
 def split(labels: Ints, groups: Ints, sources: Ints, share: float, seed: int) -> tuple[Ints, Ints]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+
+from trainer.images.arrays import Floats, Grey, Ints
 
 _SIDE = 32
 _BLOCK = 1024
 
 
 def nearest_neighbour(
-    pictures: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    train: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
+    pictures: Grey,
+    labels: Ints,
+    train: Ints,
+    validation: Ints,
 ) -> dict[str, Any]:
     """Return the accuracy of giving each validation picture the label of the likest training picture.
 
@@ -37,7 +38,7 @@ def nearest_neighbour(
     }
 
 
-def _thumbnails(pictures: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def _thumbnails(pictures: Grey, places: Ints) -> Floats:
     out = np.empty((len(places), _SIDE * _SIDE), dtype=np.float32)
     for row, place in enumerate(places):
         small = Image.fromarray(pictures[place]).resize((_SIDE, _SIDE), Image.Resampling.BOX)

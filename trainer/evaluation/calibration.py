@@ -5,22 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from trainer.model.prediction import distances, probabilities
-from trainer.model.spec import Decision, OutOfDistribution
-from trainer.model.weights import Tensors
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from trainer.images.arrays import Bools, Floats, Ints
+from trainer.model.prediction import probabilities
+from trainer.model.spec import Decision
 
 # Names of a class that mean that something was found.
 POSITIVE_NAMES = frozenset({"yes", "tumour", "tumor", "positive", "1"})
 # Half the width of the band around the threshold, in probability, that a person should look at.
 UNCERTAIN_BAND = 0.15
 _SHIFT_STEPS = 100
-_RANK = 64
-_OTHERS_WEIGHT = 1.0
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> float:
@@ -93,54 +87,7 @@ def positive_class(classes: tuple[str, ...]) -> str | None:
     return known[0] if len(known) == 1 else classes[1]
 
 
-def fit_out_of_distribution(
-    features: Floats, labels: Ints, held_out: Floats, acceptance: float, others: Floats | None = None
-) -> tuple[OutOfDistribution, Tensors]:
-    """Return the distance limit that lets `acceptance` of held-out features (m, d) pass, and its tensors.
-
-    Class means and one shared covariance of the training features (n, d), shrunk by a constant tenth
-    towards a multiple of the identity of the same trace (scikit-learn's `shrunk_covariance`), and whitened
-    in at most 64 directions. With `others` (k, d), features
-    of pictures of other kinds, the direction that tells them from the training images best (Fisher
-    1936) counts more than all the rest: distance alone does not know which deviations matter.
-    """
-    means = np.stack([features[labels == place].mean(axis=0) for place in np.unique(labels)])
-    centred = features - means[np.searchsorted(np.unique(labels), labels)]
-    covariance = np.cov(centred, rowvar=False).astype(np.float64)
-    shrink = 0.1
-    covariance = (1 - shrink) * covariance + shrink * np.trace(covariance) / len(covariance) * np.eye(
-        len(covariance)
-    )
-    values, vectors = np.linalg.eigh(covariance)
-    rank = min(_RANK, len(values))
-    whitening = (vectors[:, -rank:] / np.sqrt(values[-rank:])).astype(np.float32)
-    if others is not None and len(others):
-        direction = _direction(features, others, covariance)
-        whitening = np.concatenate((whitening, direction[:, None]), axis=1)
-    # Rounded before the limit is taken: half the bytes in the weights file, nothing changes later.
-    tensors: Tensors = {
-        name: value.astype(np.float16).astype(np.float32)
-        for name, value in (("ood.means", means), ("ood.whitening", whitening))
-    }
-    limit = float(np.quantile(distances(held_out, tensors), acceptance))
-    return OutOfDistribution(max_distance=limit, acceptance=acceptance), tensors
-
-
-def _direction(features: Floats, others: Floats, covariance: npt.NDArray[np.float64]) -> Floats:
-    """Return Fisher's direction (d,) between training images and others, scaled to weigh as it should.
-
-    Along it the training images spread by `_OTHERS_WEIGHT` times the square root of the rank, so that a
-    step of their own spread counts as much as leaving in every other direction together.
-    """
-    between = features.mean(axis=0) - others.mean(axis=0)
-    steady = 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    direction = np.linalg.solve(covariance + np.cov(others, rowvar=False) + steady, between)
-    spread = float((features @ direction).std())
-    scaled: Floats = (direction * (_OTHERS_WEIGHT * math.sqrt(_RANK) / max(spread, 1e-9))).astype(np.float32)
-    return scaled
-
-
-def _threshold(scores: Floats, is_positive: npt.NDArray[np.bool_], sensitivity: float) -> float:
+def _threshold(scores: Floats, is_positive: Bools, sensitivity: float) -> float:
     found = np.sort(scores[is_positive])
     if not len(found):
         return 0.5

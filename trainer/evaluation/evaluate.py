@@ -17,8 +17,8 @@ from trainer.evaluation.metrics import measure, measure_classes
 from trainer.model.prediction import Verdict, judge, probabilities
 from trainer.model.seen import seen_warning
 from trainer.model.weights import Weights, read_weights
-from trainer.networks.registry import load
-from trainer.training.loop import predict
+from trainer.networks.inference import predict
+from trainer.networks.loading import load
 
 
 def evaluate(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from config.errors import DataError
@@ -14,12 +13,13 @@ from config.text import printable
 from trainer.data.dataset import Dataset, find_images, load_dataset
 from trainer.data.groups import group_ids, near_duplicates
 from trainer.evaluation.report import scores
+from trainer.images.arrays import Ints
 from trainer.model.prediction import distances
 from trainer.model.spec import Decision, OutOfDistribution, Preprocessing
 from trainer.model.weights import Tensors
-from trainer.networks import registry as networks
-from trainer.training.loop import predict
-from trainer.training.prepare import Reporter, Request
+from trainer.networks.classifier import Classifier
+from trainer.networks.inference import predict
+from trainer.training.config import Reporter, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class External:
     """The images of all external roots, without those that have a twin among the images trained with."""
 
     dataset: Dataset
-    labels: npt.NDArray[np.int64]  # (n,), places in the training's classes
-    kept: npt.NDArray[np.int64]  # places of those without a twin
-    groups: npt.NDArray[np.int64]  # (n,)
+    labels: Ints  # (n,), places in the training's classes
+    kept: Ints  # places of those without a twin
+    groups: Ints  # (n,)
     classes: tuple[str, ...]
 
     def figures(
         self,
-        network: networks.Classifier,
+        network: Classifier,
         tensors: Tensors,
         limit: OutOfDistribution,
         decision: Decision,

@@ -10,10 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from trainer.images.arrays import Bools, Doubles, Ints
 
 _REPEATS = 400
 _BINS = 15
@@ -21,7 +19,7 @@ _TINY = 1e-7
 
 
 def measure(
-    scores: Floats, truth: Ints, groups: Ints, threshold: float, *, seed: int = 0, repeats: int = _REPEATS
+    scores: Doubles, truth: Ints, groups: Ints, threshold: float, *, seed: int = 0, repeats: int = _REPEATS
 ) -> dict[str, Any]:
     """Return every figure for two classes as {name: {value, low, high}}, with counts and confusion matrix.
 
@@ -41,7 +39,7 @@ def measure(
     return report
 
 
-def measure_classes(probabilities: Floats, truth: Ints, classes: tuple[str, ...]) -> dict[str, Any]:
+def measure_classes(probabilities: Doubles, truth: Ints, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return accuracy, log-loss, and per class recall, precision and confusion, for many classes."""
     said = probabilities.argmax(axis=1)
     table = confusion(truth, said, len(classes))
@@ -68,7 +66,7 @@ def confusion(truth: Ints, said: Ints, classes: int) -> Ints:
     return table
 
 
-def roc_auc(scores: Floats, truth: Ints) -> float:
+def roc_auc(scores: Doubles, truth: Ints) -> float:
     """Return the area under the ROC curve: the chance that a positive scores above a negative."""
     positives = int(truth.sum())
     negatives = len(truth) - positives
@@ -80,7 +78,7 @@ def roc_auc(scores: Floats, truth: Ints) -> float:
     return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def average_precision(scores: Floats, truth: Ints) -> float:
+def average_precision(scores: Doubles, truth: Ints) -> float:
     """Return the area under the precision-recall curve, as a sum over its steps."""
     if not truth.any():
         return float("nan")
@@ -90,7 +88,7 @@ def average_precision(scores: Floats, truth: Ints) -> float:
     return float(precision[hits].mean())
 
 
-def calibration_error(scores: Floats, truth: Ints) -> float:
+def calibration_error(scores: Doubles, truth: Ints) -> float:
     """Return the expected calibration error over equal-width bins (Naeini et al. 2015)."""
     place = np.minimum((scores * _BINS).astype(np.int64), _BINS - 1)
     counts = np.bincount(place, minlength=_BINS)
@@ -99,28 +97,28 @@ def calibration_error(scores: Floats, truth: Ints) -> float:
     return float(np.abs(said - was).sum() / max(1, counts.sum()))
 
 
-def _log_loss(scores: Floats, truth: Ints) -> float:
+def _log_loss(scores: Doubles, truth: Ints) -> float:
     held = np.clip(scores, _TINY, 1 - _TINY)
     return float(-np.where(truth == 1, np.log(held), np.log(1 - held)).mean())
 
 
 def _rate(
-    chosen: Callable[[npt.NDArray[np.bool_], npt.NDArray[np.bool_]], tuple[Any, Any]],
-) -> Callable[[Floats, Ints, float], float]:
-    def figure(scores: Floats, truth: Ints, threshold: float) -> float:
+    chosen: Callable[[Bools, Bools], tuple[Any, Any]],
+) -> Callable[[Doubles, Ints, float], float]:
+    def figure(scores: Doubles, truth: Ints, threshold: float) -> float:
         hit, among = chosen(scores >= threshold, truth == 1)
         return float(hit.sum() / among.sum()) if among.sum() else float("nan")
 
     return figure
 
 
-def _f1(scores: Floats, truth: Ints, threshold: float) -> float:
+def _f1(scores: Doubles, truth: Ints, threshold: float) -> float:
     said, is_positive = scores >= threshold, truth == 1
     both = said.sum() + is_positive.sum()
     return float(2 * (said & is_positive).sum() / both) if both else float("nan")
 
 
-FIGURES: dict[str, Callable[[Floats, Ints, float], float]] = {
+FIGURES: dict[str, Callable[[Doubles, Ints, float], float]] = {
     "accuracy": lambda scores, truth, threshold: float(((scores >= threshold) == (truth == 1)).mean()),
     "sensitivity": _rate(lambda said, positive: (said & positive, positive)),
     "specificity": _rate(lambda said, positive: (~said & ~positive, ~positive)),
@@ -135,8 +133,8 @@ FIGURES: dict[str, Callable[[Floats, Ints, float], float]] = {
 
 
 def _bootstrap(
-    scores: Floats, truth: Ints, groups: Ints, threshold: float, seed: int, repeats: int
-) -> dict[str, Floats]:
+    scores: Doubles, truth: Ints, groups: Ints, threshold: float, seed: int, repeats: int
+) -> dict[str, Doubles]:
     draw_from = np.random.default_rng(seed)
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
@@ -149,7 +147,7 @@ def _bootstrap(
     return draws
 
 
-def _ratio(part: Ints, whole: Ints) -> Floats:
+def _ratio(part: Ints, whole: Ints) -> Doubles:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(part / whole, dtype=np.float64)
 

@@ -7,21 +7,20 @@ drawn pictures of other kinds show the way out.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from trainer.data.augment import augment
 from trainer.data.ood_negatives import other_pictures
-from trainer.evaluation.calibration import fit_out_of_distribution
+from trainer.data.training_set import Pictures
+from trainer.images.arrays import Doubles, Floats, Grey, Ints
+from trainer.model.prediction import distances
 from trainer.model.spec import OutOfDistribution, Preprocessing
 from trainer.model.weights import Tensors
-from trainer.training.loop import Pictures, predict
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Grey = npt.NDArray[np.uint8]
+from trainer.networks.inference import predict
 
 # The share of held-out training-like images that the limit lets pass. The last per cents are images
 # hardly anybody would call a head slice: letting 99 % pass lets half of all photographs pass too.
@@ -65,3 +64,56 @@ def _seen(
     ]
     bytes_again: Grey = torch.cat(altered)[:, 0].round().to(torch.uint8).numpy()
     return predict(network, data.pictures[plain], device)[1], predict(network, bytes_again, device)[1]
+
+
+_RANK = 64
+
+
+_OTHERS_WEIGHT = 1.0
+
+
+def fit_out_of_distribution(
+    features: Floats, labels: Ints, held_out: Floats, acceptance: float, others: Floats | None = None
+) -> tuple[OutOfDistribution, Tensors]:
+    """Return the distance limit that lets `acceptance` of held-out features (m, d) pass, and its tensors.
+
+    Class means and one shared covariance of the training features (n, d), shrunk by a constant tenth
+    towards a multiple of the identity of the same trace (scikit-learn's `shrunk_covariance`), and whitened
+    in at most 64 directions. With `others` (k, d), features
+    of pictures of other kinds, the direction that tells them from the training images best (Fisher
+    1936) counts more than all the rest: distance alone does not know which deviations matter.
+    """
+    means = np.stack([features[labels == place].mean(axis=0) for place in np.unique(labels)])
+    centred = features - means[np.searchsorted(np.unique(labels), labels)]
+    covariance = np.cov(centred, rowvar=False).astype(np.float64)
+    shrink = 0.1
+    covariance = (1 - shrink) * covariance + shrink * np.trace(covariance) / len(covariance) * np.eye(
+        len(covariance)
+    )
+    values, vectors = np.linalg.eigh(covariance)
+    rank = min(_RANK, len(values))
+    whitening = (vectors[:, -rank:] / np.sqrt(values[-rank:])).astype(np.float32)
+    if others is not None and len(others):
+        direction = _direction(features, others, covariance)
+        whitening = np.concatenate((whitening, direction[:, None]), axis=1)
+    # Rounded before the limit is taken: half the bytes in the weights file, nothing changes later.
+    tensors: Tensors = {
+        name: value.astype(np.float16).astype(np.float32)
+        for name, value in (("ood.means", means), ("ood.whitening", whitening))
+    }
+    limit = float(np.quantile(distances(held_out, tensors), acceptance))
+    return OutOfDistribution(max_distance=limit, acceptance=acceptance), tensors
+
+
+def _direction(features: Floats, others: Floats, covariance: Doubles) -> Floats:
+    """Return Fisher's direction (d,) between training images and others, scaled to weigh as it should.
+
+    Along it the training images spread by `_OTHERS_WEIGHT` times the square root of the rank, so that a
+    step of their own spread counts as much as leaving in every other direction together.
+    """
+    between = features.mean(axis=0) - others.mean(axis=0)
+    steady = 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    direction = np.linalg.solve(covariance + np.cov(others, rowvar=False) + steady, between)
+    spread = float((features @ direction).std())
+    scaled: Floats = (direction * (_OTHERS_WEIGHT * math.sqrt(_RANK) / max(spread, 1e-9))).astype(np.float32)
+    return scaled

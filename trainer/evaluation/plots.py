@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from trainer.images.arrays import Doubles, Ints
 
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"
@@ -56,7 +54,7 @@ def draw_confusion(table: Sequence[Sequence[int]], classes: Sequence[str], path:
     _save(figure, path)
 
 
-def draw_scores(scores: Floats, truth: Ints, threshold: float, path: Path) -> None:
+def draw_scores(scores: Doubles, truth: Ints, threshold: float, path: Path) -> None:
     """Draw ROC, precision-recall and reliability of the positive class's probabilities."""
     figure, (roc, recall, reliability) = _figure(3)
     _draw_roc(roc, scores, truth, threshold)
@@ -70,7 +68,7 @@ def draw_scores(scores: Floats, truth: Ints, threshold: float, path: Path) -> No
     _save(figure, path)
 
 
-def _draw_roc(axes: Axes, scores: Floats, truth: Ints, threshold: float) -> None:
+def _draw_roc(axes: Axes, scores: Doubles, truth: Ints, threshold: float) -> None:
     order = np.argsort(-scores, kind="stable")
     true_rate = np.concatenate(([0], np.cumsum(truth[order]) / max(1, truth.sum())))
     false_rate = np.concatenate(([0], np.cumsum(1 - truth[order]) / max(1, (1 - truth).sum())))
@@ -82,7 +80,7 @@ def _draw_roc(axes: Axes, scores: Floats, truth: Ints, threshold: float) -> None
     axes.legend(frameon=False, loc="lower right")
 
 
-def _draw_reliability(axes: Axes, scores: Floats, truth: Ints) -> None:
+def _draw_reliability(axes: Axes, scores: Doubles, truth: Ints) -> None:
     place = np.minimum((scores * 10).astype(int), 9)
     counts = np.bincount(place, minlength=10)
     shown = counts > 0

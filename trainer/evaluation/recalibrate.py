@@ -21,8 +21,8 @@ from trainer.model.identity import check_new_file
 from trainer.model.seen import Seen
 from trainer.model.spec import Decision
 from trainer.model.weights import read_weights, write_weights
-from trainer.networks.registry import load
-from trainer.training.loop import predict
+from trainer.networks.inference import predict
+from trainer.networks.loading import load
 
 # With fewer images of a class a threshold is a guess.
 _FEWEST = 20

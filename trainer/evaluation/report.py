@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainer.data.dataset import Dataset
 from trainer.evaluation.metrics import measure, measure_classes
+from trainer.images.arrays import Floats, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.spec import Decision
 
@@ -19,9 +19,9 @@ _QUANTILES = 20
 
 
 def scores(
-    logits: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64],
+    logits: Floats,
+    labels: Ints,
+    groups: Ints,
     decision: Decision,
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
@@ -37,9 +37,7 @@ def scores(
     return report
 
 
-def score_quantiles(
-    logits: npt.NDArray[np.float32], decision: Decision, classes: tuple[str, ...]
-) -> list[float]:
+def score_quantiles(logits: Floats, decision: Decision, classes: tuple[str, ...]) -> list[float]:
     """Return evenly spaced quantiles of the score that decides, from logits (n, classes).
 
     The score is the calibrated probability of the positive class, without one the highest.
@@ -52,10 +50,10 @@ def score_quantiles(
 
 
 def by_source(
-    logits: npt.NDArray[np.float32],
-    places: npt.NDArray[np.int64],
+    logits: Floats,
+    places: Ints,
     dataset: Dataset,
-    groups: npt.NDArray[np.int64],
+    groups: Ints,
     decision: Decision,
 ) -> dict[str, Any]:
     """Return the same for each source that has at least ten images among `places` of the dataset."""

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from config.text import printable
-from trainer.networks.registry import Classifier
+from trainer.images.arrays import Doubles, Floats, Grey, Ints
+from trainer.networks.classifier import Classifier
 
 _COLUMNS, _ROWS = 6, 4
 
 
 def draw_worst(
     network: Classifier,
-    pictures: npt.NDArray[np.uint8],
-    truth: npt.NDArray[np.int64],
-    shares: npt.NDArray[np.float64],
-    said: npt.NDArray[np.int64],
+    pictures: Grey,
+    truth: Ints,
+    shares: Doubles,
+    said: Ints,
     names: Sequence[str],
     classes: Sequence[str],
     path: Path,
@@ -61,9 +61,7 @@ def draw_worst(
 
 
 @torch.no_grad()
-def _maps(
-    network: Classifier, pictures: npt.NDArray[np.uint8], said: npt.NDArray[np.int64]
-) -> list[npt.NDArray[np.float32]]:
+def _maps(network: Classifier, pictures: Grey, said: Ints) -> list[Floats]:
     """Return the map (h, w) of the given class of each picture, 0..1."""
     if not len(pictures):
         return []

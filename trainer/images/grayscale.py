@@ -7,14 +7,10 @@ and `trainer.model.preprocess` stretches them anyway.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageChops
 
-Array = npt.NDArray[Any]
-Grey = npt.NDArray[np.uint8]
+from trainer.images.arrays import Array, Grey
 
 # More than 8 bits are brought to 8 between these percentiles of the picture. They lie outside those
 # that preprocessing takes of the head alone, so that the container's depth does not show, and inside

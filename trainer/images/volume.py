@@ -8,14 +8,11 @@ and no more than together have `Limits.max_pixels`. `trainer.model.aggregate` ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trainer.images.arrays import Array
 from trainer.images.picture import Limits
-
-Array = npt.NDArray[Any]
 
 # A pixel shows something if it is above this share of the volume's range, as in `preprocess`; a
 # slice shows enough if that share of its pixels is at least a quarter of the fullest slice's.

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
+from trainer.images.arrays import Floats
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
-
-Floats = npt.NDArray[np.float32]
 
 
 class Verdict(StrEnum):

@@ -9,12 +9,12 @@ can be. Scaling to 0..1 and mean/std happen inside the network, so that the inpu
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from trainer.images.arrays import Doubles, Grey
+from trainer.images.reduction import reduction
 from trainer.model.spec import Preprocessing
 
-Grey = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # left, upper, right, lower, pixels
 
 # The head is looked for on a picture of at most this many pixels a side: enough for a bounding box
@@ -27,19 +27,6 @@ _FAINT, _CLEAR = 0.08, 0.2
 _OUTSIDE = 0.004
 # A box smaller than this share of a side is not a head but a bright spot; then nothing is cut.
 _SMALLEST_HEAD = 0.3
-
-
-def reduction(width: int, height: int, image_size: int) -> int:
-    """Return the power of two by which a picture is reduced before anything else, 1 to 8.
-
-    The longer side stays at least `image_size` pixels. JPEG files are decoded at that scale at
-    once (DCT scaling), all others are reduced by averaging: the result is nearly the same, so the
-    container does not matter.
-    """
-    factor = 1
-    while factor < 8 and max(width, height) // (factor * 2) >= image_size:
-        factor *= 2
-    return factor
 
 
 def preprocess(picture: Image.Image, how: Preprocessing) -> Grey:
@@ -75,7 +62,7 @@ def head_box(picture: Image.Image, margin: float) -> Box:
     )
 
 
-def _extent(profile: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _extent(profile: Doubles) -> tuple[float, float]:
     """Return where a profile's mass begins and ends, in fractions of its bins."""
     cumulated = np.concatenate(([0.0], np.cumsum(profile)))
     if cumulated[-1] <= 0:

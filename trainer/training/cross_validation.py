@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from config.errors import UsageError
@@ -26,28 +25,25 @@ from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibration import fit_decision, fit_shift, positive_class
 from trainer.evaluation.ood import fit_limit
 from trainer.evaluation.report import by_source, scores
+from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import distances, probabilities
 from trainer.model.spec import Decision, Preprocessing
-from trainer.networks import registry as networks
 from trainer.networks.bfloat16 import round_to_bfloat16
+from trainer.networks.classifier import Classifier
+from trainer.networks.inference import pick_device, predict
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import fit, predict
+from trainer.training.config import Reporter, Request
+from trainer.training.loop import fit
 from trainer.training.prepare import (
-    Reporter,
-    Request,
     groups_of,
     load_images,
     network_of,
-    pick_device,
     pictures_of,
     plan_of,
     refuse_too_few,
     setting_of,
 )
 from trainer.training.run import CHECKPOINT_NAME
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 # Of the images a round may learn from, so much decides which epoch is kept.
 _DECIDING_SHARE = 0.12
@@ -70,7 +66,7 @@ class Judgement:
     name: str
     places: Ints  # (n,)
     logits: Floats  # (n, classes)
-    inside: npt.NDArray[np.bool_]  # (n,), within its distance limit
+    inside: Bools  # (n,), within its distance limit
     decision: Decision  # fitted on the images that decided its epoch
     best_epoch: int
 
@@ -174,7 +170,7 @@ def _judge(
     request: Request,
     dataset: Dataset,
     one: Round,
-    network: networks.Classifier,
+    network: Classifier,
     train: Ints,
     validation: Ints,
     best_epoch: int,

@@ -8,15 +8,13 @@ interrupted run goes on exactly where it stopped.
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
@@ -24,74 +22,19 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from config.errors import BtError
 from trainer.data.augment import augment
 from trainer.data.synthetic_lesions import draw_lesions
+from trainer.data.training_set import Pictures
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
+from trainer.images.arrays import Doubles, Ints
+from trainer.networks.inference import _autocast, predict
 from trainer.training.allocator import keep_freed_memory
 from trainer.training.checkpoint import Checkpoint
-
-Ints = npt.NDArray[np.int64]
+from trainer.training.config import Epoch, Listener, Plan
 
 _WARM_UP_STEPS = 100
 _MAX_NORM = 1.0
 # The averaged weights follow the trained ones with a time constant of about this many steps.
 _AVERAGE_STEPS = 200
-# An epoch draws at least so many images: a set of two hundred is gone through several times, changed
-# anew each time, or thirty epochs of it would be a hundred steps; from scratch it takes a thousand and more.
-# What such a set needs is steps, not exact gradients: its batches are smaller.
-_FEWEST_SAMPLES, _FEWEST_FROM_SCRATCH = 512, 1_600
-_BATCH, _SMALL_BATCH = 64, 32
-_SMALL_SET = 1_000  # training images
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a training run is to do; stored with its checkpoints, compared on resume."""
-
-    epochs: int = 30
-    batch: int = 0  # 0: 64, and 32 with fewer than 1,000 training images
-    learning_rate: float = 2e-3
-    body_rate: float = 1.0  # the body's learning rate as a share of the head's; small for a trained body
-    frozen: int = 0  # so many of the body's first parts stay as they are
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    patience: int = 8  # epochs without a better validation loss
-    seed: int = 0
-    samples_per_epoch: int = 0  # 0: as many as there are training images, but 512 (1,600) at least
-    from_scratch: bool = True
-    balance: str = "source-label"  # "none", "label" or "source-label"
-    lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
-    max_minutes: float = 0.0  # 0: no limit
-
-    def of_an_epoch(self, images: int) -> tuple[int, int]:
-        """Return the size of a batch and how many of them an epoch over so many training images takes."""
-        batch = self.batch or (_BATCH if images >= _SMALL_SET else _SMALL_BATCH)
-        fewest = _FEWEST_FROM_SCRATCH if self.from_scratch else _FEWEST_SAMPLES
-        samples = self.samples_per_epoch or max(fewest, images)
-        return min(batch, images), max(1, samples // batch)
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of the history."""
-
-    epoch: int
-    seconds: float
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_auc: float  # nan with more than two classes
-
-
-class Listener(Protocol):
-    """Who shows how training goes."""
-
-    def stepped(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """Called after every batch, with the means of this epoch so far."""
-
-    def finished_epoch(self, epoch: Epoch, *, best: bool) -> None:
-        """Called after every epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +44,6 @@ class Trained:
     history: tuple[Epoch, ...]
     best_epoch: int
     stopped: str  # why it ended: "epochs", "patience", "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """What is trained on and judged on: pictures (n, S, S) uint8, labels (n,), sources (n,)."""
-
-    pictures: npt.NDArray[np.uint8]
-    labels: Ints
-    sources: Ints
-    train: Ints
-    validation: Ints
-    negative: int = 0  # places of the classes that a drawn lesion leads from and to
-    positive: int = 1
 
 
 def fit(
@@ -166,29 +96,12 @@ def fit(
     return Trained(tuple(history), _best_epoch(history), stopped)
 
 
-@torch.no_grad()
-def predict(
-    network: nn.Module, pictures: npt.NDArray[np.uint8], device: torch.device, batch: int = 128
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return logits (n, classes) and features (n, d), float32, of pictures (n, S, S) uint8."""
-    network.eval()
-    logits, features = [], []
-    for start in range(0, len(pictures), batch):
-        # copied: a memory map is read-only, which torch warns of
-        x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
-        with _autocast(device, network):
-            said, found, _ = network(x.contiguous(memory_format=torch.channels_last))
-        logits.append(said.float().cpu().numpy())
-        features.append(found.float().cpu().numpy())
-    return np.concatenate(logits), np.concatenate(features)
-
-
 def _epoch(
     network: nn.Module,
     averaged: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     data: Pictures,
-    chances: npt.NDArray[np.float64] | None,
+    chances: Doubles | None,
     plan: Plan,
     device: torch.device,
     listener: Listener,
@@ -265,7 +178,7 @@ def _batch(data: Pictures, places: Ints) -> Tensor:
     return torch.from_numpy(data.pictures[places])[:, None]  # (batch, 1, S, S) uint8
 
 
-def _chances(data: Pictures, plan: Plan) -> npt.NDArray[np.float64] | None:
+def _chances(data: Pictures, plan: Plan) -> Doubles | None:
     """Return how likely each training picture is drawn, so that classes weigh the same.
 
     With "source-label" the sources within a class weigh by the square root of their size: a source of
@@ -328,21 +241,3 @@ def _should_stop(history: list[Epoch], plan: Plan, seconds: float) -> str:
 def _best_epoch(history: list[Epoch]) -> int:
     """Return the epoch of the smallest validation loss, the earliest among equals; 0 without any."""
     return min(history, key=lambda row: row.val_loss).epoch if history else 0
-
-
-def _autocast(device: torch.device, network: nn.Module) -> torch.autocast:
-    """Compute in bfloat16 where that is faster; in float32 elsewhere and with --deterministic."""
-    exact = torch.are_deterministic_algorithms_enabled()
-    on_cpu = _has_bf16() and not getattr(network, "float32_on_cpu", False)
-    fast = not exact and (device.type == "cuda" or on_cpu)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-@functools.cache
-def _has_bf16() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:
-            flags = next((line for line in stream if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -3,88 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from config.errors import DataError, DeviceError, UsageError
+from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.dataset import Dataset, find_images, load_dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.training_set import Pictures
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
+from trainer.images.arrays import Ints
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
-from trainer.networks import registry as networks
+from trainer.networks.classifier import Classifier
 from trainer.networks.lite0 import Lite0, centre
-from trainer.training.loop import Listener, Pictures, Plan
-
-Ints = npt.NDArray[np.int64]
+from trainer.networks.loading import copy_fitting, load_pretrained
+from trainer.networks.registry import build
+from trainer.training.config import Plan, Reporter, Request
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
 # So many training images tell what a channel's usual value is.
 _USUAL_IMAGES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line asks for."""
-
-    data: tuple[Path, ...]
-    output: Path
-    cache: Path
-    plan: Plan
-    merge: Mapping[str, str]
-    architecture: str = "cnn"
-    image_size: int = 256
-    groups: str = "auto"  # "auto": near-duplicates; "none": a leaking random split; else a CSV file
-    validation_share: float = 0.15
-    sensitivity: float = 0.95
-    leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
-    external: tuple[Path, ...] = ()  # roots that are judged on at the end and take no other part
-    device: str = "auto"
-    resume: bool = False
-    deterministic: bool = False
-    init: Path | None = None
-    pretrained: bool = False
-    lesions: float | None = None  # None: see plan_of
-    name: str = "model"
-    meanings: Mapping[str, str] | None = None
-    licences: Mapping[str, str] | None = None  # source -> licence, for the card
-    command: str = ""
-
-
-class Reporter(Listener):
-    """Who shows how a run goes: decoding, then training."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Called as images are decoded."""
-
-    def say(self, message: str) -> None:
-        """Called with one line for people."""
-
-
-def pick_device(wanted: str) -> torch.device:
-    """Return the device for auto, cpu or cuda[:N]; raise DeviceError when it is not there."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise UsageError(
-            f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]"
-        ) from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"there is no {printable(wanted)} here (torch finds {torch.cuda.device_count()} CUDA devices)",
-            hint="use --device cpu",
-        )
-    return device
 
 
 def load_images(request: Request, reporter: Reporter) -> Dataset:
@@ -110,7 +54,7 @@ def groups_of(dataset: Dataset, wanted: str) -> Ints:
     return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
 
 
-def refuse_too_few(dataset: Dataset, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64]) -> None:
+def refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
     """Raise DataError if a class cannot be learnt or judged with these places."""
     for place, label in enumerate(dataset.classes):
         learnt, judged = (int((dataset.labels[part] == place).sum()) for part in (train, validation))
@@ -121,7 +65,7 @@ def refuse_too_few(dataset: Dataset, train: npt.NDArray[np.int64], validation: n
             )
 
 
-def setting_of(request: Request, dataset: Dataset, train: npt.NDArray[np.int64]) -> dict[str, Any]:
+def setting_of(request: Request, dataset: Dataset, train: Ints) -> dict[str, Any]:
     """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
     digest = hashlib.sha256()
     for place in train.tolist():
@@ -160,14 +104,14 @@ def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> Pictures:
     )  # fmt: skip
 
 
-def network_of(request: Request, dataset: Dataset, train: Ints) -> networks.Classifier:
+def network_of(request: Request, dataset: Dataset, train: Ints) -> Classifier:
     """Return the network a training starts from: random, another model's, or ImageNet weights.
 
     `train` are the places of the images it may learn from: some of them tell what is usual (lite0.centre).
     """
     how = Preprocessing(image_size=request.image_size)
     torch.manual_seed(request.plan.seed)
-    network = networks.build(request.architecture, len(dataset.classes), None, how)
+    network = build(request.architecture, len(dataset.classes), None, how)
     if request.init is not None:
         start = read_weights(request.init)
         if start.spec.architecture != request.architecture:
@@ -176,9 +120,9 @@ def network_of(request: Request, dataset: Dataset, train: Ints) -> networks.Clas
                 f"not a {request.architecture}",
                 hint=f"give --arch {start.spec.architecture}",
             )
-        networks.copy_fitting(start.tensors, network)
+        copy_fitting(start.tensors, network)
     elif request.pretrained:
-        networks.load_pretrained(request.architecture, network)
+        load_pretrained(request.architecture, network)
     if isinstance(network.body, Lite0) and (request.init is not None or request.pretrained):
         some = train[np.linspace(0, len(train) - 1, min(len(train), _USUAL_IMAGES)).astype(np.int64)]
         pictures = torch.from_numpy(np.array(dataset.pictures[some]))[:, None]

@@ -9,8 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.training.loop import Epoch
-from trainer.training.prepare import Reporter
+from trainer.training.config import Epoch, Reporter
 
 
 class Console(Reporter):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -22,26 +21,29 @@ from config.text import printable
 from trainer.data.dataset import Dataset
 from trainer.data.ood_negatives import other_pictures
 from trainer.data.splits import random_split, split
+from trainer.data.training_set import Pictures
 from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibration import fit_decision, fit_shift
 from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS, fit_limit
 from trainer.evaluation.report import by_source, score_quantiles, scores
+from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import distances, probabilities
 from trainer.model.seen import Seen
 from trainer.model.spec import Decision, ModelSpec, Preprocessing, Provenance
 from trainer.model.weights import Tensors, read_weights, write_weights
-from trainer.networks import registry as networks
 from trainer.networks.bfloat16 import round_to_bfloat16
+from trainer.networks.classifier import Classifier
+from trainer.networks.cost import gflops, parameters
+from trainer.networks.inference import pick_device, predict
+from trainer.networks.loading import tensors_of
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.loop import Epoch, Pictures, Trained, fit, predict
+from trainer.training.config import Epoch, Reporter, Request
+from trainer.training.loop import Trained, fit
 from trainer.training.prepare import (
-    Reporter,
-    Request,
     groups_of,
     load_images,
     network_of,
-    pick_device,
     pictures_of,
     plan_of,
     refuse_too_few,
@@ -102,7 +104,7 @@ def _of_first_training(init: Path | None) -> dict[str, Any]:
         return {}  # weights without their run's figures
 
 
-def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _left_out(dataset: Dataset, names: Sequence[str]) -> Bools:
     """Mark the images of sources, or with file names, that begin with one of `names`."""
     marked = np.array(
         [
@@ -119,9 +121,7 @@ def _left_out(dataset: Dataset, names: Sequence[str]) -> npt.NDArray[np.bool_]:
     return marked
 
 
-def _split(
-    dataset: Dataset, groups: npt.NDArray[np.int64], inside: npt.NDArray[np.int64], request: Request
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _split(dataset: Dataset, groups: Ints, inside: Ints, request: Request) -> tuple[Ints, Ints]:
     """Return the places trained on and judged on; `--init` keeps the split of the run it starts from.
 
     Else images that the first run learnt would be judged on by the second.
@@ -143,10 +143,10 @@ def _split(
 def _conclude(
     request: Request,
     dataset: Dataset,
-    groups: npt.NDArray[np.int64],
+    groups: Ints,
     data: Pictures,
-    outside: npt.NDArray[np.bool_],
-    network: networks.Classifier,
+    outside: Bools,
+    network: Classifier,
     trained: Trained,
     device: torch.device,
     beside: dict[str, Any],
@@ -213,9 +213,9 @@ def _draw_worst(
     request: Request,
     dataset: Dataset,
     data: Pictures,
-    network: networks.Classifier,
+    network: Classifier,
     decision: Decision,
-    logits: npt.NDArray[np.float32],
+    logits: Floats,
 ) -> None:
     from trainer.evaluation.worst_errors import draw_worst
 
@@ -243,19 +243,19 @@ def _write(
     tensors: Tensors,
     report: dict[str, Any],
     trained: Trained,
-    logits: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
+    logits: Floats,
+    labels: Ints,
     seen: Seen,
 ) -> dict[str, Any]:
     from trainer.evaluation.model_card import write_card
     from trainer.evaluation.plots import draw_confusion, draw_curves, draw_scores
 
     place = request.output
-    digest = write_weights(place / WEIGHTS_NAME, spec, networks.tensors_of(network) | tensors, seen)
+    digest = write_weights(place / WEIGHTS_NAME, spec, tensors_of(network) | tensors, seen)
     whole = {
         "weights": {"file": WEIGHTS_NAME, "sha256": digest},
-        "parameters": networks.parameters(network),
-        "gflop_per_image": networks.gflops(network.cpu(), request.image_size),
+        "parameters": parameters(network),
+        "gflop_per_image": gflops(network.cpu(), request.image_size),
         **json.loads(spec.to_json()),
         "plan": asdict(plan_of(request, spec.classes)),
     }
@@ -317,9 +317,9 @@ def _write_history(history: Sequence[Epoch], path: Path) -> None:
 
 def _described(
     dataset: Dataset,
-    groups: npt.NDArray[np.int64],
-    train: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
+    groups: Ints,
+    train: Ints,
+    validation: Ints,
 ) -> str:
     learnt, judged = (np.bincount(dataset.labels[part]) for part in (train, validation))
     parts = [f"{label} {learnt[place]}+{judged[place]}" for place, label in enumerate(dataset.classes)]

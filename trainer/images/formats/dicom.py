@@ -17,22 +17,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from config.text import printable
+from trainer.images.arrays import Array, Grey
 from trainer.images.aspect import stretched
 from trainer.images.formats.dicom_codestream import check_codestream
 from trainer.images.grayscale import to_8_bits, windowed
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, refuse
+from trainer.images.reduction import reduction
 from trainer.images.silence import silence_loggers
 from trainer.images.volume import evenly_spaced, sample, with_head
-from trainer.model.preprocess import reduction
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-Array = npt.NDArray[Any]
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _NEEDED = (
@@ -273,7 +272,7 @@ def _plugin(dataset: Dataset) -> str:
 # --- the pixels of one frame ---
 
 
-def _grey(pixels: Array, dataset: Dataset, number: int) -> npt.NDArray[np.uint8]:
+def _grey(pixels: Array, dataset: Dataset, number: int) -> Grey:
     photometric = str(dataset.get("PhotometricInterpretation", ""))
     if photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
@@ -293,7 +292,7 @@ def _grey(pixels: Array, dataset: Dataset, number: int) -> npt.NDArray[np.uint8]
     return shown
 
 
-def _luma(colours: Array, bits: int) -> npt.NDArray[np.uint8]:
+def _luma(colours: Array, bits: int) -> Grey:
     """Return the luma (ITU-R BT.601) of RGB (rows, columns, 3) of that many bits."""
     if bits != 8:
         colours = windowed(colours, 0, (1 << bits) - 1)
@@ -309,7 +308,7 @@ def _rescaled(pixels: Array, dataset: Dataset, number: int) -> Array:
     return rescaled
 
 
-def _shown(values: Array, where: Dataset, padding: Array | None) -> npt.NDArray[np.uint8]:
+def _shown(values: Array, where: Dataset, padding: Array | None) -> Grey:
     """Apply the VOI LUT or the first window (PS3.3 C.11.2), percentiles where neither is usable."""
     if where.get("VOILUTSequence"):
         from pydicom.pixels.processing import apply_voi
@@ -341,7 +340,7 @@ def _window(where: Dataset) -> tuple[float, float, str] | None:
     return centre, width, function
 
 
-def _through(values: Array, centre: float, width: float, function: str) -> npt.NDArray[np.uint8]:
+def _through(values: Array, centre: float, width: float, function: str) -> Grey:
     if function == "SIGMOID":  # PS3.3 C.11.2.1.3.1
         exponent = np.clip(-4.0 * (values - centre) / width, -50.0, 50.0)
         return windowed(1.0 / (1.0 + np.exp(exponent)), 0, 1)

@@ -14,18 +14,16 @@ import zlib
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from trainer.images.arrays import Array
 from trainer.images.aspect import stretched
 from trainer.images.formats.sniff import is_nifti
 from trainer.images.grayscale import to_8_bits
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, refuse
+from trainer.images.reduction import reduction
 from trainer.images.silence import silence_loggers
 from trainer.images.volume import evenly_spaced, sample, with_head
-from trainer.model.preprocess import reduction
-
-Array = npt.NDArray[Any]
 
 _HEADER = 544  # bytes: the longer of the two headers and the four that follow it
 _THICK = 2.0  # slices this much thicker than their pixels are not cut across

@@ -25,8 +25,8 @@ from trainer.images.formats.tiff import decode_tiff
 from trainer.images.formats.truncation import has_hole_at_end
 from trainer.images.grayscale import grey
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.reduction import reduction
 from trainer.images.silence import silence_loggers
-from trainer.model.preprocess import reduction
 
 silence_loggers("PIL")  # its debug lines quote the tags of a file
 

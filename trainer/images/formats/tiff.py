@@ -9,8 +9,8 @@ from PIL import Image, ImageFile
 
 from trainer.images.grayscale import grey
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.reduction import reduction
 from trainer.images.volume import evenly_spaced, sample, with_head
-from trainer.model.preprocess import reduction
 
 # Pages beyond these are not looked for: finding the last of a million would take minutes.
 _MOST_PAGES = 4096

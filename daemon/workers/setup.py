@@ -1,0 +1,61 @@
+"""Worker setup: the engine, limits and number of workers that the settings ask for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from daemon.engines.manifest import PreparedEngine
+    from daemon.workers.messages import LaneSetup
+    from trainer.images.picture import Limits
+    from trainer.model.spec import ModelSpec
+
+
+# What a lane sends to a GPU at once: all slices of a volume, or all images of one message and more. The
+# GPU takes what all lanes have sent together.
+_DEVICE_BATCH = 64
+
+
+def likely_engine(settings: Settings) -> str:
+    """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
+    return "shared" if settings.device.startswith("cuda") else "openvino"
+
+
+def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
+    """Return the engine for the settings' weights, device and precision, and the model's spec."""
+    from daemon.engines.cache import prepare_engine
+    from trainer.model.identity import default_weights
+
+    weights = Path(settings.weights) if settings.weights else default_weights()
+    return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
+
+
+def lane_setup(settings: Settings, prepared: PreparedEngine) -> LaneSetup:
+    """Return what a lane is told at its start."""
+    from daemon.workers.messages import LaneSetup
+
+    shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
+    batch = _DEVICE_BATCH if shared else max(1, settings.batch)
+    return LaneSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return how much one file may cost the reader."""
+    from trainer.images.picture import Limits
+
+    return Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_slices=settings.max_slices,
+        any_modality=settings.any_modality,
+        tags=settings.tags,
+    )
+
+
+def lane_count(settings: Settings) -> int:
+    """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
+    return settings.lanes or len(os.sched_getaffinity(0))

@@ -1,0 +1,66 @@
+"""Inference in torch: logits and features of many pictures, batch by batch."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import nn
+
+from config.errors import DeviceError, UsageError
+from config.text import printable
+from trainer.images.arrays import Floats, Grey
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, pictures: Grey, device: torch.device, batch: int = 128
+) -> tuple[Floats, Floats]:
+    """Return logits (n, classes) and features (n, d), float32, of pictures (n, S, S) uint8."""
+    network.eval()
+    logits, features = [], []
+    for start in range(0, len(pictures), batch):
+        # copied: a memory map is read-only, which torch warns of
+        x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
+        with _autocast(device, network):
+            said, found, _ = network(x.contiguous(memory_format=torch.channels_last))
+        logits.append(said.float().cpu().numpy())
+        features.append(found.float().cpu().numpy())
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def _autocast(device: torch.device, network: nn.Module) -> torch.autocast:
+    """Compute in bfloat16 where that is faster; in float32 elsewhere and with --deterministic."""
+    exact = torch.are_deterministic_algorithms_enabled()
+    on_cpu = _has_bf16() and not getattr(network, "float32_on_cpu", False)
+    fast = not exact and (device.type == "cuda" or on_cpu)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+@functools.cache
+def _has_bf16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:
+            flags = next((line for line in stream if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device for auto, cpu or cuda[:N]; raise DeviceError when it is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UsageError(
+            f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"there is no {printable(wanted)} here (torch finds {torch.cuda.device_count()} CUDA devices)",
+            hint="use --device cpu",
+        )
+    return device

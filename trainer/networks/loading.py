@@ -1,0 +1,92 @@
+"""Load networks from weights files, copy what fits, and name the tensors to store."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from config.errors import UsageError, WeightsError
+from config.text import printable
+from trainer.model.spec import ModelSpec
+from trainer.model.weights import Tensors, Weights
+from trainer.networks.classifier import Classifier
+from trainer.networks.lite0 import Lite0, load_imagenet
+from trainer.networks.registry import WITH_WEIGHTS, build
+
+
+def load(weights: Weights) -> Classifier:
+    """Return the network of a weights file, in evaluation mode; raise WeightsError if it does not fit."""
+    return from_tensors(weights.spec, weights.tensors)
+
+
+def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
+    """Return the network that a spec describes with the given tensors, in evaluation mode."""
+    try:
+        network = build(spec.architecture, len(spec.classes), spec.architecture_options, spec.preprocessing)
+        own = {name: torch.from_numpy(value.copy()) for name, value in tensors.items() if _is_own(name)}
+        counters = {name: value for name, value in network.state_dict().items() if _is_counter(name)}
+        network.load_state_dict(counters | own, strict=True)
+    except UsageError as error:
+        raise WeightsError(
+            f"the weights need an unknown architecture: {error.what}", hint="upgrade bt-daemon"
+        ) from None
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        first = printable(str(error).splitlines()[0])[:160]
+        raise WeightsError(
+            f"the tensors do not fit the architecture {spec.architecture} ({first})", hint="train it again"
+        ) from error
+    return network.eval()
+
+
+def tensors_of(network: nn.Module) -> Tensors:
+    """Return a network's parameters and buffers as numpy arrays, named as `load` expects them.
+
+    But for the norms' counts of training steps, which nothing here uses.
+    """
+    return {
+        name: value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
+        for name, value in network.state_dict().items()
+        if not _is_counter(name)
+    }
+
+
+def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
+    """Start a network from another's tensors; those of another shape (another head's) stay random."""
+    own = network.state_dict()
+    for name, value in tensors.items():
+        if name in own and tuple(own[name].shape) == value.shape:
+            own[name].copy_(torch.from_numpy(value.copy()))
+
+
+def load_pretrained(architecture: str, network: Classifier) -> None:
+    """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
+    if architecture in WITH_WEIGHTS:
+        assert isinstance(network.body, Lite0)
+        load_imagenet(network.body)
+        return
+    from torchvision import models
+
+    if architecture in {"cnn", "seed-cnn"}:
+        raise UsageError(
+            f"{architecture} has no pretrained weights", hint="give --arch efficientnet_lite0, or --init FILE"
+        )
+    try:
+        whole = getattr(models, architecture)(weights="DEFAULT")
+    except OSError as error:
+        raise UsageError(
+            f"the pretrained weights of {architecture} cannot be downloaded ({printable(str(error))[:100]})",
+            hint="give a local file with --init FILE",
+        ) from error
+    body = (
+        nn.Sequential(*list(whole.children())[:-2]) if architecture.startswith("resnet") else whole.features
+    )
+    network.body.load_state_dict(body.state_dict())
+
+
+def _is_own(name: str) -> bool:
+    # Files of earlier versions may hold ranges for engines in 8-bit integers.
+    return not name.startswith(("ood.", "int8."))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith(".num_batches_tracked")
