@@ -26,8 +26,8 @@ def _commands() -> list[str]:
 
 
 PROGRAM_COMMANDS = [line for line in _commands() if line.startswith(("bt-daemon ", "bt-train "))]
-# These do not end by themselves; tests/test_watch_command.py and tests/test_web.py run them to their
-# end by a signal. Here the one makes a single pass, and the other is left out.
+# These do not end by themselves: test_watch_command.py and test_web.py run them to their end by a signal.
+# Here the one makes a single pass, and the other is left out.
 ENDLESS = ("bt-daemon watch ./inbox",)
 SERVERS = ("bt-daemon web",)
 

@@ -21,7 +21,7 @@ from typing import Any
 from daemon.engines.cache import MANIFEST
 from daemon.process import child_environment
 from tests.benchmark import measure
-from tests.daemon_support import count
+from tests.support.daemons import count
 from trainer.images.phantom import phantom
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
-from tests.daemon_support import running
+from tests.support.daemons import running
 
 _LOOK_SECONDS = 0.001
 _PATIENCE_SECONDS = 60.0

@@ -1,0 +1,377 @@
+"""Lanes: every task gets its outcome, whatever a decoder does to the process it runs in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import psutil
+import pytest
+
+import daemon.workers.pool
+from daemon.engines.cache import prepare_engine
+from daemon.engines.manifest import PreparedEngine
+from daemon.process import child_environment
+from daemon.workers.messages import Task
+from daemon.workers.pool import LaneError, Lanes
+from storage.records import Failed, Judged, Outcome
+from tests.conftest import REPOSITORY
+from tests.support.daemons import until
+from tests.support.inboxes import MovableClock
+from tests.support.workers import (
+    PATIENCE_SECONDS,
+    collect,
+    drawn_images,
+    judge,
+    make_lanes,
+    task,
+    wait_until_ready,
+)
+from trainer.model.identity import default_weights
+
+# Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
+HOSTILE_DECODER = """
+import os, pickle, signal, struct, sys, time
+import trainer.images.decode
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch " + os.environ["EVIL_MARK"],))
+def say(data):
+    os.write(int(sys.argv[1]), data)
+decode = trainer.images.decode.decode
+def hostile(data, limits, size):
+    if data.startswith(b"HANG"):
+        time.sleep(3600)
+    if data.startswith(b"CRASH"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if data.endswith(b"STOP") and os.path.exists(os.environ["STOP_WHILE"]):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if data.startswith(b"SLOW"):
+        time.sleep(0.3)
+    if data.startswith(b"LIE pickle"):
+        lie = pickle.dumps([Evil()])
+        say(struct.pack("!i", len(lie)) + lie)
+    if data.startswith(b"LIE endless"):
+        say(struct.pack("!I", 0xFFFFFFFF) + b"x")
+    if data.startswith(b"LIE other"):
+        lie = b'[[7, null, 1, "permanent", "so I say"]]'
+        say(struct.pack("!I", len(lie)) + lie)
+    if data.startswith(b"LIE half"):
+        say(b"\\0\\0")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if data.startswith(b"LIE young"):
+        import mmap
+        memory = mmap.mmap(int(sys.argv[2]), 16)
+        memory[8:] = struct.pack("q", 1 << 62)
+        time.sleep(3600)
+    if data.startswith(b"LIE short"):
+        os.ftruncate(int(sys.argv[2]), 0)
+    if data.startswith(b"KILL"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if data.startswith(b"EAT"):
+        bytearray(20 << 30)
+    return decode(data, limits, size)
+trainer.images.decode.decode = hostile
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(engine_cache: Path) -> PreparedEngine:
+    return prepare_engine(default_weights(), "cpu", "fp32", engine_cache, logging.getLogger("test"))[0]
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the lanes a decoder that hangs, crashes or eats memory when a file says so."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HOSTILE_DECODER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(REPOSITORY), str(folder))))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Task]:
+    return drawn_images(tmp_path / "inbox")
+
+
+def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: list[Task]) -> None:
+    with make_lanes(prepared, count=2) as lanes:
+        outcomes = judge(lanes, images)
+
+    assert sorted(outcome.file_id for outcome in outcomes) == list(range(8))
+    assert all(isinstance(outcome.result, Judged) and outcome.sha256 for outcome in outcomes)
+    assert lanes.restarts == 0
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize(
+    ("content", "reason", "restarts"),
+    [
+        (b"HANG", "took longer than 1 s", 2),
+        (b"CRASH", "crashed the decoder (SIGSEGV)", 2),
+        (b"KILL", "crashed the decoder (SIGKILL)", 4),
+        (b"EAT", "needs more memory than decode_memory allows", 0),
+    ],
+)
+def test_a_decoder_that_misbehaves_costs_its_own_file_only(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, content: bytes, reason: str, restarts: int
+) -> None:
+    guilty = tmp_path / "inbox" / "guilty.png"
+    guilty.write_bytes(content)
+
+    with make_lanes(prepared, decode_seconds=1.0) as lanes:
+        outcomes = {
+            one.file_id: one.result for one in judge(lanes, [*images[:4], task(99, guilty), *images[4:]])
+        }
+
+    failed = outcomes.pop(99)
+    assert isinstance(failed, Failed)
+    assert failed.reason == reason
+    assert sorted(outcomes) == list(range(8))
+    assert all(isinstance(result, Judged) for result in outcomes.values())
+    assert lanes.restarts == restarts
+
+
+def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
+    prepared: PreparedEngine, images: list[Task]
+) -> None:
+    before = set(psutil.Process().children())
+
+    with make_lanes(prepared) as lanes:
+        wait_until_ready(lanes)
+        (lane,) = set(psutil.Process().children()) - before
+        lane.suspend()
+        lanes.submit(images)
+        lane.send_signal(signal.SIGKILL)
+        outcomes = collect(lanes, len(images))
+
+    assert sorted(one.file_id for one in outcomes) == list(range(8))
+    assert all(isinstance(one.result, Judged) for one in outcomes)
+    assert lanes.restarts == 1
+
+
+@pytest.mark.defects(26)
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("lie", ["pickle", "endless", "other", "half", "young", "short"])
+def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    guilty = tmp_path / "inbox" / "guilty.png"
+    guilty.write_bytes(f"LIE {lie}".encode())
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("EVIL_MARK", str(mark))
+
+    with make_lanes(prepared, decode_seconds=0.5) as lanes:
+        monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 1.0)
+        outcomes = judge(lanes, [*images[:2], task(99, guilty), *images[2:]])
+
+    results = {one.file_id: one.result for one in outcomes}
+    assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
+    assert isinstance(results.pop(99), Failed)
+    assert all(isinstance(result, Judged) for result in results.values())
+    assert not mark.exists()
+
+
+@pytest.mark.defects(43)
+@pytest.mark.usefixtures("hostile")
+def test_the_duration_of_a_file_is_its_own(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path
+) -> None:
+    slow = tmp_path / "inbox" / "slow.png"
+    slow.write_bytes(b"SLOW")
+
+    with make_lanes(prepared) as lanes:
+        outcomes = judge(lanes, [*images, task(99, slow)])
+
+    durations = {one.file_id: one.duration_us for one in outcomes}
+    assert max(durations, key=lambda file_id: durations[file_id]) == 99
+    assert durations[99] >= 300_000
+    assert all(0 < took < 300_000 for file_id, took in durations.items() if file_id != 99)
+
+
+@pytest.mark.defects(6)
+@pytest.mark.usefixtures("hostile")
+def test_a_lane_killed_over_a_healthy_image_makes_it_no_error(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while that very image is decoded: once among others, once alone."""
+    slow, flag = tmp_path / "inbox" / "slow.png", tmp_path / "flag"
+    slow.write_bytes(Path(os.fsdecode(images[0].path)).read_bytes() + b"STOP")
+    flag.touch()
+    monkeypatch.setenv("STOP_WHILE", str(flag))
+    before = set(psutil.Process().children())
+
+    with make_lanes(prepared) as lanes:
+        lanes.submit([*images[:2], task(99, slow), *images[2:]])
+        outcomes = [*_kill_when_stopped(lanes, before), *_kill_when_stopped(lanes, before)]
+        flag.unlink()
+        outcomes += collect(lanes, 9 - len(outcomes))
+
+    assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
+    assert all(isinstance(one.result, Judged) for one in outcomes)
+
+
+@pytest.mark.defects(6)
+def test_a_lane_killed_before_it_is_ready_blames_no_image(
+    prepared: PreparedEngine, images: list[Task]
+) -> None:
+    before = set(psutil.Process().children())
+    clock = MovableClock()
+    outcomes: list[Outcome] = []
+
+    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
+        lanes.submit(images[:1])
+        for _ in range(5):
+            outcomes += _kill_the_lane(lanes, before)
+            clock.ahead += 40  # the next lane is started now
+        outcomes += collect(lanes, 1 - len(outcomes))
+
+    assert [type(one.result) for one in outcomes] == [Judged]
+
+
+@pytest.mark.defects(7)
+def test_lanes_killed_faster_than_they_start_are_started_more_slowly_and_never_given_up(
+    prepared: PreparedEngine, images: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(psutil.Process().children())
+    clock = MovableClock()
+    caplog.set_level(logging.INFO, "bt-daemon")
+
+    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
+        lanes.submit(images)
+        for _ in range(5):
+            _kill_the_lane(lanes, before)
+            assert lanes.trouble == "" or "SIGKILL" in lanes.trouble
+            clock.ahead += max(0.0, lanes.next_deadline() - clock.monotonic())
+        trouble = lanes.trouble
+        wait_until_ready(lanes)
+        after = lanes.trouble
+        outcomes = collect(lanes, len(images))
+
+    assert "worker processes end before they are ready (SIGKILL)" in trouble
+    assert after == ""
+    assert sum(isinstance(one.result, Judged) for one in outcomes) == 8
+    assert caplog.text.count("end before they are ready") == 1
+    assert "nothing was lost" in caplog.text
+
+
+@pytest.mark.defects(7)
+def test_an_engine_that_no_lane_can_open_ends_in_one_line(
+    prepared: PreparedEngine, images: list[Task], tmp_path: Path
+) -> None:
+    broken = replace(prepared, weights=str(tmp_path / "missing.safetensors"))
+
+    with (
+        make_lanes(broken, count=2) as lanes,
+        pytest.raises(LaneError, match="end before they are ready") as caught,
+    ):
+        judge(lanes, images)
+
+    assert "missing.safetensors" in str(caught.value)  # why it could not be opened, in its own words
+    assert "\n" not in str(caught.value)
+    assert lanes.restarts == 6
+
+
+def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
+    prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the time since it got work, not since it last had some."""
+    monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 0.5)
+    with make_lanes(prepared) as lanes:
+        wait_until_ready(lanes)
+        time.sleep(0.6)
+
+        lanes.submit(images[:1])
+        outcomes = lanes.collect()
+        outcomes += collect(lanes, 1 - len(outcomes))
+
+    assert len(outcomes) == 1
+    assert lanes.restarts == 0
+
+
+def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
+    with make_lanes(prepared, batch=2) as lanes:
+        rooms = [lanes.room(8)]
+        lanes.submit(images[:2])
+        rooms.append(lanes.room(8))
+        lanes.submit(images[2:4])
+        rooms.append(lanes.room(8))
+        collect(lanes, 4)
+
+        assert rooms == [2, 2, 0]
+        assert lanes.in_flight() == 0
+
+
+def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, images: list[Task]) -> None:
+    with make_lanes(prepared, count=2, batch=2, tasks=32) as lanes:
+        rooms = [lanes.room(waiting) for waiting in (0, 1, 3, 20, 1000)]
+        lanes.submit(images[:2])
+        rooms.append(lanes.room(20))
+
+        assert rooms == [0, 1, 3, 10, 64, 10]
+
+
+def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
+    script = (
+        "import sys, time; from daemon.engines.manifest import Compiled, PreparedEngine, Slack\n"
+        "from daemon.workers.worker import LaneSetup; from daemon.workers.pool import Lanes\n"
+        "from trainer.images.picture import Limits\n"
+        f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31), decode_seconds=10)\n"
+        "print('started', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=child_environment(), stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        lanes = psutil.Process(parent.pid).children()
+
+        parent.kill()
+        gone, alive = psutil.wait_procs(lanes, timeout=PATIENCE_SECONDS)
+
+    assert (len(gone), alive) == (2, [])
+
+
+def _kill_the_lane(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only lane as soon as there is one, and let the daemon notice."""
+    outcomes: list[Outcome] = []
+    until(lambda: _children_since(before) or outcomes.extend(lanes.collect()))
+    (lane,) = _children_since(before)
+    lane.kill()
+    wait(lanes.waitables(), PATIENCE_SECONDS)
+    return outcomes + lanes.collect()
+
+
+def _kill_when_stopped(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only lane when it has stopped itself over an image."""
+    outcomes: list[Outcome] = []
+
+    def is_stopped() -> bool:
+        outcomes.extend(lanes.collect())
+        return any(one.status() == psutil.STATUS_STOPPED for one in _children_since(before))
+
+    until(is_stopped)
+    return outcomes + _kill_the_lane(lanes, before)
+
+
+def _children_since(before: set[psutil.Process]) -> set[psutil.Process]:
+    return set(psutil.Process().children()) - before
+
+
+def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, images: list[Task]) -> None:
+    ours = psutil.Process()
+    children = set(ours.children())
+    descriptors = ours.num_fds()
+
+    with make_lanes(prepared, count=2) as lanes:
+        judge(lanes, images)
+
+    assert set(ours.children()) == children
+    assert ours.num_fds() == descriptors

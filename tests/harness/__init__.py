@@ -1,0 +1,1 @@
+"""Harnesses: long runs by hand that break things on purpose and count what is left."""

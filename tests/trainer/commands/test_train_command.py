@@ -1,0 +1,366 @@
+"""`bt-train` as people type it: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support.training import draw_heads, start_training, train
+from trainer.model.weights import read_weights
+from trainer.training.run_folder import run_folder
+
+# What makes a training take seconds.
+SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--samples", "24", "--arch", "seed-cnn")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("data") / "heads", 14)
+
+
+@pytest.mark.slow
+def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--meaning", "yes=tumour", "--json")
+
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written == {
+        "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
+        "metrics.json", "model.safetensors", "scores.png", "validation.txt", "worst.png",
+    }  # fmt: skip
+    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+    assert spec.classes == ("no", "yes")
+    assert spec.decision.positive == "yes"
+    assert spec.meanings == {"yes": "tumour"}
+    assert spec.out_of_distribution is not None
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert report["metrics"]["split"] == "by group"
+    with (tmp_path / "run" / "history.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_going_on_from_weights_keeps_what_their_run_held_out(heads: Path, tmp_path: Path) -> None:
+    """Another image size or seed would draw another split, and judge on what has been learnt."""
+    first = train("--data", heads, "-o", tmp_path / "first", *SMALL)
+    start = tmp_path / "first" / "model.safetensors"
+
+    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start, "--seed", "5")
+    fresh = train("--data", heads, "-o", tmp_path / "fresh", *SMALL, "--seed", "5")
+
+    assert (first.returncode, second.returncode, fresh.returncode) == (0, 0, 0), second.stderr
+    held_out = [
+        sorted((tmp_path / run / "validation.txt").read_text().split())
+        for run in ("first", "second", "fresh")
+    ]
+    assert held_out[0] == held_out[1] != held_out[2]
+    command = read_weights(tmp_path / "second" / "model.safetensors").spec.provenance.command
+    assert len(command.splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_going_on_from_weights_keeps_what_folds_showed_of_them(heads: Path, tmp_path: Path) -> None:
+    first = train("--data", heads, "-o", tmp_path / "first", *SMALL, "--folds", "2", "--round-epochs", "1")
+    start = tmp_path / "first" / "model.safetensors"
+
+    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start)
+
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    before, after = (
+        json.loads((tmp_path / run / "metrics.json").read_text())["metrics"]["out_of_fold"]
+        for run in ("first", "second")
+    )
+    assert after == before | {"of_first_training": True}
+    cards = [(tmp_path / run / "CARD.md").read_text() for run in ("first", "second")]
+    assert ["the last one changed" in card for card in cards] == [False, True]
+
+
+@pytest.mark.slow
+def test_an_unreadable_image_is_named_and_left_out(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 14)
+    (root / "no" / "broken.jpg").write_bytes(b"this is text")
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL)
+
+    assert done.returncode == 0, done.stderr
+    assert "left out" in done.stderr
+    assert "broken.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_any_number_of_classes_can_be_trained(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 14, ("first", "second"))
+    for number in range(14):
+        (root / "third").mkdir(exist_ok=True)
+        Image.effect_noise((64, 64), 20 + 5 * number).save(root / "third" / f"{number}.png")
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL, "--groups", "none")
+
+    assert done.returncode == 0, done.stderr
+    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+    assert spec.classes == ("first", "second", "third")
+    assert spec.decision.positive is None
+
+
+def test_a_missing_folder_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = train("--data", tmp_path / "nowhere")
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no folder at" in done.stderr
+
+
+def test_an_empty_folder_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "holds no class folders" in done.stderr
+
+
+def test_empty_class_folders_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "no").mkdir()
+    (tmp_path / "yes").mkdir()
+
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "empty" in done.stderr
+
+
+def test_a_single_class_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "no").mkdir()
+    Image.new("L", (64, 64)).save(tmp_path / "no" / "a.png")
+
+    done = train("--data", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "only one class, 'no'" in done.stderr
+
+
+def test_too_few_images_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    root = draw_heads(tmp_path / "data", 1)
+
+    done = train("--data", root, "-o", tmp_path / "run", *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "too few images of" in done.stderr
+
+
+def test_nothing_to_train_on_is_a_usage_error() -> None:
+    done = train()
+
+    assert done.returncode == 2
+    assert "give --data DIR" in done.stderr
+
+
+def test_a_device_that_is_absent_exits_5(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path, "--device", "cuda:99")
+
+    assert done.returncode == 5
+    assert "no cuda:99 here" in done.stderr
+
+
+def test_an_unknown_architecture_exits_2(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL[:-1], "vgg")
+
+    assert done.returncode == 2
+    assert "bt-train models" in done.stderr
+
+
+def test_resume_without_any_run_exits_2(heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["--data", str(heads), "--resume"]) == 2
+
+
+@pytest.mark.slow
+def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) -> None:
+    process = start_training("--data", heads, "-o", tmp_path / "run", *SMALL, "--epochs", "500")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2/"):
+            break
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
+    heads: Path, tmp_path: Path
+) -> None:
+    """Killed with SIGKILL in the middle of an epoch, three times over."""
+    options = ("--data", heads, *SMALL, "--epochs", "8", "--patience", "0", "--deterministic")
+    whole = train(*options, "-o", tmp_path / "whole")
+
+    for kill_after, resume in (("epoch 2/", ()), ("epoch 4/", ("--resume",)), ("epoch 5/", ("--resume",))):
+        process = start_training(*options, "-o", tmp_path / "cut", *resume)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(kill_after):
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    resumed = train(*options, "-o", tmp_path / "cut", "--resume")
+
+    assert whole.returncode == resumed.returncode == 0, whole.stderr + resumed.stderr
+    assert "epoch 5/" not in resumed.stderr
+    one = read_weights(tmp_path / "whole" / "model.safetensors").tensors
+    other = read_weights(tmp_path / "cut" / "model.safetensors").tensors
+    assert one.keys() == other.keys()
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.mark.slow
+def test_resume_refuses_other_options(heads: Path, tmp_path: Path) -> None:
+    options = ("--data", heads, "-o", tmp_path / "run", *SMALL)
+    first = train(*options)
+
+    second = train(*options, "--resume", "--seed", "9")
+    third = train(*options, "--resume", "--arch", "cnn")
+
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == third.returncode == 2
+    assert "another seed" in second.stderr
+    assert "another architecture" in third.stderr
+
+
+@pytest.mark.defects(33)
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.json", "checkpoint.safetensors"])
+def test_a_run_is_not_overwritten_unasked(heads: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("months of work")
+
+    done = train("--data", heads, "-o", tmp_path, *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"bt-train: {tmp_path} holds a run already; "
+        "give another -o DIR, --resume to go on with it, or --overwrite to lose it\n"
+    )
+    assert (tmp_path / name).read_text() == "months of work"
+
+
+@pytest.mark.slow
+@pytest.mark.defects(33)
+def test_a_run_is_overwritten_when_asked_and_goes_on_from_nothing_of_it(heads: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("old")
+    (tmp_path / "checkpoint.safetensors").write_text("old")
+
+    done = train("--data", heads, "-o", tmp_path, *SMALL, "--overwrite")
+
+    assert done.returncode == 0, done.stderr
+    made = read_weights(tmp_path / "model.safetensors")
+    assert "--overwrite" not in made.spec.provenance.command
+
+
+@pytest.mark.defects(33)
+def test_resuming_a_run_that_is_not_there_exits_2(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "none", *SMALL, "--resume")
+
+    assert done.returncode == 2
+    assert f"there is no run to resume in {tmp_path / 'none'}" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.defects(33)
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for _ in range(3):
+        folders.append(run_folder(None, resume=False, overwrite=False))
+        folders[-1].mkdir(parents=True)
+
+    assert len(set(folders)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.defects(33)
+def test_an_interrupt_before_anything_is_saved_does_not_advise_to_resume(heads: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start_training("--data", heads, "-o", run, *SMALL, "--samples", "200000")
+    assert process.stderr is not None
+    next(line for line in process.stderr if "images in" in line)
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "nothing of this run is saved" in errors
+    assert "--resume" not in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize("folder", ["/proc/x", "/dev/null/x"])
+def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_read(heads: Path, folder: str) -> None:
+    done = train("--data", heads, "-o", folder, *SMALL)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"bt-train: cannot make the folder {folder} (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.defects(35)
+def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    done = train("--data", tmp_path / "nowhere", "-o", tmp_path / "runs" / "first")
+
+    assert done.returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.defects(35)
+@pytest.mark.parametrize("output", ["/proc/x.safetensors", "nope/x.safetensors"])
+def test_calibrate_makes_no_folder_for_its_file(heads: Path, tmp_path: Path, output: str) -> None:
+    done = train("calibrate", "--data", heads, "-o", tmp_path / output)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "nope").exists()
+
+
+@pytest.mark.defects(34)
+@pytest.mark.parametrize("command", [(), ("audit",), ("models",), ("eval",), ("calibrate",)])
+def test_help_shows_its_examples_line_by_line(command: tuple[str, ...]) -> None:
+    done = train(*command, "--help")
+
+    assert done.returncode == 0
+    assert "\\b" not in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("    bt-train")]
+
+
+@pytest.mark.defects(34)
+def test_the_version_is_told() -> None:
+    done = train("--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"bt-train \S.*\n", done.stdout)
+
+
+def test_models_lists_every_architecture(capsys: pytest.CaptureFixture[str]) -> None:
+    from trainer.cli import main
+    from trainer.networks.registry import ARCHITECTURES
+
+    code = main(["models", "--no-measure", "--image-size", "64"])
+
+    assert code == 0
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert listed == set(ARCHITECTURES)

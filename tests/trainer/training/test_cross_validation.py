@@ -1,0 +1,155 @@
+"""`bt-train --folds`, `--leave-source-out`, `--external`: who is judged has taken no part."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.training import draw_heads, train
+from trainer.networks.bfloat16 import round_to_bfloat16
+from trainer.networks.registry import build
+
+SMALL = ("--image-size", "32", "--epochs", "1", "--batch", "8", "--samples", "16", "--arch", "seed-cnn")
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("data") / "heads", 14)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_heads(tmp_path_factory.mktemp("data") / "others", 10, first=500)
+
+
+def _predictions(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.slow
+def test_folds_judge_every_image_once_and_the_card_tells(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--folds", "3")
+
+    assert done.returncode == 0, done.stderr
+    told = _predictions(tmp_path / "run" / "folds")
+    assert len({row["file"] for row in told}) == len(told) == 28
+    assert {row["round"] for row in told} == {"fold-1", "fold-2", "fold-3"}
+    report = json.loads((tmp_path / "run" / "folds" / "rounds.json").read_text())
+    assert report["out_of_fold"]["count"] == 28
+    assert sum(map(sum, report["out_of_fold"]["confusion"])) == 28
+    right = sum((float(row["p_yes"]) >= 0.5) == (row["label"] == "yes") for row in told)
+    assert right / 28 == pytest.approx(report["out_of_fold"]["at_one_half"]["accuracy"]["value"], abs=1e-5)
+    assert "## Out of fold" in (tmp_path / "run" / "CARD.md").read_text()
+    assert "out of fold" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_folds_goes_on_where_it_was(heads: Path, tmp_path: Path) -> None:
+    options = ("--data", heads, *SMALL, "--folds", "2")
+    first = train(*options, "-o", tmp_path / "run")
+    before = (tmp_path / "run" / "folds" / "predictions.csv").read_bytes()
+    (tmp_path / "run" / "folds" / "predictions.csv").unlink()
+
+    again = train(*options, "-o", tmp_path / "run", "--resume")
+
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert (tmp_path / "run" / "folds" / "predictions.csv").read_bytes() == before
+    assert "epoch 1/1" not in again.stderr  # nothing was trained again
+
+
+@pytest.mark.slow
+def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
+    heads: Path, others: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / "second"
+    shutil.copytree(others, twin)
+    shutil.copy(next((heads / "yes").iterdir()), twin / "yes" / "twin.png")
+
+    done = train("--data", heads, "--data", twin, "-o", tmp_path / "run", *SMALL, "--leave-source-out", "all")
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "left-out" / "rounds.json").read_text())
+    assert {name: told["count"] for name, told in report["left_out"].items()} == {"heads": 28, "second": 21}
+    assert "twins of heads elsewhere take no part" in done.stderr
+    assert "## On sources it never saw" in (tmp_path / "run" / "CARD.md").read_text()
+
+
+@pytest.mark.slow
+def test_external_images_are_judged_without_their_twins(heads: Path, others: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.copytree(others / "yes", outside / "yes")  # one class only, as healthy volunteers are
+    shutil.copy(next((heads / "yes").iterdir()), outside / "yes" / "twin.png")
+
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--external", outside)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["external"]["outside"]
+    assert (told["count"], told["twins_left_out"]) == (10, 1)
+    assert told["specificity"]["value"] is None
+    assert "## External collections" in (tmp_path / "run" / "CARD.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--folds", "1"), "--folds 1 cannot be"),
+        (("--leave-source-out", "mars"), "begins with mars"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    heads: Path, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, *options)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "seed-cnn", "lite0_short"])
+def test_rounded_weights_are_bfloat16_once_folded_and_change_little(architecture: str) -> None:
+    torch.manual_seed(3)
+    network = build(architecture, 2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    network.eval()
+    pictures = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    norm = next((module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)), None)
+    scale = torch.ones(len(first.weight))
+    if norm is not None:
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    wanted = (first.weight * scale.view(-1, 1, 1, 1)).detach().bfloat16()
+    with torch.no_grad():
+        before = network(pictures)[0]
+        round_to_bfloat16(network, 64)
+        after = network(pictures)[0]
+
+    assert float((before - after).abs().max()) < 0.05 * float(before.abs().max()) + 0.02
+    # What an engine gets when it folds and rounds is exactly what was judged, although the file holds
+    # float16; smaller weights than float16 resolves matter to nobody.
+    folded = (first.weight * scale.view(-1, 1, 1, 1)).detach()
+    resolved = first.weight.detach().abs() > torch.finfo(torch.float16).tiny
+    assert resolved.float().mean() > 0.99
+    assert torch.equal(folded.bfloat16()[resolved], wanted[resolved])
+    np.testing.assert_allclose(folded[resolved].numpy(), wanted[resolved].float().numpy(), rtol=2.0**-11)
+    if norm is not None:
+        assert norm.running_mean is not None
+        taken_off = (norm.running_mean - (0 if first.bias is None else first.bias)) * scale
+        bias = (norm.bias - taken_off).detach()
+        steps = (norm.bias.abs() + taken_off.abs()).detach() * 2.0**-10  # float16's, of what is added
+        assert bool(((bias - bias.bfloat16().float()).abs() <= steps).all())
+        assert float((bias - bias.bfloat16().float()).abs().mean()) < 2.0**-11 * float(bias.abs().mean())
