@@ -1,1 +1,1 @@
-"""Which settings exist and where each value came from. Imports nothing of ours."""
+"""Settings, and what every layer stands on. Imports nothing of ours."""

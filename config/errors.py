@@ -1,4 +1,4 @@
-"""Every error a user can meet: one line that says what, where and the next step, and an exit code."""
+"""Errors a user can meet: one line that says what, where and the next step, and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On which kind of file system a path lies, and whether that is a network's.
+"""File system of a path, and whether it is a network's.
 
 The kernel's mount table is the only source: no call says it for a path that is slow or hangs.
 """

@@ -1,4 +1,4 @@
-"""The command line's side of the settings: click options made from their declarations."""
+"""Command-line options made from the settings' declarations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the text of a setting becomes a value: durations, sizes, switches, lists."""
+"""Parse the text of a setting: durations, sizes, switches, lists."""
 
 from __future__ import annotations
 

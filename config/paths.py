@@ -1,4 +1,4 @@
-"""Where things live when nobody says otherwise: the user's own folders, as the platform has them."""
+"""User folders for data, configuration and cache, as the platform has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command line ends: one line on stderr for an error, and an exit code that means something."""
+"""Run a click program: one line on stderr for an error, and an exit code that means something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting, declared once: its default, how it is parsed, what it means.
+"""Settings, each declared once: default, parser, meaning.
 
 A value comes from the command line, else from the environment (`BT_SETTLE`), else from `bt.toml`
 (`settle = "2s"`), else from the default here. The command line's options are made from these

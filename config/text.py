@@ -1,4 +1,4 @@
-"""How text of unknown origin is made safe to show: file names, error reasons, class names.
+"""Make text of unknown origin safe to show: file names, error reasons, class names.
 
 Control characters would drive a terminal, bidirectional overrides would reorder what a person
 reads (CVE-2021-42574), and a newline would forge a log line.

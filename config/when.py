@@ -1,4 +1,4 @@
-"""What a person means by a time: `today`, `2h ago`, `this week`, `2026-11`, `2026-11-01 14:30+02:00`.
+"""Parse the times people type: `today`, `2h ago`, `this week`, `2026-11`, `2026-11-01 14:30+02:00`.
 
 General date libraries get "today" wrong (now, or nine o'clock), so this is a few lines of our own on
 zoneinfo. Local times that a clock change skips mean the instant of the change; times that occur

@@ -1,4 +1,4 @@
-"""What the daemon says while it works: one line per cause, on stderr, as text or JSON."""
+"""Log: one line per cause, on stderr, as text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment of our own child processes."""
+"""Child processes: their environment, and their confinement to bounded memory and a living parent."""
 
 from __future__ import annotations
 

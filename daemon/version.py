@@ -1,4 +1,4 @@
-"""What `bt-daemon --version` says: the program, the engine it would use, the model it ships."""
+"""Version text of `bt-daemon --version`: the program, the engine it would use, the model it ships."""
 
 from __future__ import annotations
 

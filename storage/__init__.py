@@ -1,1 +1,1 @@
-"""What was seen and what was concluded: schema, migrations, ledger, queries, the grammar of WHEN."""
+"""The database: schema, migrations, ledger, queries and maintenance."""

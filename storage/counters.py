@@ -1,4 +1,4 @@
-"""How results are counted ahead: per minute and per day, in the transaction that changes them."""
+"""Counters of results per minute and per day, kept in the transaction that changes them."""
 
 from __future__ import annotations
 

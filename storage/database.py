@@ -1,4 +1,4 @@
-"""How a database is opened: one writer, any number of readers, and clear words when it cannot be.
+"""Open a database: one writer, any number of readers, and clear words when it cannot be.
 
 All that holds for SQLite alone (pragmas, file modes, how a transaction begins) stands here.
 

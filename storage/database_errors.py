@@ -1,4 +1,4 @@
-"""What can be wrong with a database, and whether waiting helps."""
+"""Database errors, and whether waiting helps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the file at a database's path is still the one that is open, and what to do when it is not."""
+"""Identity of the open database file: notice when its path has come to hold another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tables there are, and what a column means.
+"""Schema: the tables, and what a column means.
 
     inbox 1-n folder 1-n file 1-n result n-1 model, label, reason
                               1-n attempt (failures only)

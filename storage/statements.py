@@ -1,4 +1,4 @@
-"""How the hot path talks to the database: a Core statement compiled once, run with plain tuples.
+"""Statements compiled once and run with plain tuples: the hot path to the database.
 
 SQLAlchemy's own execution builds a dictionary and a list per row; at thousands of rows a second
 that is more than SQLite itself needs. The statement stays what it is, explicit and checked against

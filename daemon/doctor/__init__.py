@@ -1,1 +1,1 @@
-"""Whether this machine is fit for the work: the checks behind `bt-daemon doctor`."""
+"""Doctor: the checks behind `bt-daemon doctor`."""

@@ -1,4 +1,4 @@
-"""What judges: the decoders, the engine, the weights."""
+"""Check decoders, engine and weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check says: a fact, how bad it is, and what to do about it."""
+"""Finding of a check: a fact, how bad it is, and what to do about it."""
 
 from __future__ import annotations
 

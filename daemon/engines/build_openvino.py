@@ -1,4 +1,4 @@
-"""Makes a compiled engine from a weights file: convert, compile, check against the reference, choose.
+"""Build an OpenVINO engine from a weights file: convert, compile, check against the reference, choose.
 
     python -m daemon.engines.build_openvino WEIGHTS FOLDER PRECISION
 

@@ -1,4 +1,4 @@
-"""Where engines come from: made from the weights file once, cached, checked, rebuilt.
+"""Engine cache: made from the weights file once, checked, rebuilt when in doubt.
 
 The weights file is the truth, an engine is a cache. `prepare_engine` runs in the daemon's parent
 process and imports neither torch nor OpenVINO, and NumPy only when there is an engine to make, which

@@ -1,4 +1,4 @@
-"""What computes a network: batches of pictures in, logits, pooled features and activation maps out.
+"""Open a prepared engine in the process that computes.
 
 `open_engine` runs in the process that computes; `daemon.engines.cache` finds or makes what it opens.
 """

@@ -1,4 +1,4 @@
-"""What an engine is, in words that pass between processes. Imports nothing slow."""
+"""Engine manifest: what passes between processes about an engine. Imports nothing slow."""
 
 from __future__ import annotations
 

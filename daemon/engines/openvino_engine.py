@@ -1,4 +1,4 @@
-"""The engine on a CPU: OpenVINO, single-threaded, one per lane."""
+"""OpenVINO engine: one compiled network on one thread, for a CPU."""
 
 from __future__ import annotations
 

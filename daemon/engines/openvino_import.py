@@ -1,4 +1,4 @@
-"""How OpenVINO is imported here: without the message that its import sends to its makers.
+"""Import OpenVINO without the message that its import sends to its makers.
 
 `import openvino` reports its use over the network from a thread of its own (package
 openvino-telemetry). A program that reads patients' images on machines without a way out must not.

@@ -1,4 +1,4 @@
-"""How far an engine may be from the reference (the network in torch, float32), and how far it is.
+"""Measure how far an engine is from the reference (the network in torch, float32), and bound it.
 
 A user's images are not at hand when an engine is made, so engines are compared on drawn heads. What
 they show is multiplied: real slices move farther.

@@ -1,4 +1,4 @@
-"""The models behind a database's rows, found by their hash: the one that judged a row explains it."""
+"""Look up the model of a database's row by its hash: the one that judged a row explains it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a network looked: its class-activation map laid over the picture it was given.
+"""Overlay a class-activation map on the picture that the network was given.
 
 The map explains the network; it does not outline a tumour (Zhou et al. 2016, "Learning Deep
 Features for Discriminative Localization").

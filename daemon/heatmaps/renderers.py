@@ -1,4 +1,4 @@
-"""Each result drawn with the model that judged it: one drawing process per model, the latest few kept."""
+"""Renderers, one process per model: each result is drawn by the model that judged it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel says about a folder: hints, collected by watchdog's threads for the daemon's one thread.
+"""File-system events as hints, collected by watchdog's threads for the daemon's one thread.
 
 Nothing here is believed to be complete. What is hidden or lost (watchdog 6.0 says nothing of an
 overflow, 7.1 only logs it) is noticed where it can be, and the inbox scans.

@@ -1,4 +1,4 @@
-"""Which entries of an inbox are files to judge: what is asked for, less what programs leave lying about."""
+"""Filter an inbox's entries: what is asked for, less what programs leave lying about."""
 
 from __future__ import annotations
 

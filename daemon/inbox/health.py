@@ -1,4 +1,4 @@
-"""How well an inbox is being watched, as measured, and the clocks it is measured with."""
+"""Health of an inbox, as measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are new and complete: events are hints, the scan is the truth.
+"""Inbox: find the new and complete files of a folder; events are hints, the scan is the truth.
 
 The kernel's events make a file known within milliseconds; what they miss (a burst, a network folder,
 a folder made and filled at once, a watch gone blind) the next scan finds. Both ways lead through the

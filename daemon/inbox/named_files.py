@@ -1,4 +1,4 @@
-"""The files a command line names: each file itself, and of each folder those that `watch` would take."""
+"""Files a command line names: each file itself, and of each folder those that `watch` would take."""
 
 from __future__ import annotations
 

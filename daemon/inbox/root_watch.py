@@ -1,4 +1,4 @@
-"""Whether the folder at an inbox's path is still the one watched: not replaced, not unmounted."""
+"""Watch the inbox's root: tell when its folder was replaced or unmounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in an inbox now: a walk in bounded pieces that follows no symlink and opens no file."""
+"""Scan an inbox: a walk in bounded pieces that follows no symlink and opens no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file is complete: two looks at it, a settle time apart, that agree.
+"""Detect when a file is completely written: two looks at it, a settle time apart, that agree.
 
 Nobody announced these files as whole (a close after writing or a rename does); they were found by a
 scan, or only their creation was noticed. Some copying tools set an old mtime while they still write, so

@@ -1,1 +1,1 @@
-"""How results leave the program: as a table for people, or as JSON, CSV, TSV or Parquet for programs."""
+"""Output formats: a table for people, JSON, CSV, TSV or Parquet for programs."""

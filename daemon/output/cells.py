@@ -1,4 +1,4 @@
-"""How one value becomes text: times, confidences, file names of any bytes, texts that begin a formula."""
+"""Format one value as text: times, confidences, file names of any bytes, texts that begin a formula."""
 
 from __future__ import annotations
 

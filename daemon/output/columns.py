@@ -1,4 +1,4 @@
-"""What a column is, and how the user's list of columns is read."""
+"""Column type, and the user's list of columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person is told about one thing: a heading, and facts as aligned pairs of name and value."""
+"""Print facts about one thing: a heading, and aligned pairs of name and value."""
 
 from __future__ import annotations
 

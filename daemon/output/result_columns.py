@@ -1,4 +1,4 @@
-"""Which columns a result has, in which order, and which are shown when nobody chooses."""
+"""Columns of a result, their order, and those shown when nobody chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where output goes: stdout, or a file that appears whole or not at all."""
+"""Write to stdout, or to a file that appears whole or not at all."""
 
 from __future__ import annotations
 

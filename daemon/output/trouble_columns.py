@@ -1,4 +1,4 @@
-"""Which columns an image in trouble has, and a cause that many of them share."""
+"""Columns of an image in trouble, and a cause that many of them share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the parts of a watching daemon are put together, and what it says at start and end."""
+"""Compose a watching daemon from its parts, and log its start and end."""
 
 from __future__ import annotations
 

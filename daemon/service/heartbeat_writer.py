@@ -1,4 +1,4 @@
-"""What the daemon says about itself, about once a second, for `bt-daemon status`."""
+"""Store the daemon's heartbeat about once a second, for `bt-daemon status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log says of each image: what failed and why, and with -v what was judged and how.
+"""Log images: what failed and why, and with -v what was judged and how.
 
 A folder full of what is no image must not fill the log: beyond ten lines a minute the failures are counted
 by cause, and each cause is said once when the minute is over.

@@ -1,4 +1,4 @@
-"""The last images at a terminal, as they come: name, class, confidence, duration."""
+"""Show the last images at a terminal as they come: name, class, confidence, duration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Move a judged file away, and bring it home again: never over another file, never what was not judged.
+"""Move a judged file away, never over another, and never a file that changed meanwhile.
 
 What is moved is the version judged, told by inode, size and mtime. POSIX has no "remove this name if it
 still means that file", so nothing is decided by a name that somebody may rename over meanwhile:

@@ -1,4 +1,4 @@
-"""How the one thread of the daemon is woken: a pipe that signals and the file watcher write to."""
+"""Wake the daemon's one thread: a pipe that signals and the file watcher write to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes a person means: by their names whatever the case, several of them separated by commas."""
+"""Match class names as people type them: any case, several separated by commas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a daemon works on a database, and how it is: the answer behind `bt-daemon status`.
+"""Status of a daemon: whether it works on a database, and how it is.
 
 The lock says whether one lives, whatever it says itself; its heartbeat says how it is, or was.
 """

@@ -1,4 +1,4 @@
-"""How healthy a daemon is, in one word, an exit code and reasons: the answer behind `status --check`."""
+"""Health of a daemon: one word, an exit code and reasons, for `status --check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an image's story is told: to a person as text, to a program as a dict."""
+"""Render an image's history: to a person as text, to a program as a dict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results are handed to whoever asked: a page at a terminal, everything to a pipe or a file."""
+"""List results: a page at a terminal, everything to a pipe or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a reading command opens the database that the settings name."""
+"""Open the database that the settings name, for a reading command."""
 
 from __future__ import annotations
 

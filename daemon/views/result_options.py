@@ -1,4 +1,4 @@
-"""What the options of `bt-daemon results` ask for."""
+"""Turn the options of `bt-daemon results` into a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of `bt-daemon results`: how many images, or how many by class, status and model."""
+"""Print how many results there are: one number, or by class and status."""
 
 from __future__ import annotations
 

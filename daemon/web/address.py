@@ -1,4 +1,4 @@
-"""What an address asks for: filters, order and page, all checked."""
+"""Parse a page's address: filters, order and page, all checked."""
 
 from __future__ import annotations
 

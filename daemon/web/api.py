@@ -1,4 +1,4 @@
-"""The same for programs: JSON with the names and words of `bt-daemon results --format json`."""
+"""JSON API with the names and words of `bt-daemon results --format json`."""
 
 from __future__ import annotations
 

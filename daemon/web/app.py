@@ -1,4 +1,4 @@
-"""The application: which address leads where, and what errors look like."""
+"""Web application: routes, and what errors look like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser may do with the answer.
+"""Guard of the web page: tokens and hosts that may ask, and headers that bind browsers.
 
 A page on this machine can be reached by every web site that the user has open: by its address
 (cross-site requests) or by a name that a stranger lets point here (DNS rebinding). So the Host header

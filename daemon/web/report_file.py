@@ -1,4 +1,4 @@
-"""One self-contained HTML file about a time range: figures, charts, pictures with heatmaps, errors.
+"""Write the HTML report: one file about what came in, for `bt-daemon report`.
 
 It opens offline and carries nothing that runs but its own sorting script, which its content security
 policy names by hash. What was left out to keep it small is said in it.

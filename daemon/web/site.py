@@ -1,4 +1,4 @@
-"""What the pages are made from: the database, the models behind its rows, the pictures."""
+"""Site: the database, models and pictures that pages are made from."""
 
 from __future__ import annotations
 

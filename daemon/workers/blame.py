@@ -1,4 +1,4 @@
-"""Which file is to blame when a lane dies or hangs: the one that was alone in it, more than once.
+"""Find the file to blame when a worker dies or hangs: the one that was alone in it, more than once.
 
 A process may be killed from outside (the kernel short of memory, an operator) while it works on any
 image, so a first death proves nothing: the file it was working on is tried again alone, its neighbours

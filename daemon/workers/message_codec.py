@@ -1,4 +1,4 @@
-"""What a lane tells the daemon, as plain data: JSON, checked value by value where it arrives.
+"""Encode and check a worker's answers: JSON, checked value by value where it arrives.
 
 A lane decodes files of unknown origin. Should one of them take a decoder over, what it can send is an
 answer for the files of its own batch, and nothing that is run.

@@ -1,4 +1,4 @@
-"""What passes between the daemon and its lanes. Imports nothing slow: the daemon's start waits for it."""
+"""Messages between the service and its worker processes. Imports nothing slow: the daemon's start waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lanes as the daemon sees them: tasks in, outcomes out, and no lane is ever waited for in vain.
+"""Worker pool: processes that read and judge files, watched, restarted and fed from one loop.
 
 A lane that dies or works on one file for too long is replaced. Which file it was working on is read
 from memory shared with it: that file is tried again alone and becomes an error outcome if it is guilty,

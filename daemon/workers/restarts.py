@@ -1,4 +1,4 @@
-"""How soon a lane that ended is started again, and when starting lanes is of no use.
+"""Restart policy of workers: when one that ended is started again, and when starting is of no use.
 
 A lane that has worked is replaced at once. Lanes that end before they are ready are started more and more
 slowly: whatever kills them (the kernel short of memory, an operator) may stop, so the daemon never gives up

@@ -1,4 +1,4 @@
-"""How the daemon is: what it last said about itself, and what the tables say while it works or is dead."""
+"""Heartbeat: the daemon's one row about itself, and how much waits."""
 
 from __future__ import annotations
 

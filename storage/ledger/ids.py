@@ -1,4 +1,4 @@
-"""Which number stands for an inbox, folder, label, reason or model: rows hold numbers, not text."""
+"""Numbers of inboxes, folders, labels, reasons and models: rows hold numbers, not text."""
 
 from __future__ import annotations
 

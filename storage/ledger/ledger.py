@@ -1,4 +1,4 @@
-r"""What was seen and what became of it: the daemon's memory, in the same database as the results.
+r"""Ledger of file versions: seen, judged, moved; in the same database as the results.
 
     add -> PENDING -> record -> DONE | QUARANTINED | PENDING again, later | GONE | CHANGED
                   \-> SUPERSEDED, when another version of the same path comes

@@ -1,4 +1,4 @@
-"""How outcomes become rows: the result, the attempt and the state of each, in the caller's transaction."""
+"""Store outcomes: the result, the attempt and the state of each, in the caller's transaction."""
 
 from __future__ import annotations
 

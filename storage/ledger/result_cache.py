@@ -1,4 +1,4 @@
-"""What was concluded before about the very same bytes, so that they are not inferred twice.
+"""Look up results by content hash, so that the same bytes are not inferred twice.
 
 Runs in the lanes, which import neither SQLAlchemy nor anything else that is slow: SQLite alone, and
 only ever reading.

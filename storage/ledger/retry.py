@@ -1,4 +1,4 @@
-"""What happens to a file that could not be judged: when it is tried again, and when it is given up."""
+"""Retry policy: when a file that could not be judged is tried again, and when it is given up."""
 
 from __future__ import annotations
 

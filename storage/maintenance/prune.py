@@ -1,4 +1,4 @@
-"""How old results are deleted without forgetting the files that still lie in their inboxes."""
+"""Delete old results without forgetting the files that still lie in their inboxes."""
 
 from __future__ import annotations
 

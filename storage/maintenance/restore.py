@@ -1,4 +1,4 @@
-"""A backup put in the place of a database, and the replaced one kept beside it."""
+"""Restore a backup in the place of a database, and keep the replaced one beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a database of an older version becomes one of this version: revisions, and how they are run."""
+"""Migrations: bring a database of an older version to this one's schema."""
 
 from __future__ import annotations
 

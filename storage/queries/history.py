@@ -1,4 +1,4 @@
-"""What happened to one file, from its first version to its latest result, and which files are in trouble."""
+"""History of one file, from its first version to its latest result, and the files in trouble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which results there are: filtered, sorted, paged by key, counted and summed up.
+"""Query results: filter, sort, page by key, count and sum up.
 
 Every command and page that shows results asks here; none writes a query of its own.
 

@@ -1,4 +1,4 @@
-"""The score of a result in SQL: as it is stored, or as label and confidence tell it of older rows.
+"""Score of a result in SQL: as stored, or as label and confidence tell it of older rows.
 
 Schema 0001 stored no scores. Of two classes the one not given has the rest of the probability, so a row of
 such a model has its score as soon as a daemon has said again which class it is of (`model.positive`).

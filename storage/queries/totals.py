@@ -1,4 +1,4 @@
-"""How many images a question is about, and how many judgements of them there are.
+"""Count the images and the judgements that a query is about.
 
 An image is one version of one file: rewritten with other content it is another image, moved or judged by a
 second model it is the same one. A judgement is what one model concluded of one image, an error too: one row

@@ -1,4 +1,4 @@
-"""Which images belong together: the same bytes, nearly the same picture, the same patient.
+"""Group images that belong together: the same bytes, nearly the same picture, the same patient.
 
 Images of one group must not stand on both sides of a split, or a network is tested on what it has
 seen. Near-duplicates are found by a 256-bit difference hash, and confirmed by the correlation of

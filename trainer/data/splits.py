@@ -1,4 +1,4 @@
-"""How images are divided into those trained on and those judged on: whole groups, stratified, by a seed."""
+"""Split images into training and validation: whole groups, stratified, by a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes probabilities mean what they say, fitted on images the network was not trained on."""
+"""Fit calibration temperature, class prior shift and decision threshold on held-out logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good predictions are: every figure with a 95 % interval that respects groups.
+"""Classification metrics, each with a 95 % interval that respects groups.
 
 The interval is a bootstrap over groups (patients, near-duplicates), not over images: images of one
 group stand or fall together (Field and Welsh 2007, "Bootstrapping clustered data").

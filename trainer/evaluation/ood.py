@@ -1,4 +1,4 @@
-"""Where the images that a model was made for end: its distance limit, fitted on what they may look like.
+"""Fit the out-of-distribution threshold (Mahalanobis distance) of a trained network.
 
 Images from scanners that training never saw must pass, so training and held-out pictures count as they
 are and changed as in training (other tones, no skull, coarser); photographs and pages must not, so

@@ -1,4 +1,4 @@
-"""How a picture of oblong pixels gets square ones, so that a head keeps its shape."""
+"""Resample oblong pixels to square ones, so that a head keeps its shape."""
 
 from __future__ import annotations
 

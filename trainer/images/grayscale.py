@@ -1,4 +1,4 @@
-"""How any picture becomes grey, 8 bits a pixel: palettes, colour, alpha, 16 bits and floats.
+"""Convert any picture to grey, 8 bits a pixel: palettes, colour, alpha, 16 bits and floats.
 
 Colour becomes luma (ITU-R BT.601, as in JPEG's Y). What is transparent becomes black. Colour
 profiles are not applied: a slice's numbers are intensities of a scanner, not colours of a screen,

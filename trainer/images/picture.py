@@ -1,4 +1,4 @@
-"""What reading an image file gives: a Picture, or a PictureError that says why not and whether to wait."""
+"""Picture, the result of reading an image file, and PictureError, which says why not and whether to wait."""
 
 from __future__ import annotations
 

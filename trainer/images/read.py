@@ -1,4 +1,4 @@
-"""How a file's bytes are read: once, regular files only, and only if nobody writes to it meanwhile."""
+"""Read a file's bytes once: regular files only, and only if nobody writes to it meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How decoders are kept from talking: C libraries print to the terminal, loggers quote a file's values."""
+"""Silence decoders: C libraries print to the terminal, loggers quote a file's values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which slices of a volume are judged, whatever file it came in (NIfTI, multi-frame DICOM, multi-page TIFF).
+"""Choose the slices of a volume to judge, whatever file it came in (NIfTI, DICOM, TIFF).
 
 Every slice that shows enough of the head is worth judging: those at either end that are nearly empty
 tell nothing and are passed over. Of the others at most `Limits.max_slices` are taken, evenly spaced,

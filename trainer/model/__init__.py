@@ -1,1 +1,1 @@
-"""What a model is: spec, weights file, preprocessing, prediction; imports no torch."""
+"""A model apart from its network: spec, weights file, preprocessing, prediction; imports no torch."""

@@ -1,4 +1,4 @@
-"""Which file holds a model, and its identity. Imports nothing slow: the daemon's start waits for it."""
+"""Identity of a weights file: its sha256. Imports nothing slow: the daemon's start waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is, apart from its tensors: everything needed to judge an image with it.
+"""Model spec: everything but the tensors that is needed to judge an image.
 
 The spec travels inside the weights file (see `trainer.model.weights`), so a file alone is enough: no
 flag of the daemon repeats what training decided.

@@ -1,4 +1,4 @@
-"""How much memory the C library gives back: nothing, while a network is trained.
+"""Stop glibc from returning freed memory during training (mallopt).
 
 Every step allocates and frees the same hundreds of megabytes. glibc returns large pieces to the kernel at
 once and gets them back as pages to be cleared: a step of lite0_six took 17.7 ms an image, and 12.6 without.

@@ -1,4 +1,4 @@
-"""What a training is asked to do, and the parts that every kind of training begins with."""
+"""Prepare a training: load and group images, divide them, build the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains: one bar, one line per epoch, and the result."""
+"""Show a training at a terminal: one bar, one line per epoch, and the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came in, what was found, and how sure it is: the figures of a page, all of them queries."""
+"""Overview figures of a page: what came in, what was found, how sure it is; all of them queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which picture formats and DICOM compressions this installation can decode, for `bt-daemon doctor`."""
+"""List the picture formats and DICOM compressions that this installation decodes, for `bt-daemon doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a DICOM object becomes grey slices: modality LUT, VOI window, 8 bits, MONOCHROME1 inverted last.
+"""Decode DICOM to grey slices: modality LUT, VOI window, 8 bits, MONOCHROME1 inverted last.
 
 Steps and their order are those of PS3.3 C.7.6.3 and C.11 and PS3.4 N.2. Without a usable window the
 picture is stretched between two percentiles (`trainer.images.grayscale`). Of a multi-frame object the frames

@@ -1,4 +1,4 @@
-"""How many pixels a compressed frame really has: read from its own header before anything decodes it.
+"""Read a compressed frame's pixel count from its own header, before anything decodes it.
 
 A DICOM header may say 10 x 10 and the JPEG 2000 stream in it 60,000 x 60,000.
 """

@@ -1,4 +1,4 @@
-"""How a NIfTI volume becomes grey slices: oriented by its header, cut as it was acquired or axially.
+"""Decode NIfTI to grey slices: oriented by its header, cut as it was acquired or axially.
 
 Slices are axial, shown as radiologists see them (the patient's right on the left, front at the top),
 unless the voxels are more than twice as long in one direction as in the others and that direction is

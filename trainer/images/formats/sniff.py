@@ -1,4 +1,4 @@
-"""Which of the medical formats a file's first bytes announce, told without their libraries."""
+"""Tell medical formats by a file's first bytes, without their libraries."""
 
 from __future__ import annotations
 

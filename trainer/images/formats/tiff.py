@@ -1,4 +1,4 @@
-"""How a TIFF is decoded: pages of one size are the slices of a volume, otherwise the first page counts."""
+"""Decode TIFF: pages of one size are the slices of a volume, otherwise the first page counts."""
 
 from __future__ import annotations
 
