@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import unicodedata
 
+# Said wherever a result is read.
+DISCLAIMER = "Not a medical device: research use only, never for diagnosis or treatment."
+
 # Categories shown as escapes: controls, formats (bidi overrides among them), surrogates (bytes that
 # are not UTF-8), private use, unassigned, line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -10,10 +10,7 @@ import click
 
 from config.options import Group, program_options
 from config.program import run
-
-NOT_A_MEDICAL_DEVICE = (
-    "bt-daemon is not a medical device: research use only, never for diagnosis or treatment."
-)
+from config.text import DISCLAIMER
 
 # In the order of `--help`: the daily ones first. A command's module is imported only when it is
 # named or listed, and imports what is slow only when it runs.
@@ -56,7 +53,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog=NOT_A_MEDICAL_DEVICE,
+    epilog=DISCLAIMER,
 )
 @click.option(
     "--version",

@@ -12,11 +12,11 @@ import click
 
 from config.paths import cache_folder
 from config.program import run
-from config.text import printable
-from trainer.commands.options import _FOLDER, DISCLAIMER
+from config.text import DISCLAIMER, printable
+from trainer.commands.options import _FOLDER
 
 if TYPE_CHECKING:
-    from trainer.training.config import Plan, Request
+    from trainer.training.config import Plan, RunConfig
     from trainer.training.progress import Console
 
 # A body that comes from ImageNet is changed this much more slowly than the new head.
@@ -218,14 +218,14 @@ def _train(options: dict[str, Any]) -> int:
 
     from trainer.data.dataset import parse_merge
     from trainer.networks.registry import registered
-    from trainer.training.config import Request
+    from trainer.training.config import RunConfig
     from trainer.training.progress import Console, summary
     from trainer.training.run import run_training
     from trainer.training.run_folder import how_to_go_on, made_folder, run_folder
 
     output = run_folder(options["output"], resume=options["resume"], overwrite=options["overwrite"])
     pretrained = _starts_from_imagenet(options)
-    request = Request(
+    request = RunConfig(
         data=options["data"],
         output=output,
         cache=cache_folder(),
@@ -259,7 +259,7 @@ def _train(options: dict[str, Any]) -> int:
     return 0
 
 
-def _measured(options: dict[str, Any], request: Request, console: Console) -> dict[str, Any]:
+def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> dict[str, Any]:
     """Train what --folds and --leave-source-out ask for; return what the card shall say of it."""
     from trainer.training.cross_validation import rounds_text, run_folds, run_left_out
 

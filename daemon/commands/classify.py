@@ -50,8 +50,8 @@ def command(
       bt-daemon classify ./scans --include '*.dcm,*.nii.gz' --save
       bt-daemon classify slice.png --heatmap maps
     """
-    from daemon.inbox.named_files import named_files
     from daemon.service.classify import classify, quiet_logger, save
+    from daemon.service.named_files import named_files
 
     settings, logger = invocation.settings, quiet_logger()
     maps = None if heatmap is None else made_folder(heatmap, "--heatmap")
@@ -64,7 +64,7 @@ def command(
         click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)
     if maps is not None:
         from daemon.heatmaps.on_demand import write_heatmaps
-        from daemon.workers.setup import limits_of
+        from trainer.images.picture import limits_of
 
         good = [one.path for one in found if one.judged.status != "error"]
         written = write_heatmaps(good, prepared, limits_of(settings), maps)
@@ -78,12 +78,12 @@ def _stored(new: int, files: int) -> str:
 
 
 def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
+    from config.text import DISCLAIMER
     from config.when import local_zone
-    from daemon.cli import NOT_A_MEDICAL_DEVICE
     from daemon.output.columns import Column, Kind
     from daemon.output.sink import text_sink
     from daemon.output.table import print_table
-    from daemon.output.terminal_table import Look
+    from daemon.output.terminal_table import TableStyle
     from daemon.output.words import score_of
     from daemon.views.listing import text_writer
 
@@ -107,7 +107,7 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
         with text_sink(None) as stream:
             text_writer(form)(found, columns, local_zone(), stream)
         return
-    look = Look(
+    look = TableStyle(
         note=_reason,
         style=_style,
         brief=lambda column, text: text[-8:] if column == "model" else text,
@@ -119,7 +119,7 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
     print_table(found, plain, local_zone(), invocation, look=look, page_columns=page)
     if invocation.verbosity >= 0 and (words := score_of(found[0].limits)):
         click.echo(f"score: {words}", err=True)
-    click.echo(NOT_A_MEDICAL_DEVICE, err=True)
+    click.echo(DISCLAIMER, err=True)
 
 
 def _reason(one: Any) -> str | None:

@@ -9,7 +9,7 @@ import click
 
 from config.folders import made_folder
 from config.options import Invocation, Place, pass_invocation, program_options, setting_options
-from config.text import printable
+from config.text import DISCLAIMER, printable
 
 # Enough to show both classes and an error row, few enough to be read at a glance.
 HEADS = 6
@@ -40,7 +40,7 @@ def command(invocation: Invocation, keep: Path | None) -> int:
 
 
 def _demonstrate(invocation: Invocation, folder: Path) -> int:
-    from daemon.cli import NOT_A_MEDICAL_DEVICE, cli
+    from daemon.commands.results import command as results
     from daemon.service.compose import watch
 
     inbox = folder / "inbox"
@@ -53,10 +53,10 @@ def _demonstrate(invocation: Invocation, folder: Path) -> int:
     if code:
         return code
     database = str(folder / "demo.db")
-    cli.main(["results", "--since", "today", "--db", database], prog_name="bt-daemon", standalone_mode=False)
+    results.main(["--since", "today", "--db", database], prog_name="bt-daemon results", standalone_mode=False)
     click.echo(
         "The model was trained on real slices; what it says of drawings shows only that the way works.\n"
-        + NOT_A_MEDICAL_DEVICE,
+        + DISCLAIMER,
         err=True,
     )
     return 0

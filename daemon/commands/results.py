@@ -13,7 +13,7 @@ from daemon.output.words import SCORE
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.views.result_options import Options, Request
+    from daemon.views.result_options import Options, ResultRequest
 
 # The words are those of storage.queries.results.Sort, daemon.views.result_options.FORMATS and
 # storage.records.Status, which are not imported for `--help` (a test compares).
@@ -109,7 +109,7 @@ def command(invocation: Invocation, **options: Any) -> None:
         _answer(connection, asked, with_known_classes(connection, request, invocation), invocation)
 
 
-def _check_columns(request: Request) -> None:
+def _check_columns(request: ResultRequest) -> None:
     """Refuse a misspelt column before a database is opened."""
     from daemon.views.listing import columns_of
 
@@ -117,7 +117,7 @@ def _check_columns(request: Request) -> None:
 
 
 def _answer(
-    connection: sa.Connection | None, asked: Options, request: Request, invocation: Invocation
+    connection: sa.Connection | None, asked: Options, request: ResultRequest, invocation: Invocation
 ) -> None:
     from daemon.views.listing import list_results
     from daemon.views.summary import print_count, print_summary
@@ -130,7 +130,7 @@ def _answer(
         list_results(connection, request, invocation)
 
 
-def _follow(invocation: Invocation, request: Request) -> None:
+def _follow(invocation: Invocation, request: ResultRequest) -> None:
     from contextlib import suppress
 
     from daemon.views.class_names import with_known_classes

@@ -101,7 +101,7 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
     from daemon.heatmaps.thumbnails import judged_file
     from daemon.output.result_columns import model_name
     from daemon.output.sink import binary_sink
-    from daemon.workers.setup import limits_of
+    from trainer.images.picture import limits_of
 
     settings = invocation.settings
     judge = printable(model_name(row))

@@ -20,7 +20,7 @@ import numpy as np
 from config.errors import BtError, UsageError, WeightsError
 from daemon.engines.base import EngineOutput
 from daemon.engines.cache import making, write_manifest
-from daemon.engines.candidates import Candidate, Workshop, in_bfloat16, in_float32
+from daemon.engines.candidates import Candidate, EngineBuilder, in_bfloat16, in_float32
 from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.openvino_engine import MODEL, openvino
@@ -112,7 +112,7 @@ def _choose(
 ) -> PreparedEngine:
     """Return the fastest engine among the wanted precisions that agrees with the reference."""
     blank = PreparedEngine("openvino", "cpu", "", str(weights.path), weights.sha256, str(folder), "")
-    workshop = Workshop(blank, weights.spec, weights.tensors, probes, reference)
+    workshop = EngineBuilder(blank, weights.spec, weights.tensors, probes, reference)
     exact = in_float32(workshop)
     agreeing: list[Candidate] = []
     told: list[str] = []

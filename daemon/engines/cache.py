@@ -26,7 +26,7 @@ from typing import Any
 
 from config.errors import BtError, DeviceError, UsageError, WeightsError
 from config.text import printable
-from daemon.engines.manifest import Compiled, PreparedEngine, Slack
+from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
 from daemon.process import child_environment
 from trainer.model.identity import weights_sha256
 from trainer.model.spec import ModelSpec
@@ -240,7 +240,7 @@ def _read_manifest(folder: Path, weights: Path) -> tuple[PreparedEngine, ModelSp
             return None
         if any(_sha256(folder / name) != digest for name, digest in stored.pop("files").items()):
             return None
-        for name, kind in (("network", Compiled), ("exact", Compiled), ("slack", Slack)):
+        for name, kind in (("network", Compiled), ("exact", Compiled), ("slack", ErrorBound)):
             stored[name] = None if stored[name] is None else kind(**stored[name])
         names = {field.name for field in fields(PreparedEngine)}
         told = {name: stored[name] for name in names} | {"weights": str(weights)}

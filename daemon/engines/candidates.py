@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon.engines.base import EngineOutput
-from daemon.engines.manifest import Compiled, PreparedEngine, Slack
+from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
 from daemon.engines.openvino_engine import MODEL, SIZES, OpenVinoEngine
 from daemon.engines.parity import disagreement, doubtful_share, measured_slack
 from trainer.images.arrays import Grey
@@ -31,13 +31,13 @@ class Candidate:
     """An engine that was tried."""
 
     prepared: PreparedEngine
-    slack: Slack  # how far it, or the quick part of a cascade, may be off
+    slack: ErrorBound  # how far it, or the quick part of a cascade, may be off
     difference: str  # what that could change, in words; "" if nothing
     label: str  # what it computes in, for people
     seconds: float  # per image, on one core
 
 
-class Workshop:
+class EngineBuilder:
     """The folder in which engines of one network are made and compared with the reference."""
 
     def __init__(
@@ -85,17 +85,17 @@ class Workshop:
         )
 
 
-def in_float32(workshop: Workshop) -> Candidate:
+def in_float32(workshop: EngineBuilder) -> Candidate:
     """Return the engine that computes all in float32."""
     return workshop.tried("fp32")
 
 
-def in_bfloat16(workshop: Workshop, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+def in_bfloat16(workshop: EngineBuilder, exact: Candidate) -> tuple[list[Candidate], list[str]]:
     """Return the engine in bfloat16 that agrees, and what there is to tell."""
     return _agreeing(workshop, workshop.tried("bf16"), exact)
 
 
-def _agreeing(workshop: Workshop, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:
+def _agreeing(workshop: EngineBuilder, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:
     """Return an engine if it agrees, otherwise the cascade of it and the exact one."""
     if not one.difference:
         return [one], []

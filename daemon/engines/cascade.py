@@ -9,7 +9,7 @@ Boosted Cascade of Simple Features", for the idea of spending computation where 
 from __future__ import annotations
 
 from daemon.engines.base import Engine, EngineOutput
-from daemon.engines.manifest import Slack
+from daemon.engines.manifest import ErrorBound
 from daemon.engines.parity import doubtful
 from trainer.images.arrays import Grey
 from trainer.model.spec import ModelSpec
@@ -19,7 +19,9 @@ from trainer.model.weights import Tensors
 class CascadeEngine:
     """Runs everything through one engine and what is doubtful through another."""
 
-    def __init__(self, quick: Engine, exact: Engine, slack: Slack, spec: ModelSpec, tensors: Tensors) -> None:
+    def __init__(
+        self, quick: Engine, exact: Engine, slack: ErrorBound, spec: ModelSpec, tensors: Tensors
+    ) -> None:
         """Take two engines of one network; `slack` is how far the quick one may be off."""
         self._quick = quick
         self._exact = exact

@@ -15,7 +15,7 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
+class ErrorBound:
     """By how much an engine may be off on any image."""
 
     logits: float  # the difference between two logits, divided by the temperature
@@ -36,4 +36,4 @@ class PreparedEngine:
     network: Compiled | None = None  # None for torch
     # What computes the images again whose answer `network` could change, and by how much it may be off.
     exact: Compiled | None = None
-    slack: Slack | None = None
+    slack: ErrorBound | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.engines.manifest import Slack
+from daemon.engines.manifest import ErrorBound
 from trainer.images.arrays import Bools, Floats, Grey
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances, probabilities
@@ -47,17 +47,17 @@ def in_batches(probes: Grey) -> list[Grey]:
 
 def measured_slack(
     said: tuple[Floats, Floats], reference: tuple[Floats, Floats], spec: ModelSpec, tensors: Tensors
-) -> Slack:
+) -> ErrorBound:
     """Return how far an engine may be off; `said` and `reference` are logits and features of the probes."""
     moved = (said[0] - reference[0]) / spec.decision.temperature
     logits = float((moved.max(axis=1) - moved.min(axis=1)).max())
     distance = 0.0
     if spec.out_of_distribution is not None:
         distance = float(np.abs(distances(said[1], tensors) - distances(reference[1], tensors)).max())
-    return Slack(logits * _BEYOND_DRAWN, distance * _BEYOND_DRAWN)
+    return ErrorBound(logits * _BEYOND_DRAWN, distance * _BEYOND_DRAWN)
 
 
-def disagreement(slack: Slack, spec: ModelSpec) -> str:
+def disagreement(slack: ErrorBound, spec: ModelSpec) -> str:
     """Return in words what an engine with this slack could change beyond the tolerance, '' if nothing."""
     # Where a confidence moves most: in the middle, by a quarter of what the logits do.
     if not slack.logits / 4 <= TOLERANCE:  # also refuses NaN
@@ -68,7 +68,7 @@ def disagreement(slack: Slack, spec: ModelSpec) -> str:
     return ""
 
 
-def doubtful(logits: Floats, features: Floats, slack: Slack, spec: ModelSpec, tensors: Tensors) -> Bools:
+def doubtful(logits: Floats, features: Floats, slack: ErrorBound, spec: ModelSpec, tensors: Tensors) -> Bools:
     """Return for which images (batch,) the slack could change label, verdict or, too much, confidence.
 
     `logits` (batch, classes) and `features` (batch, channels) are the engine's; an image's answer depends
@@ -82,7 +82,7 @@ def doubtful(logits: Floats, features: Floats, slack: Slack, spec: ModelSpec, te
     return doubt
 
 
-def in_doubt(shares: Floats, slack: Slack, spec: ModelSpec) -> Bools:
+def in_doubt(shares: Floats, slack: ErrorBound, spec: ModelSpec) -> Bools:
     """Return which calibrated probabilities (batch, classes) the logits' slack could change too much."""
     others = 1 - shares
     with np.errstate(invalid="ignore", over="ignore"):
@@ -106,7 +106,7 @@ def in_doubt(shares: Floats, slack: Slack, spec: ModelSpec) -> Bools:
     return doubt
 
 
-def doubtful_share(slack: Slack, spec: ModelSpec) -> float:
+def doubtful_share(slack: ErrorBound, spec: ModelSpec) -> float:
     """Return about which share of images like those a model was validated on are doubtful, 0..1."""
     told = spec.provenance.metrics.get("validation", {}).get("score_quantiles")
     if not told:

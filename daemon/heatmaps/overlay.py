@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from config.text import DISCLAIMER
 from daemon.output.cells import confidence_text
 from daemon.output.words import compared_with, score_limits
 from trainer.images.arrays import Floats, Grey
@@ -71,7 +72,7 @@ def caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> lis
         f"{said}; score {confidence_text(prediction.score(spec))}" + (f": {compared}" if compared else ""),
         f"map for class {shown}",
         f"model {spec.name} {spec.version} {weights_sha256[:8]}",
-        "Explains the network, does not localise. Not a medical device.",
+        f"Explains the network, does not localise. {DISCLAIMER}",
     ]
 
 

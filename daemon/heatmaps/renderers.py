@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daemon.engines.manifest import PreparedEngine
 from daemon.heatmaps.model_lookup import ModelsAtHand
-from daemon.heatmaps.thumbnails import NoPicture, Picture, Pictures, WorkerSetup
+from daemon.heatmaps.thumbnails import NoThumbnail, RendererSetup, Thumbnail, ThumbnailRenderer
 from storage.queries.results import ResultRow
 from trainer.model.identity import default_weights, weights_sha256
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 _MOST_PROCESSES = 2
 
 
-class Artists:
+class ModelRenderers:
     """Draws one picture at a time, as `thumbnails.Pictures` does for one model; a context manager.
 
     A result whose model is not at hand is drawn without a heatmap, as the shipped model would see it.
     """
 
-    def __init__(self, models: ModelsAtHand, start: Callable[[PreparedEngine], Pictures]) -> None:
+    def __init__(self, models: ModelsAtHand, start: Callable[[PreparedEngine], ThumbnailRenderer]) -> None:
         """`start` returns what draws with a model."""
         self._models = models
         self._start = start
-        self._artists: OrderedDict[str, Pictures] = OrderedDict()
+        self._artists: OrderedDict[str, ThumbnailRenderer] = OrderedDict()
         self._shipped = ""
 
-    def __enter__(self) -> Artists:
+    def __enter__(self) -> ModelRenderers:
         return self
 
     def __exit__(
@@ -41,18 +41,18 @@ class Artists:
     ) -> None:
         self.close()
 
-    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+    def of(self, row: ResultRow, side: int) -> Thumbnail | NoThumbnail:
         """Return the picture of a result, `side` pixels a side; a file that cannot be drawn says why."""
         sha256 = row.weights_sha256
         artist = self._artist(sha256) or self._artist(self._default())
-        return NoPicture("no model to draw with") if artist is None else artist.of(row, side)
+        return NoThumbnail("no model to draw with") if artist is None else artist.of(row, side)
 
     def close(self) -> None:
         """End the drawing processes; the next picture starts another."""
         while self._artists:
             self._artists.popitem()[1].close()
 
-    def _artist(self, sha256: str) -> Pictures | None:
+    def _artist(self, sha256: str) -> ThumbnailRenderer | None:
         found = self._artists.get(sha256)
         if found is None:
             engine = self._models.engine(sha256)
@@ -69,14 +69,14 @@ class Artists:
         return self._shipped
 
 
-def drawing(models: ModelsAtHand, settings: Settings) -> Artists:
+def drawing(models: ModelsAtHand, settings: Settings) -> ModelRenderers:
     """Return what draws results within the limits of the settings."""
-    from daemon.workers.setup import limits_of
+    from trainer.images.picture import limits_of
 
     limits = limits_of(settings)
-    return Artists(
+    return ModelRenderers(
         models,
-        lambda prepared: Pictures(
-            WorkerSetup(prepared, limits, settings.decode_memory), seconds=settings.decode_seconds
+        lambda prepared: ThumbnailRenderer(
+            RendererSetup(prepared, limits, settings.decode_memory), seconds=settings.decode_seconds
         ),
     )

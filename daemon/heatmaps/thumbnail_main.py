@@ -21,7 +21,7 @@ from PIL import Image
 from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
 from daemon.heatmaps.overlay import class_shown, overlay
-from daemon.heatmaps.thumbnails import READY, NoPicture, Picture, Wanted, WorkerSetup, encode_answer
+from daemon.heatmaps.thumbnails import READY, NoThumbnail, RendererSetup, Thumbnail, Wanted, encode_answer
 from daemon.process import end_with_the_connection, limit_memory
 from trainer.images.decode import PictureError, decode
 from trainer.images.read import read_judged
@@ -34,7 +34,7 @@ _QUALITY = 72  # of WebP: small enough for a thousand in one page, artefacts not
 
 
 class _Artist:
-    def __init__(self, setup: WorkerSetup) -> None:
+    def __init__(self, setup: RendererSetup) -> None:
         self._limits = setup.limits
         self._weights: Weights = read_weights(Path(setup.prepared.weights))
         self._engine: Engine = open_engine(setup.prepared)
@@ -42,27 +42,27 @@ class _Artist:
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         limit_memory(setup.memory_bytes)
 
-    def draw(self, wanted: Wanted) -> Picture | NoPicture:
+    def draw(self, wanted: Wanted) -> Thumbnail | NoThumbnail:
         """Return the slice that was judged and, of the same model, its heatmap."""
         spec = self._weights.spec
         try:
             content = read_judged(wanted.file, self._limits)
             found = decode(content.data, self._limits, spec.preprocessing.image_size).slices
         except PictureError as error:
-            return NoPicture(error.reason)
+            return NoThumbnail(error.reason)
         except MemoryError:
-            return NoPicture("needs more memory than decode_memory allows")
+            return NoThumbnail("needs more memory than decode_memory allows")
         except Exception as error:  # noqa: BLE001 - whatever a file does, only its picture is missing
-            return NoPicture(f"could not be drawn ({type(error).__name__})")
+            return NoThumbnail(f"could not be drawn ({type(error).__name__})")
         chosen = next((one for one in found if one.index == wanted.slice_index), found[0])
         pixels = preprocess(chosen.image, spec.preprocessing)
         plain = Image.fromarray(pixels).resize((wanted.side, wanted.side), Image.Resampling.BICUBIC)
         if wanted.weights_sha256 != self._weights.sha256:
-            return Picture(_webp(plain), None)
+            return Thumbnail(_webp(plain), None)
         output = self._engine.run(pixels[None])
         (prediction,) = judge(output.logits, output.features, spec, self._weights.tensors)
         activation = output.maps[0, class_shown(prediction, spec)]
-        return Picture(_webp(plain), _webp(overlay(pixels, activation, wanted.side)))
+        return Thumbnail(_webp(plain), _webp(overlay(pixels, activation, wanted.side)))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     connection = Connection(int(arguments[0]))
     end_with_the_connection(connection.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    setup: WorkerSetup = connection.recv()
+    setup: RendererSetup = connection.recv()
     silence_c_libraries()
     with contextlib.suppress(EOFError, OSError):
         artist = _Artist(setup)

@@ -26,7 +26,7 @@ _MOST_STILLBIRTHS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSetup:
+class RendererSetup:
     """What the worker is told at its start."""
 
     prepared: PreparedEngine
@@ -45,7 +45,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Thumbnail:
     """What was drawn, as WebP."""
 
     plain: bytes
@@ -53,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPicture:
+class NoThumbnail:
     """Why there is none."""
 
     reason: str
@@ -71,40 +71,40 @@ _MOST_BYTES = 64 << 20
 READY = b"ready"
 
 
-def encode_answer(answer: Picture | NoPicture) -> bytes:
+def encode_answer(answer: Thumbnail | NoThumbnail) -> bytes:
     """Return an answer as plain bytes: what a decoder was made to say is data, never run."""
-    if isinstance(answer, NoPicture):
+    if isinstance(answer, NoThumbnail):
         return b"N" + answer.reason.encode("utf-8", "replace")
     length = len(answer.plain).to_bytes(4, "big")
     return b"P" + length + answer.plain + (answer.heatmap or b"")
 
 
-def decode_answer(data: bytes) -> Picture | NoPicture:
+def decode_answer(data: bytes) -> Thumbnail | NoThumbnail:
     """Return what `encode_answer` was given; raise ValueError for what is no such thing."""
     if data[:1] == b"N":
-        return NoPicture(printable(data[1:500].decode("utf-8", "replace")))
+        return NoThumbnail(printable(data[1:500].decode("utf-8", "replace")))
     length = int.from_bytes(data[1:5], "big")
     plain, heatmap = data[5 : 5 + length], data[5 + length :]
     if data[:1] != b"P" or not _is_webp(plain) or (heatmap and not _is_webp(heatmap)):
         raise ValueError("the drawing process said what it never says")
-    return Picture(plain, heatmap or None)
+    return Thumbnail(plain, heatmap or None)
 
 
 def _is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-class Pictures:
+class ThumbnailRenderer:
     """Draws one picture at a time; a context manager, for one thread."""
 
-    def __init__(self, setup: WorkerSetup, *, seconds: float) -> None:
+    def __init__(self, setup: RendererSetup, *, seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._stillborn = 0
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> ThumbnailRenderer:
         return self
 
     def __exit__(
@@ -112,11 +112,11 @@ class Pictures:
     ) -> None:
         self.close()
 
-    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+    def of(self, row: ResultRow, side: int) -> Thumbnail | NoThumbnail:
         """Return the picture of a result, `side` pixels a side; a file that cannot be drawn says why."""
         return self.draw(Wanted(judged_file(row), row.slice_index, row.weights_sha256, side))
 
-    def draw(self, wanted: Wanted, seconds: float | None = None) -> Picture | NoPicture:
+    def draw(self, wanted: Wanted, seconds: float | None = None) -> Thumbnail | NoThumbnail:
         """Return one picture; `seconds` instead of the usual limit.
 
         A worker may die for a reason of its own; a picture over which a second one dies is to blame.
@@ -125,16 +125,16 @@ class Pictures:
         for _ in range(2):
             connection = self._ready()
             if connection is None:
-                return NoPicture("the drawing process does not start (bt-daemon doctor)")
+                return NoThumbnail("the drawing process does not start (bt-daemon doctor)")
             try:
                 connection.send(wanted)
                 if not connection.poll(seconds):
                     self.close()
-                    return NoPicture(f"took longer than {seconds:g} s to draw")
+                    return NoThumbnail(f"took longer than {seconds:g} s to draw")
                 return decode_answer(connection.recv_bytes(_MOST_BYTES))
             except (EOFError, OSError, ValueError):
                 self.close()
-        return NoPicture("crashed the decoder")
+        return NoThumbnail("crashed the decoder")
 
     @property
     def process_id(self) -> int | None:

@@ -24,7 +24,7 @@ from daemon.inbox.events import Hints, Watch, kernel_queue_size, watches_exhaust
 from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules
 from daemon.inbox.health import InboxHealth
 from daemon.inbox.root_watch import RootIdentity, identify, is_held, is_real_folder, is_unmounted
-from daemon.inbox.scan import Look, OddEntries, Scanning, Walk, look_at
+from daemon.inbox.scan import FileStat, OddEntries, Scanning, Walk, look_at
 from daemon.inbox.stability import Ages, Settling
 from storage.records import FileVersion
 
@@ -203,9 +203,9 @@ class Inbox:
 
     def _looks(
         self, paths: Iterable[bytes], real: dict[bytes, bool], *, certain: bool
-    ) -> dict[tuple[bytes, bytes], Look]:
+    ) -> dict[tuple[bytes, bytes], FileStat]:
         """Look at the wanted ones among absolute paths; `real` caches which folders are no symlinks."""
-        found: dict[tuple[bytes, bytes], Look] = {}
+        found: dict[tuple[bytes, bytes], FileStat] = {}
         for path in paths:
             folder, name = os.path.split(os.path.relpath(path, self.root))
             marked = self.rules.done_files and name.lower().endswith(DONE_SUFFIX)
@@ -247,11 +247,11 @@ class Inbox:
     # Settling: what is not known to be complete ---------------------------------------------------
 
     def _from_settling(self, now: float) -> list[FileVersion]:
-        ready: list[Look] = []
+        ready: list[FileStat] = []
         unannounced: set[FileVersion] = set()
         for key in self._settling.due(now, STEP_ENTRIES):
             look = look_at(self.root, self.inbox_id, *key)
-            if not isinstance(look, Look):
+            if not isinstance(look, FileStat):
                 self._settling.drop(key)
                 continue
             announced = self._settling.announced(key)
@@ -264,7 +264,7 @@ class Inbox:
         self._by_scan_only += sum(version in unannounced for version in new)
         return new
 
-    def _completes(self, look: Look, now: float, *, announced: bool) -> bool:
+    def _completes(self, look: FileStat, now: float, *, announced: bool) -> bool:
         """Take a look into account; True when the file is now known to be complete."""
         key = (look.version.folder, look.version.name)
         if (
@@ -280,7 +280,7 @@ class Inbox:
             self._scan_again()
         return self._settling.look(look, now, announced=announced)
 
-    def _is_released(self, look: Look) -> bool:
+    def _is_released(self, look: FileStat) -> bool:
         """In done-file mode: whether the file's marker is there."""
         if not self.rules.done_files:
             return True
@@ -306,11 +306,11 @@ class Inbox:
                 self._end_scan()
         return ready
 
-    def _sift(self, looks: list[Look], now: float, *, expected: bool) -> list[FileVersion]:
+    def _sift(self, looks: list[FileStat], now: float, *, expected: bool) -> list[FileVersion]:
         new = [look for look in self._new(looks) if self._is_released(look)]
         return [look.version for look in new if self._completes(look, now, announced=expected)]
 
-    def _new(self, looks: list[Look]) -> list[Look]:
+    def _new(self, looks: list[FileStat]) -> list[FileStat]:
         """Return the looks at versions the ledger does not know."""
         if not looks:
             return []

@@ -19,7 +19,7 @@ from storage.records import FileVersion
 _ODD_REMEMBERED = 10_000
 
 
-class Look(NamedTuple):
+class FileStat(NamedTuple):
     """One file as one lstat saw it."""
 
     version: FileVersion
@@ -75,13 +75,13 @@ class Walk:
         self.vanished = False  # whether a folder went away while it was looked for
         self.finished = False
 
-    def piece(self, limit: int) -> list[Look]:
+    def piece(self, limit: int) -> list[FileStat]:
         """Return the looks of about the next `limit` entries; `finished` is set after the last."""
         taken = list(islice(self._looks, limit))
         self.finished = len(taken) < limit
         return [look for look in taken if look is not None]
 
-    def _walk(self, start: bytes) -> Iterator[Look | None]:
+    def _walk(self, start: bytes) -> Iterator[FileStat | None]:
         folders = [start]  # relative; a list of names costs little, an open scandir per level would cost fds
         while folders:
             folder = folders.pop()
@@ -96,7 +96,7 @@ class Walk:
                 else:
                     self._odd(folder, f"folder that cannot be read ({error.strerror})")
 
-    def _entry(self, folder: bytes, entry: os.DirEntry[bytes], folders: list[bytes]) -> Look | None:
+    def _entry(self, folder: bytes, entry: os.DirEntry[bytes], folders: list[bytes]) -> FileStat | None:
         name = entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
@@ -135,8 +135,8 @@ class Scanning:
     events_at_start: int = 0
 
 
-def look_at(root: bytes, inbox_id: int, folder: bytes, name: bytes) -> Look | str | None:
-    """Look at one file: a `Look`, the kind of an odd entry in words, None if there is none."""
+def look_at(root: bytes, inbox_id: int, folder: bytes, name: bytes) -> FileStat | str | None:
+    """Look at one file: a `FileStat`, the kind of an odd entry in words, None if there is none."""
     try:
         found = os.lstat(os.path.join(root, folder, name))
     except OSError:
@@ -159,6 +159,6 @@ def kind_of(mode: int) -> str:
     return next((name for is_kind, name in kinds if is_kind(mode)), "special file")
 
 
-def _look(inbox_id: int, folder: bytes, name: bytes, found: os.stat_result) -> Look:
+def _look(inbox_id: int, folder: bytes, name: bytes, found: os.stat_result) -> FileStat:
     version = FileVersion(inbox_id, folder, name, found.st_size, found.st_mtime_ns, found.st_ino)
-    return Look(version, found.st_dev, found.st_ctime_ns)
+    return FileStat(version, found.st_dev, found.st_ctime_ns)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from daemon.clock import Clock
-from daemon.inbox.scan import Look
+from daemon.inbox.scan import FileStat
 
 # A jump of the wall clock by more than this makes ages read from ctime void for a settle time.
 _CLOCK_JUMP_SECONDS = 0.5
@@ -85,13 +85,13 @@ class Settling:
         """Return the (folder, name) of at most `limit` files whose next look is due."""
         return list(islice(self._due(now), limit))
 
-    def settled_by_age(self, look: Look, now_ns: int) -> bool:
+    def settled_by_age(self, look: FileStat, now_ns: int) -> bool:
         """Tell whether the file's own ctime shows that it has been quiet long enough."""
         needed = self._settle if look.version.size or not self._empty_waits else self._deadline
         quiet_ns = now_ns - max(look.ctime_ns, look.version.mtime_ns)
         return quiet_ns > needed * 1e9
 
-    def look(self, look: Look, now: float, *, announced: bool) -> bool:
+    def look(self, look: FileStat, now: float, *, announced: bool) -> bool:
         """Take one more look into account; True when the file is complete (or its deadline is over)."""
         key = (look.version.folder, look.version.name)
         held = self._files.get(key)
@@ -125,12 +125,12 @@ class Settling:
         """Whether no further file is taken up; a later scan finds it again."""
         return len(self._files) >= self._limit
 
-    def _first_look(self, key: tuple[bytes, bytes], look: Look, now: float, *, announced: bool) -> bool:
+    def _first_look(self, key: tuple[bytes, bytes], look: FileStat, now: float, *, announced: bool) -> bool:
         if not self.full:
             self._files[key] = Waiting(look.fingerprint, now + self._settle, now + self._deadline, announced)
         return False
 
-    def _must_wait(self, look: Look) -> bool:
+    def _must_wait(self, look: FileStat) -> bool:
         return look.version.size == 0 and self._empty_waits
 
     def _due(self, now: float) -> Iterator[tuple[bytes, bytes]]:

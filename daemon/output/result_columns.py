@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from daemon.output.columns import Column, Kind
-from daemon.output.terminal_table import Look
+from daemon.output.terminal_table import TableStyle
 
 if TYPE_CHECKING:
     from storage.queries.results import ResultRow
@@ -65,7 +65,7 @@ def _brief(column: str, text: str) -> str:
     return text[-SHORT_HASH:] if column == "model" else text
 
 
-LOOK = Look(
+LOOK = TableStyle(
     note=lambda row: row.reason,
     style=lambda row: _STYLES[row.status.value],
     brief=_brief,

@@ -12,7 +12,7 @@ from config.options import Invocation
 from daemon.output.columns import Column
 from daemon.output.facts import style_of
 from daemon.output.sink import stdout_is_terminal, text_sink
-from daemon.output.terminal_table import Look, print_terminal_table
+from daemon.output.terminal_table import TableStyle, print_terminal_table
 
 
 def print_table(
@@ -21,7 +21,7 @@ def print_table(
     zone: tzinfo,
     invocation: Invocation,
     *,
-    look: Look,
+    look: TableStyle,
     page_columns: Sequence[Column] | None = None,
 ) -> None:
     """Print rows; at a terminal with `page_columns`, where the notes of `look` tell the rest."""

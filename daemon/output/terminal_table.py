@@ -36,7 +36,7 @@ _FLEXIBLE = frozenset({Kind.NAME, Kind.TEXT, Kind.MAPPING})
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TableStyle:
     """What the table asks about a row beyond its columns."""
 
     note: Callable[[Any], str | None]  # a line below the file name: why it is an error
@@ -60,7 +60,7 @@ def print_terminal_table(
     zone: tzinfo,
     stream: TextIO,
     *,
-    look: Look,
+    look: TableStyle,
     width: int,
     color: bool,
 ) -> None:
@@ -85,7 +85,7 @@ def print_terminal_table(
 
 
 def _fitted(
-    rows: Sequence[Any], columns: Sequence[Column], zone: tzinfo, look: Look, width: int
+    rows: Sequence[Any], columns: Sequence[Column], zone: tzinfo, look: TableStyle, width: int
 ) -> tuple[_Page, Sequence[Column]]:
     """Return the page and its columns: in short forms, and without what can be spared, where need be."""
     page = _page(rows, columns, zone, look, brief=False)
@@ -111,7 +111,9 @@ def shorten_left(text: str, width: int) -> str:
     return ELLIPSIS + text
 
 
-def _page(rows: Sequence[Any], columns: Sequence[Column], zone: tzinfo, look: Look, *, brief: bool) -> _Page:
+def _page(
+    rows: Sequence[Any], columns: Sequence[Column], zone: tzinfo, look: TableStyle, *, brief: bool
+) -> _Page:
     base = _shared_folder([column.read(row) for column in columns if column.name == "file" for row in rows])
     headers, by_column = [], []
     for column in columns:
@@ -175,13 +177,13 @@ def _needed(page: _Page, columns: Sequence[Column]) -> int:
     return sum(widths) + GAP_CHARACTERS * (len(columns) - 1)
 
 
-def _notes(rows: Sequence[Any], columns: Sequence[Column], look: Look) -> list[str]:
+def _notes(rows: Sequence[Any], columns: Sequence[Column], look: TableStyle) -> list[str]:
     told = any(column.name == "reason" for column in columns)
     return ["" if told else look.note(row) or "" for row in rows]
 
 
 def _table(
-    page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, widths: Sequence[int]
+    page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: TableStyle, widths: Sequence[int]
 ) -> Table:
     from rich import box
     from rich.table import Table
@@ -211,7 +213,9 @@ def _table(
     return table
 
 
-def _widths(page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: Look, width: int) -> list[int]:
+def _widths(
+    page: _Page, rows: Sequence[Any], columns: Sequence[Column], look: TableStyle, width: int
+) -> list[int]:
     """Return the columns' widths: what is left of the line goes to the small needs first."""
     room = width - GAP_CHARACTERS * (len(columns) - 1)
     lacking = max(0, sum(_least(page, columns)) - room)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.output.columns import Column, Kind
-from daemon.output.terminal_table import Look
+from daemon.output.terminal_table import TableStyle
 
 if TYPE_CHECKING:
     from storage.queries.history import TroubledFile
@@ -60,7 +60,7 @@ CAUSES = (
 )
 
 _STYLES = {"quarantined": "red", "retrying": "yellow"}
-LOOK = Look(
+LOOK = TableStyle(
     note=lambda row: row.reason,
     style=lambda row: _STYLES[row.state if isinstance(row, Cause) else state_word(row)],
     brief=lambda _, text: text,

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from daemon.output.words import ScoreLimits, score_limits
 from daemon.workers.messages import Task
-from daemon.workers.pool import Lanes
+from daemon.workers.pool import WorkerPool
 from storage.records import Failed, FailureKind, FileVersion, Judged, Outcome, Status
 
 if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.engines.manifest import PreparedEngine
-    from daemon.inbox.named_files import NamedFile
+    from daemon.service.named_files import NamedFile
     from storage.ledger.ledger import Ledger
     from trainer.model.spec import ModelSpec
 
@@ -55,16 +55,16 @@ def classify(
 
     A bad file is an error, not a raise.
     """
-    from daemon.workers.setup import lane_count, lane_setup, likely_engine, ready_engine
+    from daemon.workers.setup import likely_engine, ready_engine, worker_count, worker_setup
 
     waiting = [_task(number, file.path) for number, file in enumerate(files)]
     tasks = [task for task in waiting if isinstance(task, Task)]
     outcomes = {task.file_id: task for task in waiting if isinstance(task, Outcome)}
-    count = min(lane_count(settings), len(tasks))
+    count = min(worker_count(settings), len(tasks))
     engine = likely_engine(settings)
-    with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
         prepared, spec = ready_engine(settings, logger)
-        lanes.begin(lane_setup(settings, prepared))
+        lanes.begin(worker_setup(settings, prepared))
         outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
     model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
     limits = score_limits(spec)
@@ -119,7 +119,7 @@ def _makes_a_row(outcome: Outcome) -> bool:
     return isinstance(failed, Judged) or failed.kind not in (FailureKind.GONE, FailureKind.CHANGED)
 
 
-def _all(lanes: Lanes, tasks: Sequence[Task]) -> list[Outcome]:
+def _all(lanes: WorkerPool, tasks: Sequence[Task]) -> list[Outcome]:
     rest = list(tasks)
     outcomes: list[Outcome] = []
     while len(outcomes) < len(tasks):

@@ -18,7 +18,7 @@ from config.options import Invocation
 from config.text import printable, printable_name
 from daemon.clock import SystemClock
 from daemon.log import set_up_log, thread_failures_told
-from daemon.workers.setup import lane_count, lane_setup, likely_engine, ready_engine
+from daemon.workers.setup import likely_engine, ready_engine, worker_count, worker_setup
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from daemon.service.image_log import ImageLog
     from daemon.service.service import Service
     from daemon.service.signals import StopSignal, Waker
-    from daemon.workers.pool import Lanes
+    from daemon.workers.pool import WorkerPool
     from storage.ledger.ledger import Ledger
     from storage.records import ModelRecord
     from trainer.model.spec import ModelSpec
@@ -133,17 +133,17 @@ def open_service(
     settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
-    from daemon.workers.pool import Lanes
+    from daemon.workers.pool import WorkerPool
 
     _check_moves(settings)
     # Before anything that takes long: a folder that cannot be is one line.
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
-    count, engine = lane_count(settings), likely_engine(settings)
+    count, engine = worker_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
-    with Lanes(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
         prepared, spec = ready_engine(settings, logger)
         lanes.begin(
-            replace(lane_setup(settings, prepared), heatmaps=heatmaps)
+            replace(worker_setup(settings, prepared), heatmaps=heatmaps)
         )  # they open their engines while this process imports the storage
         with _service_on(lanes, prepared, spec, settings, roots, logger, waker, once=once) as service:
             yield service
@@ -151,7 +151,7 @@ def open_service(
 
 @contextmanager
 def _service_on(
-    lanes: Lanes,
+    lanes: WorkerPool,
     prepared: PreparedEngine,
     spec: ModelSpec,
     settings: Settings,
@@ -162,7 +162,7 @@ def _service_on(
     once: bool,
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
-    from daemon.service.heartbeat_writer import Beat
+    from daemon.service.heartbeat_writer import HeartbeatWriter
     from daemon.service.mover import Mover
     from daemon.service.service import Service
     from daemon.workers.messages import Known
@@ -182,7 +182,7 @@ def _service_on(
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
         ]
-        beat = Beat(connection, prepared, spec, clock.now_us(), lock)
+        beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock)
         service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
         service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:

@@ -24,7 +24,7 @@ _SECONDS_BETWEEN = 1.0
 _SECONDS_AT_MOST = 5.0
 
 
-class Beat:
+class HeartbeatWriter:
     """A watcher of the service that keeps the daemon's row in the database fresh."""
 
     def __init__(

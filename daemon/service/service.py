@@ -24,7 +24,7 @@ from daemon.inbox.inbox import Inbox
 from daemon.service.mover import Mover
 from daemon.service.signals import StopSignal, Waker
 from daemon.workers.messages import Task
-from daemon.workers.pool import Lanes
+from daemon.workers.pool import WorkerPool
 from storage.ledger.ledger import Ledger
 from storage.records import Entry, Failed, FailureKind, FileVersion, Outcome
 from storage.schema import FileState
@@ -70,7 +70,7 @@ class Told:
     state: FileState  # PENDING: it is tried again; QUARANTINED: it has an error row
 
 
-class Reporter(Protocol):
+class OutcomeReporter(Protocol):
     """Who is told what became of each image: the log, the last images at a terminal."""
 
     def stored(self, told: Sequence[Told]) -> None:
@@ -94,14 +94,14 @@ class Service:
 
     ledger: Ledger
     inboxes: Sequence[Inbox]
-    lanes: Lanes
+    lanes: WorkerPool
     model_id: int
     waker: Waker
     clock: Clock
     logger: logging.Logger
     watchers: Sequence[Watcher] = ()
     mover: Mover | None = None
-    reporters: Sequence[Reporter] = ()
+    reporters: Sequence[OutcomeReporter] = ()
     check_database: Callable[[], None] = lambda: None  # raises if the file is not the one that is open
     counters: Counters = field(default_factory=Counters)
 

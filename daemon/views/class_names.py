@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from config.options import Invocation
-    from daemon.views.result_options import Request
+    from daemon.views.result_options import ResultRequest
 
 
-def with_known_classes(connection: sa.Connection | None, request: Request, invocation: Invocation) -> Request:
+def with_known_classes(
+    connection: sa.Connection | None, request: ResultRequest, invocation: Invocation
+) -> ResultRequest:
     """Return the request for classes as they are stored; tell of a class that no result has.
 
     Without a connection (no database yet) names are taken as they were typed.

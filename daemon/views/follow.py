@@ -16,7 +16,7 @@ from storage.queries.results import Query, Sort, last_result_id, rows
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.views.result_options import Request
+    from daemon.views.result_options import ResultRequest
     from storage.queries.results import ResultRow
 
 # How often the database is asked; a question about nothing new takes well under a millisecond.
@@ -29,7 +29,7 @@ LEAST_WIDTHS = {"id": 6, "time": 25, "file": 36, "class": 10, "status": 9, "mode
 
 def follow(
     open_reader: Callable[[], sa.Connection],
-    request: Request,
+    request: ResultRequest,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Print results until interrupted; a database that is not there yet is waited for."""
@@ -70,7 +70,7 @@ def _latest(connection: sa.Connection, query: Query) -> list[ResultRow]:
     return found[::-1]
 
 
-def _writer(request: Request) -> Callable[[Iterable[ResultRow]], Any]:
+def _writer(request: ResultRequest) -> Callable[[Iterable[ResultRow]], Any]:
     columns = columns_of(request)
     stream = sys.stdout
     if request.form == "jsonl":
@@ -85,7 +85,7 @@ def _writer(request: Request) -> Callable[[Iterable[ResultRow]], Any]:
     return table.write
 
 
-def _delimited(request: Request, columns: Any) -> Callable[[Iterable[ResultRow]], Any]:
+def _delimited(request: ResultRequest, columns: Any) -> Callable[[Iterable[ResultRow]], Any]:
     from daemon.output.delimited import write_delimited
 
     first = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from config.errors import UsageError
-from config.text import printable
+from config.text import DISCLAIMER, printable
 from daemon.output.columns import Column, chosen_columns
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from config.options import Invocation
-    from daemon.views.result_options import Request
+    from daemon.views.result_options import ResultRequest
     from storage.queries.results import Query, ResultRow
     from storage.queries.totals import Totals
 
@@ -35,7 +35,7 @@ PAGE_EXTRAS = 7
 SCROLLED_ROWS = 1000
 
 
-def list_results(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+def list_results(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
     """Print or write the results; without a connection (no database yet) there are none."""
     from storage.queries.results import rows
 
@@ -52,7 +52,7 @@ def list_results(connection: sa.Connection | None, request: Request, invocation:
         footer(invocation)
 
 
-def columns_of(request: Request, default: Sequence[str] | None = None) -> list[Column]:
+def columns_of(request: ResultRequest, default: Sequence[str] | None = None) -> list[Column]:
     """Return the columns that were chosen, else the ones that suit the format."""
     suited = EVERY if request.form in ("json", "jsonl", "parquet") else PLAIN
     return chosen_columns(request.columns, COLUMNS, default or suited)
@@ -75,7 +75,7 @@ def text_writer(form: str) -> Callable[[Iterable[Any], Sequence[Column], Any, Te
 
 def footer(invocation: Invocation) -> None:
     """Say below results that a person reads what they are not."""
-    say(invocation, "Not a medical device: research use only, never for diagnosis or treatment.")
+    say(invocation, DISCLAIMER)
 
 
 def say(invocation: Invocation, text: str) -> None:
@@ -84,7 +84,7 @@ def say(invocation: Invocation, text: str) -> None:
         click.echo(text, err=True)
 
 
-def _write(found: Iterable[ResultRow], request: Request) -> int:
+def _write(found: Iterable[ResultRow], request: ResultRequest) -> int:
     columns = columns_of(request)
     if request.form == "parquet":
         return _write_parquet(found, columns, request)
@@ -92,7 +92,7 @@ def _write(found: Iterable[ResultRow], request: Request) -> int:
         return text_writer(request.form)(found, columns, request.zone, stream)
 
 
-def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], request: Request) -> int:
+def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], request: ResultRequest) -> int:
     from daemon.output.parquet import require_pyarrow, write_parquet
 
     require_pyarrow()
@@ -102,7 +102,7 @@ def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], reques
         return write_parquet(found, columns, stream)
 
 
-def _page(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+def _page(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
     from daemon.output.table import print_table
     from storage.queries.results import rows
     from storage.queries.totals import Totals, totals

@@ -49,7 +49,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ResultRequest:
     """The options, understood."""
 
     query: Query
@@ -59,11 +59,11 @@ class Request:
     columns: str | None
 
 
-def understood(options: Options, now: datetime) -> Request:
+def understood(options: Options, now: datetime) -> ResultRequest:
     """Return what is asked for at the aware time `now`; raise UsageError for what cannot be meant."""
     _refuse_contradictions(options)
     zone = UTC if options.utc else local_zone()
-    return Request(
+    return ResultRequest(
         query=_query(options, now, zone),
         zone=zone,
         form=_format(options),

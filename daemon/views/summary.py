@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from config.options import Invocation
     from daemon.output.facts import Style
-    from daemon.views.result_options import Request
+    from daemon.views.result_options import ResultRequest
     from storage.queries.totals import ModelSummaryRow, Totals
 
 
@@ -37,7 +37,7 @@ BAR = 40
 _COLORS = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
 
 
-def print_count(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+def print_count(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
     """Print the number of images, which is valid JSON as well; say it if there are more judgements."""
     from storage.queries.totals import Totals, totals
 
@@ -48,7 +48,7 @@ def print_count(connection: sa.Connection | None, request: Request, invocation: 
         say(invocation, f"{counted(found)}.")
 
 
-def print_summary(connection: sa.Connection | None, request: Request, invocation: Invocation) -> None:
+def print_summary(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
     """Print how many images each model gave which class and status, most frequent first."""
     from storage.queries.totals import Totals, summary_by_model, totals
 
@@ -66,7 +66,7 @@ def print_summary(connection: sa.Connection | None, request: Request, invocation
         footer(invocation)
 
 
-def _write_parquet(found: Sequence[ModelSummaryRow], request: Request) -> None:
+def _write_parquet(found: Sequence[ModelSummaryRow], request: ResultRequest) -> None:
     from daemon.output.parquet import require_pyarrow, write_parquet
     from daemon.output.sink import binary_sink
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from config.text import DISCLAIMER
 from daemon.output.json_text import json_object, json_text
 from daemon.output.result_columns import COLUMNS, SHORT_HASH
 from daemon.views.daemon_status import status_as_dict
@@ -16,8 +17,6 @@ from daemon.web.html import site_of
 from storage.queries.history import story
 from storage.queries.results import rows
 from storage.queries.totals import summary_by_model, totals
-
-NOTICE = "Not a medical device: research use only, never for diagnosis or treatment."
 
 
 def status(request: Request) -> Response:
@@ -42,7 +41,7 @@ def results(request: Request) -> Response:
     )
     return json_answer(
         {
-            "notice": NOTICE,
+            "notice": DISCLAIMER,
             "results": [json_object(row, columns, site.zone) for row in found[:most]],
             "next": following,
         }
@@ -65,7 +64,7 @@ def counts(request: Request) -> Response:
         }
         for row in found
     ]
-    return json_answer({"notice": NOTICE, "counts": told, **total._asdict()})
+    return json_answer({"notice": DISCLAIMER, "counts": told, **total._asdict()})
 
 
 def image(request: Request) -> Response:
@@ -75,7 +74,7 @@ def image(request: Request) -> Response:
         told = story(connection, int(request.path_params["id"]))
     if not told:
         return json_answer({"error": f"there is no image {request.path_params['id']}"}, 404)
-    return json_answer({"notice": NOTICE, **story_as_dict(told[0], site.zone)})
+    return json_answer({"notice": DISCLAIMER, **story_as_dict(told[0], site.zone)})
 
 
 def json_answer(value: object, status_code: int = 200) -> Response:

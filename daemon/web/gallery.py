@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from daemon.heatmaps.renderers import Artists
-from daemon.heatmaps.thumbnails import NoPicture, Picture
+from daemon.heatmaps.renderers import ModelRenderers
+from daemon.heatmaps.thumbnails import NoThumbnail, Thumbnail
 from storage.queries.results import ResultRow
 
 # Some thousand thumbnails; what does not fit is drawn again.
@@ -21,44 +21,44 @@ _Key = tuple[int, int]  # result, side
 class Gallery:
     """Draws and remembers; may be asked from any thread."""
 
-    def __init__(self, pictures: Artists) -> None:
+    def __init__(self, pictures: ModelRenderers) -> None:
         self._pictures = pictures
         self._lock = threading.Lock()  # of what is kept
         self._drawing = threading.Lock()  # of the drawing process
-        self._kept: OrderedDict[_Key, Picture] = OrderedDict()
+        self._kept: OrderedDict[_Key, Thumbnail] = OrderedDict()
         self._bytes = 0
 
-    def of(self, row: ResultRow, side: int) -> Picture | NoPicture:
+    def of(self, row: ResultRow, side: int) -> Thumbnail | NoThumbnail:
         """Return a result's picture, `side` pixels a side, or why there is none."""
         key = (row.result_id, side)
         if (kept := self._found(key)) is not None:
             return kept
         if not self._drawing.acquire(timeout=_PATIENCE_SECONDS):
-            return NoPicture("other pictures are being drawn; try again")
+            return NoThumbnail("other pictures are being drawn; try again")
         try:
             if (kept := self._found(key)) is not None:  # drawn for somebody else meanwhile
                 return kept
             drawn = self._pictures.of(row, side)
         finally:
             self._drawing.release()
-        if isinstance(drawn, Picture):
+        if isinstance(drawn, Thumbnail):
             with self._lock:
                 self._keep(key, drawn)
         return drawn
 
-    def _found(self, key: _Key) -> Picture | None:
+    def _found(self, key: _Key) -> Thumbnail | None:
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
             return kept
 
-    def _keep(self, key: _Key, picture: Picture) -> None:
+    def _keep(self, key: _Key, picture: Thumbnail) -> None:
         self._kept[key] = picture
         self._bytes += _size(picture)
         while self._bytes > _MOST_BYTES:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
-def _size(picture: Picture) -> int:
+def _size(picture: Thumbnail) -> int:
     return len(picture.plain) + len(picture.heatmap or b"")

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from config.errors import BtError
 from daemon.heatmaps.model_lookup import NOT_HERE
-from daemon.heatmaps.thumbnails import NoPicture
+from daemon.heatmaps.thumbnails import NoThumbnail
 from daemon.output.facts import Style
 from daemon.version import program_version
 from daemon.views.daemon_status import Life
@@ -124,8 +124,8 @@ def picture(request: Request) -> Response:
         model = request.query_params.get("model") or None
         query = Query(file_id=int(request.path_params["id"]), model=model, limit=1)
         row = next(iter(list(rows(connection, query))), None)
-    drawn = NoPicture("there is no such image") if row is None else site.gallery.of(row, side)
-    if isinstance(drawn, NoPicture):
+    drawn = NoThumbnail("there is no such image") if row is None else site.gallery.of(row, side)
+    if isinstance(drawn, NoThumbnail):
         return Response(drawn.reason, 404, media_type="text/plain")
     data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
     if data is None:

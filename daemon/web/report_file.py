@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from daemon.heatmaps.renderers import Artists
-from daemon.heatmaps.thumbnails import NoPicture
+from daemon.heatmaps.renderers import ModelRenderers
+from daemon.heatmaps.thumbnails import NoThumbnail
 from daemon.output.cells import clock_time
 from daemon.version import program_version
 from daemon.web.pages.overview import overview
@@ -54,7 +54,7 @@ def write_report(
     connection: sa.Connection,
     query: Query,
     framing: Framing,
-    pictures: Artists | None,
+    pictures: ModelRenderers | None,
     most: int,
     drawn: Callable[[int, int], None],
 ) -> str:
@@ -87,7 +87,7 @@ def write_report(
 
 
 def _items(
-    found: list[ResultRow], pictures: Artists | None, drawn: Callable[[int, int], None]
+    found: list[ResultRow], pictures: ModelRenderers | None, drawn: Callable[[int, int], None]
 ) -> Iterator[Item]:
     for number, row in enumerate(found):
         if pictures is None:
@@ -95,7 +95,7 @@ def _items(
             continue
         picture = pictures.of(row, SIDE)
         drawn(number + 1, len(found))
-        if isinstance(picture, NoPicture):
+        if isinstance(picture, NoThumbnail):
             yield Item(row, "", "", picture.reason)
         else:
             yield Item(row, _base64(picture.plain), _base64(picture.heatmap or b""), "")

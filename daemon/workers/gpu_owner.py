@@ -23,7 +23,7 @@ _END_SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
 
-class Device:
+class GpuOwner:
     """One engine process for all lanes; for one single-threaded caller."""
 
     def __init__(self, logger: logging.Logger) -> None:

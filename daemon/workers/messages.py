@@ -34,7 +34,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneSetup:
+class WorkerSetup:
     """Everything a lane is told once, at its start."""
 
     prepared: PreparedEngine

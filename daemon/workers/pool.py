@@ -33,15 +33,15 @@ from daemon.log import LOGGER_NAME
 from daemon.process import child_environment
 from daemon.workers import message_codec as lane_messages
 from daemon.workers.blame import Blame
-from daemon.workers.gpu_owner import Device
+from daemon.workers.gpu_owner import GpuOwner
 from daemon.workers.messages import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
 from daemon.workers.restarts import LaneError, Restarts, from_outside, in_words
 
 if TYPE_CHECKING:
-    from daemon.workers.messages import Known, LaneSetup, Task
+    from daemon.workers.messages import Known, Task, WorkerSetup
     from storage.records import Outcome
 
-__all__ = ["LaneError", "Lanes"]
+__all__ = ["LaneError", "WorkerPool"]
 
 # Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
 _DEPTH = 2
@@ -75,13 +75,13 @@ class _Lane:
         return sum(len(batch) for batch in self.batches)
 
 
-class Lanes:
+class WorkerPool:
     """A pool of worker processes for one single-threaded caller; a context manager."""
 
     def __init__(
         self,
         count: int,
-        setup: LaneSetup | None = None,
+        setup: WorkerSetup | None = None,
         *,
         decode_seconds: float,
         engine: str = "openvino",
@@ -105,12 +105,12 @@ class Lanes:
         self._restarts = Restarts(count, self._logger, monotonic)
         self._vacancies: list[float] = []  # when each lane that is missing is started, monotonic seconds
         self._count = count
-        self._device = Device(self._logger) if engine == "shared" else None
+        self._device = GpuOwner(self._logger) if engine == "shared" else None
         if setup is not None:
             self._begin_device(setup)
         self._lanes = [self._start() for _ in range(count)]
 
-    def __enter__(self) -> Lanes:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(
@@ -118,7 +118,7 @@ class Lanes:
     ) -> None:
         self.close()
 
-    def begin(self, setup: LaneSetup) -> None:
+    def begin(self, setup: WorkerSetup) -> None:
         """Tell the lanes what to do; once, if they were started without a setup."""
         self._setup = setup
         self._begin_device(setup)
@@ -208,14 +208,14 @@ class Lanes:
             self._device.close()
             self._device = None
 
-    def _begin_device(self, setup: LaneSetup) -> None:
+    def _begin_device(self, setup: WorkerSetup) -> None:
         """Have the device opened for all lanes; if each computes for itself, no such process is needed."""
         if not setup.shared:
             if self._device is not None:
                 self._device.close()
                 self._device = None
             return
-        self._device = self._device or Device(self._logger)
+        self._device = self._device or GpuOwner(self._logger)
         self._device.begin(EngineSetup(setup.prepared, setup.batch, maps=bool(setup.heatmaps)))
 
     def _start(self) -> _Lane:

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.images.picture import limits_of
+
 if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.engines.manifest import PreparedEngine
-    from daemon.workers.messages import LaneSetup
-    from trainer.images.picture import Limits
+    from daemon.workers.messages import WorkerSetup
     from trainer.model.spec import ModelSpec
 
 
@@ -34,28 +35,15 @@ def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEn
     return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
 
 
-def lane_setup(settings: Settings, prepared: PreparedEngine) -> LaneSetup:
+def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
     """Return what a lane is told at its start."""
-    from daemon.workers.messages import LaneSetup
+    from daemon.workers.messages import WorkerSetup
 
     shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
     batch = _DEVICE_BATCH if shared else max(1, settings.batch)
-    return LaneSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
+    return WorkerSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
 
 
-def limits_of(settings: Settings) -> Limits:
-    """Return how much one file may cost the reader."""
-    from trainer.images.picture import Limits
-
-    return Limits(
-        max_bytes=settings.max_bytes,
-        max_pixels=settings.max_pixels,
-        max_slices=settings.max_slices,
-        any_modality=settings.any_modality,
-        tags=settings.tags,
-    )
-
-
-def lane_count(settings: Settings) -> int:
+def worker_count(settings: Settings) -> int:
     """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
     return settings.lanes or len(os.sched_getaffinity(0))

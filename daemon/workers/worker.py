@@ -19,7 +19,7 @@ from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
 from daemon.heatmaps.files import HeatmapFiles
 from daemon.process import limit_memory, return_free_memory
-from daemon.workers.messages import NO_TASK, PROGRESS, Known, LaneSetup, Task
+from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
 from storage.ledger.result_cache import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from trainer.images.arrays import Floats, Grey
@@ -31,10 +31,10 @@ from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors, read_weights
 
 
-class Lane:
+class Worker:
     """Judges batches with one engine; the state is the engine and what it needs."""
 
-    def __init__(self, setup: LaneSetup, progress: mmap.mmap, engine: Engine | None = None) -> None:
+    def __init__(self, setup: WorkerSetup, progress: mmap.mmap, engine: Engine | None = None) -> None:
         """Open what is needed; without an `engine` the lane opens one of its own."""
         self._progress = progress
         self._limits = setup.limits

@@ -27,8 +27,8 @@ from daemon.workers.messages import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
     from daemon.engines.base import Engine
-    from daemon.workers.messages import LaneSetup, Task
-    from daemon.workers.worker import Lane
+    from daemon.workers.messages import Task, WorkerSetup
+    from daemon.workers.worker import Worker
 
 # The module of the engine that is likely to be opened, imported while the daemon imports its storage.
 _ENGINE_MODULES = {
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         with contextlib.suppress(ImportError):  # whether that matters is seen when the engine is opened
             importlib.import_module(name)
     try:
-        setup: LaneSetup = connection.recv()
+        setup: WorkerSetup = connection.recv()
         silence_c_libraries()
         lane = _opened(connection, setup, progress)
         send_frame(connection.fileno(), lane_messages.READY)
@@ -68,13 +68,13 @@ def main(arguments: Sequence[str]) -> None:
         return
 
 
-def _opened(connection: Connection, setup: LaneSetup, progress: mmap.mmap) -> Lane:
+def _opened(connection: Connection, setup: WorkerSetup, progress: mmap.mmap) -> Worker:
     """Open the engine; if it cannot be opened tell the daemon why, and end with 1."""
     from daemon.workers.gpu_client import EngineLostError
-    from daemon.workers.worker import Lane
+    from daemon.workers.worker import Worker
 
     try:
-        return Lane(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
+        return Worker(setup, progress, _shared_engine(connection, setup) if setup.shared else None)
     except (EngineLostError, EOFError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon says it in one line
@@ -82,7 +82,7 @@ def _opened(connection: Connection, setup: LaneSetup, progress: mmap.mmap) -> La
         sys.exit(1)
 
 
-def _shared_engine(connection: Connection, setup: LaneSetup) -> Engine:
+def _shared_engine(connection: Connection, setup: WorkerSetup) -> Engine:
     """Take the connection to the process that owns the device; it follows the setup."""
     from daemon.workers.gpu_client import SharedEngine
 

@@ -23,9 +23,9 @@ from statistics import median
 
 from daemon.engines.cache import prepare_engine
 from daemon.process import child_environment
-from daemon.workers.messages import PROGRESS, LaneSetup, Task
-from daemon.workers.pool import Lanes
-from daemon.workers.worker import Lane
+from daemon.workers.messages import PROGRESS, Task, WorkerSetup
+from daemon.workers.pool import WorkerPool
+from daemon.workers.worker import Worker
 from tests.benchmark.files import fill
 from tests.conftest import SHARED
 from trainer.images.picture import Limits
@@ -70,7 +70,7 @@ def _measured(way: str, folder: Path) -> float:
     return float(subprocess.run(command, capture_output=True, check=True, env=child_environment()).stdout)
 
 
-def _setup(folder: Path) -> tuple[LaneSetup, list[Task]]:
+def _setup(folder: Path) -> tuple[WorkerSetup, list[Task]]:
     prepared, _ = prepare_engine(
         default_weights(), "cpu", "auto", folder / "cache", logging.getLogger("protection")
     )
@@ -78,13 +78,13 @@ def _setup(folder: Path) -> tuple[LaneSetup, list[Task]]:
     for number, path in enumerate(sorted((folder / "images").iterdir())):
         found = path.stat()
         tasks.append(Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino))
-    return LaneSetup(prepared, Limits(), 8, _MEMORY_BYTES), tasks
+    return WorkerSetup(prepared, Limits(), 8, _MEMORY_BYTES), tasks
 
 
 def _bare(folder: Path) -> float:
     """Return images/s of a lane that this process calls itself."""
     setup, tasks = _setup(folder)
-    lane = Lane(setup, mmap.mmap(-1, PROGRESS.size))
+    lane = Worker(setup, mmap.mmap(-1, PROGRESS.size))
     lane.work(tasks[: setup.tasks])
     began = time.monotonic()
     for at in range(0, len(tasks), setup.tasks):
@@ -95,14 +95,14 @@ def _bare(folder: Path) -> float:
 def _protected(folder: Path) -> float:
     """Return images/s of a lane in a process of its own."""
     setup, tasks = _setup(folder)
-    with Lanes(1, setup, decode_seconds=_DECODE_SECONDS) as lanes:
+    with WorkerPool(1, setup, decode_seconds=_DECODE_SECONDS) as lanes:
         _judge(lanes, tasks[: setup.tasks])
         began = time.monotonic()
         _judge(lanes, tasks)
         return len(tasks) / (time.monotonic() - began)
 
 
-def _judge(lanes: Lanes, tasks: list[Task]) -> None:
+def _judge(lanes: WorkerPool, tasks: list[Task]) -> None:
     sent = done = 0
     while done < len(tasks):
         if room := lanes.room(len(tasks) - sent):

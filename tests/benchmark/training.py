@@ -82,7 +82,7 @@ def _ours(folder: Path, architecture: str, side: int, steps: int) -> float:
     import torch
 
     from trainer.data.dataset import find_images, load_dataset
-    from trainer.data.training_set import Pictures
+    from trainer.data.training_set import TrainingSet
     from trainer.model.spec import Preprocessing
     from trainer.networks.registry import build
     from trainer.training.config import Epoch, Plan
@@ -105,7 +105,7 @@ def _ours(folder: Path, architecture: str, side: int, steps: int) -> float:
 
     dataset = load_dataset(find_images([folder / "data"]), Preprocessing(image_size=side), folder / "cache")
     everything = np.arange(len(dataset))
-    data = Pictures(dataset.pictures, dataset.labels, dataset.sources, everything[64:], everything[:64])
+    data = TrainingSet(dataset.pictures, dataset.labels, dataset.sources, everything[64:], everything[:64])
     watch = Stopwatch()
     plan = Plan(epochs=1, batch=_BATCH, samples_per_epoch=(steps + _WARM) * _BATCH)
     fit(build(architecture, 2), data, plan, torch.device("cpu"), watch)

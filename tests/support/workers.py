@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon.engines.manifest import PreparedEngine
-from daemon.workers.messages import LaneSetup, Task
-from daemon.workers.pool import Lanes
+from daemon.workers.messages import Task, WorkerSetup
+from daemon.workers.pool import WorkerPool
 from storage.records import Outcome
 from trainer.images.phantom import phantom
 from trainer.images.picture import Limits
@@ -37,9 +37,9 @@ def make_lanes(
     decode_seconds: float = 10.0,
     monotonic: Callable[[], float] = time.monotonic,
     **setup: Any,
-) -> Lanes:
-    told = LaneSetup(prepared, Limits(), batch, 1 << 31, tasks=tasks or batch, **setup)
-    return Lanes(count, told, decode_seconds=decode_seconds, monotonic=monotonic)
+) -> WorkerPool:
+    told = WorkerSetup(prepared, Limits(), batch, 1 << 31, tasks=tasks or batch, **setup)
+    return WorkerPool(count, told, decode_seconds=decode_seconds, monotonic=monotonic)
 
 
 def task(number: int, path: Path) -> Task:
@@ -47,12 +47,12 @@ def task(number: int, path: Path) -> Task:
     return Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def judge(lanes: Lanes, tasks: list[Task]) -> list[Outcome]:
+def judge(lanes: WorkerPool, tasks: list[Task]) -> list[Outcome]:
     lanes.submit(tasks)
     return collect(lanes, len(tasks))
 
 
-def collect(lanes: Lanes, count: int) -> list[Outcome]:
+def collect(lanes: WorkerPool, count: int) -> list[Outcome]:
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(outcomes) < count:
@@ -62,7 +62,7 @@ def collect(lanes: Lanes, count: int) -> list[Outcome]:
     return outcomes
 
 
-def wait_until_ready(lanes: Lanes) -> None:
+def wait_until_ready(lanes: WorkerPool) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not lanes.ready:
         assert time.monotonic() < deadline

@@ -6,7 +6,4 @@ from pathlib import Path
 
 import click
 
-DISCLAIMER = "What it trains is not a medical device: research use only, never for diagnosis or treatment."
-
-
 _FOLDER = click.Path(path_type=Path)

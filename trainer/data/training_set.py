@@ -8,7 +8,7 @@ from trainer.images.arrays import Grey, Ints
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class TrainingSet:
     """What is trained on and judged on: pictures (n, S, S) uint8, labels (n,), sources (n,)."""
 
     pictures: Grey

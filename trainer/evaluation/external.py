@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +21,6 @@ from trainer.model.spec import Decision, OutOfDistribution, Preprocessing
 from trainer.model.weights import Tensors
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict
-from trainer.training.config import Reporter, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,26 @@ class External:
         return told
 
 
-def load_external(request: Request, known: Dataset, reporter: Reporter) -> External:
-    """Return the external images of a request; raise DataError for a class that the training lacks."""
-    how = Preprocessing(image_size=request.image_size)
-    files = find_images(request.external, request.merge, least_classes=1)
-    dataset = load_dataset(files, how, request.cache, progress=reporter.decoding, least_classes=1)
+class LoadingListener(Protocol):
+    """What is told how the loading goes."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Called as images are decoded."""
+
+    def say(self, message: str) -> None:
+        """Called with one line for people."""
+
+
+def load_external(
+    roots: Sequence[Path], merge: Mapping[str, str], cache: Path, known: Dataset, listener: LoadingListener
+) -> External:
+    """Return the images of external roots at the size of the known ones.
+
+    Raises DataError for a class that the known images lack.
+    """
+    how = Preprocessing(image_size=known.pictures.shape[-1])
+    files = find_images(roots, merge, least_classes=1)
+    dataset = load_dataset(files, how, cache, progress=listener.decoding, least_classes=1)
     if unknown := sorted(set(dataset.classes) - set(known.classes)):
         raise DataError(
             f"--external has the class {printable(', '.join(unknown))}, which the training lacks",
@@ -69,7 +85,7 @@ def load_external(request: Request, known: Dataset, reporter: Reporter) -> Exter
     theirs = groups[len(known) :]
     kept = np.flatnonzero(~np.isin(theirs, groups[: len(known)]))
     if twins := len(dataset) - len(kept):
-        reporter.say(f"{twins} external images have a twin in the training images and are left out")
+        listener.say(f"{twins} external images have a twin in the training images and are left out")
     labels = np.array(
         [known.classes.index(dataset.classes[label]) for label in dataset.labels], dtype=np.int64
     )

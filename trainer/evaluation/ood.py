@@ -15,7 +15,7 @@ from torch import nn
 
 from trainer.data.augment import augment
 from trainer.data.ood_negatives import other_pictures
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.images.arrays import Doubles, Floats, Grey, Ints
 from trainer.model.prediction import distances
 from trainer.model.spec import OutOfDistribution, Preprocessing
@@ -31,7 +31,7 @@ _CHUNK = 256
 
 
 def fit_limit(
-    network: nn.Module, data: Pictures, device: torch.device, how: Preprocessing, seed: int
+    network: nn.Module, data: TrainingSet, device: torch.device, how: Preprocessing, seed: int
 ) -> tuple[OutOfDistribution, Tensors]:
     """Return a trained network's distance limit and its tensors; the same for the same seed."""
     order = np.random.default_rng((seed, 11))
@@ -51,7 +51,7 @@ def fit_limit(
 
 def _seen(
     network: nn.Module,
-    data: Pictures,
+    data: TrainingSet,
     plain: Ints,
     changed: Ints,
     chance: torch.Generator,

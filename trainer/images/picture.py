@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
@@ -85,3 +90,16 @@ class Picture:
     slices: tuple[Slice, ...]  # those worth judging
     slice_count: int = 1  # how many the file has
     tags: dict[str, str] = field(default_factory=dict)  # the DICOM tags that were asked for
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return how much one file may cost the reader."""
+    from trainer.images.picture import Limits
+
+    return Limits(
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        max_slices=settings.max_slices,
+        any_modality=settings.any_modality,
+        tags=settings.tags,
+    )

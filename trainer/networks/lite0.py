@@ -48,7 +48,7 @@ class Lite0(nn.Module):
         self._pad = _same_padding(3, 2)
         self._conv_stem = nn.Conv2d(inputs, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        self._relu = _Clipped(32)
+        self._relu = _CentredReLU6(32)
         self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
         self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], channels, 1, bias=False)
         self._bn1 = _norm(channels)
@@ -84,7 +84,7 @@ class Lite0(nn.Module):
         return features
 
 
-class _Clipped(nn.Module):
+class _CentredReLU6(nn.Module):
     """ReLU6, and each channel's usual value taken off: bfloat16 has its fine steps round 0."""
 
     centre: Tensor
@@ -110,7 +110,7 @@ class _Block(nn.Module):
     ) -> None:
         super().__init__()
         inner = inputs * expansion
-        clipped = (lambda: _Clipped(inner)) if centred else nn.ReLU6
+        clipped = (lambda: _CentredReLU6(inner)) if centred else nn.ReLU6
         self._expands = expansion > 1
         if self._expands:
             self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False)
@@ -165,7 +165,7 @@ def centre(body: Lite0, pictures: Tensor) -> None:
     one. ("High bias absorption" of Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and
     Bias Correction", with the median for a bound.)
     """
-    if any(bool(one.centre.any()) for one in body.modules() if isinstance(one, _Clipped)):
+    if any(bool(one.centre.any()) for one in body.modules() if isinstance(one, _CentredReLU6)):
         return
     body.eval()
     blocks: list[_Block] = list(body._blocks)  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def centre(body: Lite0, pictures: Tensor) -> None:
 
 def _taken_off(clipped: nn.Module, y: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Take each channel's usual value off a clipped output from now on, and return it without."""
-    assert isinstance(clipped, _Clipped)
+    assert isinstance(clipped, _CentredReLU6)
     usual = _usual(y)
     clipped.centre.copy_(usual)
     _passed_on(usual, convolution, norm)

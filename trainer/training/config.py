@@ -71,7 +71,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunConfig:
     """What the command line asks for."""
 
     data: tuple[Path, ...]

@@ -32,7 +32,7 @@ from trainer.networks.bfloat16 import round_to_bfloat16
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import pick_device, predict
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.config import Reporter, Request
+from trainer.training.config import Reporter, RunConfig
 from trainer.training.loop import fit
 from trainer.training.prepare import (
     groups_of,
@@ -51,7 +51,7 @@ _MOST_FOLDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Fold:
     """One training: what it may learn from and what it is judged on, places in the dataset."""
 
     name: str
@@ -60,7 +60,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class FoldPredictions:
     """What a round's network said of the images it was judged on."""
 
     name: str
@@ -71,7 +71,7 @@ class Judgement:
     best_epoch: int
 
 
-def run_folds(request: Request, count: int, reporter: Reporter) -> dict[str, Any]:
+def run_folds(request: RunConfig, count: int, reporter: Reporter) -> dict[str, Any]:
     """Train `count` networks and return the out-of-fold figures of all images.
 
     Probabilities of a fold are calibrated on the other folds, and the threshold is the mean of those that
@@ -81,7 +81,7 @@ def run_folds(request: Request, count: int, reporter: Reporter) -> dict[str, Any
     if not 2 <= count <= min(_MOST_FOLDS, len(np.unique(groups))):
         raise UsageError(f"--folds {count} cannot be", hint=f"from 2 to {_MOST_FOLDS}, and fewer than groups")
     parts = folds(dataset.labels, groups, dataset.sources, count, request.plan.seed)
-    rounds = [Round(f"fold-{n}", known, judged) for n, (known, judged) in enumerate(parts, start=1)]
+    rounds = [Fold(f"fold-{n}", known, judged) for n, (known, judged) in enumerate(parts, start=1)]
     judgements = [_train(request, dataset, groups, one, reporter) for one in rounds]
     nearest = [nearest_neighbour(dataset.pictures, dataset.labels, *part)["accuracy"] for part in parts]
     sizes = [len(judged) for _, judged in parts]
@@ -98,7 +98,7 @@ def run_folds(request: Request, count: int, reporter: Reporter) -> dict[str, Any
     return report
 
 
-def run_left_out(request: Request, names: Sequence[str], reporter: Reporter) -> dict[str, Any]:
+def run_left_out(request: RunConfig, names: Sequence[str], reporter: Reporter) -> dict[str, Any]:
     """Train one network per left-out source (or centre) and return how each does there.
 
     `names` are sources or beginnings of file names; without any, every source takes its turn.
@@ -117,7 +117,7 @@ def run_left_out(request: Request, names: Sequence[str], reporter: Reporter) -> 
         # What has a near-duplicate there is not learnt from either.
         related = np.isin(groups, np.unique(groups[judged])) & ~judged
         known = np.flatnonzero(~judged & ~related)
-        rounds.append(Round(name, known, np.flatnonzero(judged)))
+        rounds.append(Fold(name, known, np.flatnonzero(judged)))
         if related.any():
             reporter.say(
                 f"{int(related.sum())} twins of {printable(name)} elsewhere take no part in its round"
@@ -133,14 +133,16 @@ def run_left_out(request: Request, names: Sequence[str], reporter: Reporter) -> 
     return report
 
 
-def _begin(request: Request, reporter: Reporter) -> tuple[Dataset, Ints]:
+def _begin(request: RunConfig, reporter: Reporter) -> tuple[Dataset, Ints]:
     dataset = load_images(request, reporter)
     groups = groups_of(dataset, request.groups)
     reporter.say(f"{len(dataset)} images in {len(np.unique(groups))} groups")
     return dataset, groups
 
 
-def _train(request: Request, dataset: Dataset, groups: Ints, one: Round, reporter: Reporter) -> Judgement:
+def _train(
+    request: RunConfig, dataset: Dataset, groups: Ints, one: Fold, reporter: Reporter
+) -> FoldPredictions:
     labels, sources = dataset.labels[one.known], dataset.sources[one.known]
     learnt, deciding = split(labels, groups[one.known], sources, _DECIDING_SHARE, request.plan.seed)
     train, validation = one.known[learnt], one.known[deciding]
@@ -167,15 +169,15 @@ def _train(request: Request, dataset: Dataset, groups: Ints, one: Round, reporte
 
 
 def _judge(
-    request: Request,
+    request: RunConfig,
     dataset: Dataset,
-    one: Round,
+    one: Fold,
     network: Classifier,
     train: Ints,
     validation: Ints,
     best_epoch: int,
     device: torch.device,
-) -> Judgement:
+) -> FoldPredictions:
     pictures, labels = dataset.pictures, dataset.labels
     said, _ = predict(network, pictures[validation], device)
     shift = fit_shift(said, labels[validation])
@@ -190,10 +192,10 @@ def _judge(
     )
     logits, found = predict(network, pictures[one.judged], device)
     inside = distances(found, tensors) <= limit.max_distance
-    return Judgement(one.name, one.judged, logits, inside, decision, best_epoch)
+    return FoldPredictions(one.name, one.judged, logits, inside, decision, best_epoch)
 
 
-def _figures(dataset: Dataset, groups: Ints, one: Judgement) -> dict[str, Any]:
+def _figures(dataset: Dataset, groups: Ints, one: FoldPredictions) -> dict[str, Any]:
     """Return a round's figures, with the threshold it had before it saw these images."""
     return {
         "best_epoch": one.best_epoch,
@@ -203,7 +205,7 @@ def _figures(dataset: Dataset, groups: Ints, one: Judgement) -> dict[str, Any]:
 
 
 def _calibrated(
-    request: Request, dataset: Dataset, judgements: Sequence[Judgement]
+    request: RunConfig, dataset: Dataset, judgements: Sequence[FoldPredictions]
 ) -> tuple[Floats, list[float]]:
     """Return out-of-fold probabilities (n, classes), and each fold's threshold, as the other folds set them.
 
@@ -240,7 +242,7 @@ def _out_of_fold(
     }
 
 
-def _head(request: Request, dataset: Dataset, groups: Ints) -> dict[str, Any]:
+def _head(request: RunConfig, dataset: Dataset, groups: Ints) -> dict[str, Any]:
     return {
         "command": request.command,
         "architecture": request.architecture,
@@ -254,9 +256,9 @@ def _head(request: Request, dataset: Dataset, groups: Ints) -> dict[str, Any]:
 
 
 def _write(
-    request: Request,
+    request: RunConfig,
     dataset: Dataset,
-    judgements: Sequence[Judgement],
+    judgements: Sequence[FoldPredictions],
     shares: Sequence[Floats],
     report: dict[str, Any],
 ) -> None:

@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from config.errors import BtError
 from trainer.data.augment import augment
 from trainer.data.synthetic_lesions import draw_lesions
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
 from trainer.images.arrays import Doubles, Ints
@@ -48,7 +48,7 @@ class Trained:
 
 def fit(
     network: nn.Module,
-    data: Pictures,
+    data: TrainingSet,
     plan: Plan,
     device: torch.device,
     listener: Listener,
@@ -100,7 +100,7 @@ def _epoch(
     network: nn.Module,
     averaged: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
-    data: Pictures,
+    data: TrainingSet,
     chances: Doubles | None,
     plan: Plan,
     device: torch.device,
@@ -152,7 +152,7 @@ def _step(
 
 
 def _judge(
-    network: nn.Module, averaged: dict[str, Tensor], data: Pictures, device: torch.device
+    network: nn.Module, averaged: dict[str, Tensor], data: TrainingSet, device: torch.device
 ) -> tuple[float, float, float]:
     """Return loss, accuracy and AUC of the averaged weights on the validation pictures.
 
@@ -174,11 +174,11 @@ def _judge(
     return loss, float((logits.argmax(1) == labels).mean()), auc
 
 
-def _batch(data: Pictures, places: Ints) -> Tensor:
+def _batch(data: TrainingSet, places: Ints) -> Tensor:
     return torch.from_numpy(data.pictures[places])[:, None]  # (batch, 1, S, S) uint8
 
 
-def _chances(data: Pictures, plan: Plan) -> Doubles | None:
+def _chances(data: TrainingSet, plan: Plan) -> Doubles | None:
     """Return how likely each training picture is drawn, so that classes weigh the same.
 
     With "source-label" the sources within a class weigh by the square root of their size: a source of

@@ -14,7 +14,7 @@ from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.dataset import Dataset, find_images, load_dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
 from trainer.images.arrays import Ints
 from trainer.model.spec import Preprocessing
@@ -23,7 +23,7 @@ from trainer.networks.classifier import Classifier
 from trainer.networks.lite0 import Lite0, centre
 from trainer.networks.loading import copy_fitting, load_pretrained
 from trainer.networks.registry import build
-from trainer.training.config import Plan, Reporter, Request
+from trainer.training.config import Plan, Reporter, RunConfig
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
@@ -31,7 +31,7 @@ _LESIONS = 0.5
 _USUAL_IMAGES = 32
 
 
-def load_images(request: Request, reporter: Reporter) -> Dataset:
+def load_images(request: RunConfig, reporter: Reporter) -> Dataset:
     """Decode what is to be trained on; what cannot be read is left out and told."""
     if request.deterministic:
         torch.use_deterministic_algorithms(True)
@@ -65,7 +65,7 @@ def refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
             )
 
 
-def setting_of(request: Request, dataset: Dataset, train: Ints) -> dict[str, Any]:
+def setting_of(request: RunConfig, dataset: Dataset, train: Ints) -> dict[str, Any]:
     """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
     digest = hashlib.sha256()
     for place in train.tolist():
@@ -79,7 +79,7 @@ def setting_of(request: Request, dataset: Dataset, train: Ints) -> dict[str, Any
     }
 
 
-def plan_of(request: Request, classes: tuple[str, ...]) -> Plan:
+def plan_of(request: RunConfig, classes: tuple[str, ...]) -> Plan:
     """Return the plan, with lesions drawn into half of the tumour-free images unless told otherwise.
 
     Not for a network that starts from scratch: on few images it then learns neither the drawn ones nor the
@@ -95,16 +95,16 @@ def plan_of(request: Request, classes: tuple[str, ...]) -> Plan:
     return replace(request.plan, lesions=usual if request.lesions is None else request.lesions)
 
 
-def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> Pictures:
+def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> TrainingSet:
     """Return what a training works on."""
     positive = positive_class(dataset.classes)
     place = 1 if positive is None else dataset.classes.index(positive)
-    return Pictures(
+    return TrainingSet(
         dataset.pictures, dataset.labels, dataset.sources, train, validation, 1 - place, place
     )  # fmt: skip
 
 
-def network_of(request: Request, dataset: Dataset, train: Ints) -> Classifier:
+def network_of(request: RunConfig, dataset: Dataset, train: Ints) -> Classifier:
     """Return the network a training starts from: random, another model's, or ImageNet weights.
 
     `train` are the places of the images it may learn from: some of them tell what is usual (lite0.centre).

@@ -21,7 +21,7 @@ from config.text import printable
 from trainer.data.dataset import Dataset
 from trainer.data.ood_negatives import other_pictures
 from trainer.data.splits import random_split, split
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibration import fit_decision, fit_shift
 from trainer.evaluation.external import load_external
@@ -38,7 +38,7 @@ from trainer.networks.cost import gflops, parameters
 from trainer.networks.inference import pick_device, predict
 from trainer.networks.loading import tensors_of
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.config import Epoch, Reporter, Request
+from trainer.training.config import Epoch, Reporter, RunConfig
 from trainer.training.loop import Trained, fit
 from trainer.training.prepare import (
     groups_of,
@@ -57,7 +57,7 @@ SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per lin
 
 
 def run_training(
-    request: Request, reporter: Reporter, measured: Mapping[str, Any] | None = None
+    request: RunConfig, reporter: Reporter, measured: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Train, judge and write everything into `request.output`; return what metrics.json holds.
 
@@ -88,7 +88,7 @@ def run_training(
     )  # fmt: skip
     beside = _of_first_training(request.init) | dict(measured or {})
     if request.external:
-        beside["external"] = load_external(request, dataset, reporter)
+        beside["external"] = load_external(request.external, request.merge, request.cache, dataset, reporter)
     return _conclude(request, dataset, groups, data, outside, network, trained, device, beside)
 
 
@@ -121,7 +121,7 @@ def _left_out(dataset: Dataset, names: Sequence[str]) -> Bools:
     return marked
 
 
-def _split(dataset: Dataset, groups: Ints, inside: Ints, request: Request) -> tuple[Ints, Ints]:
+def _split(dataset: Dataset, groups: Ints, inside: Ints, request: RunConfig) -> tuple[Ints, Ints]:
     """Return the places trained on and judged on; `--init` keeps the split of the run it starts from.
 
     Else images that the first run learnt would be judged on by the second.
@@ -141,10 +141,10 @@ def _split(dataset: Dataset, groups: Ints, inside: Ints, request: Request) -> tu
 
 
 def _conclude(
-    request: Request,
+    request: RunConfig,
     dataset: Dataset,
     groups: Ints,
-    data: Pictures,
+    data: TrainingSet,
     outside: Bools,
     network: Classifier,
     trained: Trained,
@@ -210,9 +210,9 @@ def _conclude(
 
 
 def _draw_worst(
-    request: Request,
+    request: RunConfig,
     dataset: Dataset,
-    data: Pictures,
+    data: TrainingSet,
     network: Classifier,
     decision: Decision,
     logits: Floats,
@@ -237,7 +237,7 @@ def _draw_worst(
 
 
 def _write(
-    request: Request,
+    request: RunConfig,
     spec: ModelSpec,
     network: nn.Module,
     tensors: Tensors,
@@ -274,7 +274,7 @@ def _write(
     return whole
 
 
-def _seen(request: Request, dataset: Dataset, data: Pictures) -> Seen:
+def _seen(request: RunConfig, dataset: Dataset, data: TrainingSet) -> Seen:
     """Return which images the model knows: its own, and those of the model it started from."""
     trained, fitted = (
         [dataset.hashes[place] for place in part.tolist()] for part in (data.train, data.validation)
@@ -283,7 +283,9 @@ def _seen(request: Request, dataset: Dataset, data: Pictures) -> Seen:
     return before | Seen.of(trained=trained, fitted=fitted)
 
 
-def _provenance(request: Request, dataset: Dataset, data: Pictures, report: dict[str, Any]) -> Provenance:
+def _provenance(
+    request: RunConfig, dataset: Dataset, data: TrainingSet, report: dict[str, Any]
+) -> Provenance:
     licences = request.licences or {}
     sources: list[dict[str, Any]] = []
     for number, name in enumerate(dataset.source_names):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from config.text import printable, printable_name
+from config.text import DISCLAIMER, printable, printable_name
 from daemon.heatmaps.model_lookup import NOT_HERE
 from daemon.output.cells import clock_time, confidence_text
 from daemon.output.words import SCORE, ScoreLimits, counted, score_limits, score_of
@@ -121,6 +121,7 @@ def environment() -> Environment:
     )
     made.globals.update(
         printable=printable,
+        disclaimer=DISCLAIMER,
         name=printable_name,
         clock=clock_time,
         counted=counted,

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.daemons import bt_daemon, count, rows, running, until
 from tests.support.pictures import head
-from tests.trainer.images.test_dicom import dicom, saved
-from tests.trainer.images.test_nifti import nifti, volume
+from tests.trainer.images.formats.test_dicom import dicom, saved
+from tests.trainer.images.formats.test_nifti import nifti, volume
 from trainer.images.phantom import phantom
 
 pytestmark = pytest.mark.slow

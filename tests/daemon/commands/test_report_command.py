@@ -13,11 +13,11 @@ import pytest
 from config.text import printable_name
 from daemon.cli import main
 from daemon.heatmaps.thumbnails import (
-    NoPicture,
-    Picture,
-    Pictures,
+    NoThumbnail,
+    RendererSetup,
+    Thumbnail,
+    ThumbnailRenderer,
     Wanted,
-    WorkerSetup,
     decode_answer,
     encode_answer,
 )
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engi
     path = os.fsencode(judged_folder / "inbox" / "head 1.png")
     judged = JudgedFile(b"", path, hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).digest())
     wanted = Wanted(judged, None, prepared.weights_sha256, 64)
-    with Pictures(WorkerSetup(prepared, Limits(), 1 << 30), seconds=30) as pictures:
+    with ThumbnailRenderer(RendererSetup(prepared, Limits(), 1 << 30), seconds=30) as pictures:
         before = pictures.draw(wanted)
         assert pictures.process_id is not None
         os.kill(pictures.process_id, signal.SIGSTOP)
@@ -134,11 +134,11 @@ def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engi
         os.kill(pictures.process_id, signal.SIGKILL)
         dead = pictures.draw(wanted)
 
-    assert isinstance(before, Picture)
+    assert isinstance(before, Thumbnail)
     assert before.heatmap is not None
-    assert hung == NoPicture("took longer than 0.2 s to draw")
-    assert isinstance(after, Picture)
-    assert isinstance(dead, Picture)  # it died while it drew nothing: no picture is to blame
+    assert hung == NoThumbnail("took longer than 0.2 s to draw")
+    assert isinstance(after, Thumbnail)
+    assert isinstance(dead, Thumbnail)  # it died while it drew nothing: no picture is to blame
 
 
 @pytest.mark.defects(21)
@@ -157,7 +157,7 @@ def test_the_drawing_process_outlives_the_thread_that_started_it(
     judged = JudgedFile(b"", os.fsencode(path), hashlib.sha256(path.read_bytes()).digest())
     wanted = Wanted(judged, None, prepared.weights_sha256, 64)
     drawn = []
-    with Pictures(WorkerSetup(prepared, Limits(), 1 << 30), seconds=60) as pictures:
+    with ThumbnailRenderer(RendererSetup(prepared, Limits(), 1 << 30), seconds=60) as pictures:
         for _ in range(2):
             thread = threading.Thread(
                 target=lambda: drawn.append((pictures.draw(wanted), pictures.process_id))
@@ -165,7 +165,7 @@ def test_the_drawing_process_outlives_the_thread_that_started_it(
             thread.start()
             thread.join()
 
-    assert all(isinstance(picture, Picture) for picture, _ in drawn)
+    assert all(isinstance(picture, Thumbnail) for picture, _ in drawn)
     assert drawn[0][1] == drawn[1][1]
 
 
@@ -180,7 +180,7 @@ def test_what_the_drawing_process_never_says_is_refused(said: bytes) -> None:
 def test_answers_of_the_drawing_process_come_back_as_they_were() -> None:
     webp = b"RIFF\0\0\0\0WEBPdata"
 
-    for answer in (Picture(webp, None), Picture(webp, webp + b"x"), NoPicture("the file is gone")):
+    for answer in (Thumbnail(webp, None), Thumbnail(webp, webp + b"x"), NoThumbnail("the file is gone")):
         assert decode_answer(encode_answer(answer)) == answer
 
 
@@ -195,11 +195,11 @@ def test_picture_that_takes_long_holds_up_none_that_is_kept() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        def of(self, row: Any, side: int) -> Picture:
+        def of(self, row: Any, side: int) -> Thumbnail:
             if row.result_id == 2:
                 started.set()
                 go_on.wait(30)
-            return Picture(b"%d" % row.result_id, None)
+            return Thumbnail(b"%d" % row.result_id, None)
 
     gallery = Gallery(Slow())  # type: ignore[arg-type]
     kept = gallery.of(SimpleNamespace(result_id=1), 64)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from daemon.engines.base import EngineOutput
 from daemon.engines.build_openvino import make_engine
 from daemon.engines.cascade import CascadeEngine
 from daemon.engines.factory import open_engine
-from daemon.engines.manifest import Slack
+from daemon.engines.manifest import ErrorBound
 from daemon.engines.openvino_engine import OpenVinoEngine
 from daemon.engines.parity import (
     TOLERANCE,
@@ -69,7 +69,7 @@ def logits_of(*chances: float) -> Floats:
 
 def test_doubtful_images_are_the_exact_engines_and_the_others_the_quick_ones() -> None:
     quick, exact = Numbers(off=0.3), Numbers()
-    cascade = CascadeEngine(quick, exact, Slack(0.3, 0.0), SPEC, {})
+    cascade = CascadeEngine(quick, exact, ErrorBound(0.3, 0.0), SPEC, {})
     batch = pictures(0, 120, 255, 130)  # margins -8, -0.5, 7.9, 0.1
 
     said = cascade.run(batch)
@@ -84,7 +84,7 @@ def test_doubtful_images_are_the_exact_engines_and_the_others_the_quick_ones() -
 
 
 def test_an_answer_does_not_depend_on_batch_mates() -> None:
-    cascade = CascadeEngine(Numbers(off=0.2), Numbers(), Slack(0.2, 0.0), SPEC, {})
+    cascade = CascadeEngine(Numbers(off=0.2), Numbers(), ErrorBound(0.2, 0.0), SPEC, {})
     batch = pictures(*range(256))
 
     alone = np.concatenate([cascade.run(batch[place : place + 1]).logits for place in range(256)])
@@ -96,7 +96,7 @@ def test_an_answer_does_not_depend_on_batch_mates() -> None:
 def test_whatever_the_slack_allows_no_label_and_no_verdict_changes(off: float) -> None:
     """Over all margins, with errors of both directions up to the slack, and a distance limit on top."""
     spec = replace(SPEC, out_of_distribution=OutOfDistribution(max_distance=3.0, acceptance=0.97))
-    cascade = CascadeEngine(Numbers(off), Numbers(), Slack(0.41, 0.41), spec, ONE_MEAN)
+    cascade = CascadeEngine(Numbers(off), Numbers(), ErrorBound(0.41, 0.41), spec, ONE_MEAN)
     batch = pictures(*range(256))
 
     ours, theirs = (
@@ -115,13 +115,13 @@ def test_whatever_the_slack_allows_no_label_and_no_verdict_changes(off: float) -
 def test_what_is_not_a_number_is_doubtful() -> None:
     broken = np.full((1, 2), np.nan, dtype=np.float32)
 
-    assert doubtful(broken, broken[:, :1], Slack(0.1, 0.1), SPEC, {}).all()
-    assert in_doubt(np.array([[0.0, 1.0]], dtype=np.float32), Slack(float("nan"), 0.0), SPEC).all()
+    assert doubtful(broken, broken[:, :1], ErrorBound(0.1, 0.1), SPEC, {}).all()
+    assert in_doubt(np.array([[0.0, 1.0]], dtype=np.float32), ErrorBound(float("nan"), 0.0), SPEC).all()
 
 
 @pytest.mark.parametrize(("chance", "expected"), [(0.001, False), (0.29, True), (0.5, True), (0.999, False)])
 def test_doubt_is_where_rounding_matters(chance: float, expected: bool) -> None:
-    found = doubtful(logits_of(chance), np.zeros((1, 1), dtype=np.float32), Slack(0.3, 0.0), SPEC, {})
+    found = doubtful(logits_of(chance), np.zeros((1, 1), dtype=np.float32), ErrorBound(0.3, 0.0), SPEC, {})
 
     assert found.tolist() == [expected]
 
@@ -129,14 +129,14 @@ def test_doubt_is_where_rounding_matters(chance: float, expected: bool) -> None:
 def test_even_the_smallest_slack_is_doubtful_at_the_threshold() -> None:
     shares = np.array([[0.7, 0.3], [0.75, 0.25]], dtype=np.float32)
 
-    assert in_doubt(shares, Slack(0.001, 0.0), SPEC).tolist() == [True, False]
+    assert in_doubt(shares, ErrorBound(0.001, 0.0), SPEC).tolist() == [True, False]
 
 
 def test_without_a_positive_class_two_close_classes_are_doubtful() -> None:
     spec = ModelSpec("m", "1", "cnn", ("a", "b", "c"))
     shares = np.array([[0.495, 0.485, 0.02], [0.02, 0.97, 0.01]], dtype=np.float32)
 
-    assert in_doubt(shares, Slack(0.03, 0.0), spec).tolist() == [True, False]
+    assert in_doubt(shares, ErrorBound(0.03, 0.0), spec).tolist() == [True, False]
 
 
 def test_the_share_of_doubtful_images_comes_from_the_validation_scores() -> None:
@@ -145,9 +145,9 @@ def test_the_share_of_doubtful_images_comes_from_the_validation_scores() -> None
     def spec(quantiles: list[float]) -> ModelSpec:
         return replace(SPEC, provenance=Provenance(metrics={"validation": {"score_quantiles": quantiles}}))
 
-    assert doubtful_share(Slack(0.3, 0.0), spec(sure)) == pytest.approx(0.1)
-    assert doubtful_share(Slack(0.3, 0.0), spec(unsure)) == 1
-    assert 0 < doubtful_share(Slack(0.3, 0.0), SPEC) < 1
+    assert doubtful_share(ErrorBound(0.3, 0.0), spec(sure)) == pytest.approx(0.1)
+    assert doubtful_share(ErrorBound(0.3, 0.0), spec(unsure)) == 1
+    assert 0 < doubtful_share(ErrorBound(0.3, 0.0), SPEC) < 1
 
 
 def test_slack_is_more_than_what_was_seen_on_drawn_heads() -> None:
@@ -159,11 +159,11 @@ def test_slack_is_more_than_what_was_seen_on_drawn_heads() -> None:
 
     assert slack.logits > 0.02
     assert slack.distance > 1.0
-    assert disagreement(Slack(0.0, 0.0), spec) == ""
-    assert "confidences can differ by 0.250" in disagreement(Slack(1.0, 0.0), spec)
-    assert "distances can differ" in disagreement(Slack(0.0, 1.0), spec)
-    assert disagreement(Slack(float("nan"), 0.0), spec)
-    assert disagreement(Slack(0.0, float("nan")), spec)
+    assert disagreement(ErrorBound(0.0, 0.0), spec) == ""
+    assert "confidences can differ by 0.250" in disagreement(ErrorBound(1.0, 0.0), spec)
+    assert "distances can differ" in disagreement(ErrorBound(0.0, 1.0), spec)
+    assert disagreement(ErrorBound(float("nan"), 0.0), spec)
+    assert disagreement(ErrorBound(0.0, float("nan")), spec)
 
 
 @pytest.mark.slow

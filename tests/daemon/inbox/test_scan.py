@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from daemon.inbox.filters import Choice, InboxRules
-from daemon.inbox.scan import Look, Walk, look_at
+from daemon.inbox.scan import FileStat, Walk, look_at
 
 
 def _walk(root: Path, odd: list[tuple[bytes, str]] | None = None, *, recursive: bool = True) -> Walk:
@@ -44,7 +44,7 @@ def test_a_look_holds_what_lstat_says(tmp_path: Path) -> None:
 
     look = look_at(os.fsencode(tmp_path), 1, b"", b"a.png")
 
-    assert isinstance(look, Look)
+    assert isinstance(look, FileStat)
     version = look.version
     assert (version.size, version.mtime_ns, version.inode) == (5, found.st_mtime_ns, found.st_ino)
     assert (look.device, look.ctime_ns) == (found.st_dev, found.st_ctime_ns)

@@ -22,7 +22,7 @@ from daemon.output.delimited import write_delimited
 from daemon.output.json_text import json_text, write_json, write_json_lines
 from daemon.output.plain_table import write_plain_table
 from daemon.output.sink import binary_sink, text_sink
-from daemon.output.terminal_table import Look, print_terminal_table, shorten_left
+from daemon.output.terminal_table import TableStyle, print_terminal_table, shorten_left
 from tests.support.hostile_names import HOSTILE_NAMES
 
 BERLIN_WINTER = timezone(timedelta(hours=1))
@@ -51,7 +51,7 @@ COLUMNS = [
     Column("tags", Kind.MAPPING, lambda row: row.tags),
 ]
 KNOWN = {column.name: column for column in COLUMNS}
-LOOK = Look(note=lambda row: row.reason, style=lambda row: "red", brief=lambda column, text: text)
+LOOK = TableStyle(note=lambda row: row.reason, style=lambda row: "red", brief=lambda column, text: text)
 HOSTILE_ROWS = [Row(id=number, file=b"/inbox/" + name) for number, name in enumerate(HOSTILE_NAMES)]
 HOSTILE_TEXT = "=1+1\x1b[31m\u202e\n<b>"
 

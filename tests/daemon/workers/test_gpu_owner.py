@@ -33,9 +33,9 @@ from daemon.engines.torch_engine import _CUDA_SIZES, TorchEngine
 from daemon.process import child_environment
 from daemon.workers.gpu_client import REQUEST, EngineLostError, SharedEngine
 from daemon.workers.gpu_server import EngineServer, RowEngine
-from daemon.workers.messages import LaneSetup, Task
-from daemon.workers.pool import LaneError, Lanes
-from daemon.workers.setup import lane_setup, likely_engine
+from daemon.workers.messages import Task, WorkerSetup
+from daemon.workers.pool import LaneError, WorkerPool
+from daemon.workers.setup import likely_engine, worker_setup
 from storage.records import Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.support.daemons import until
@@ -246,9 +246,9 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
 def test_a_wrong_guess_at_who_computes_costs_a_moment_only(
     prepared: PreparedEngine, images: list[Task], guess: str, shared: bool
 ) -> None:
-    setup = LaneSetup(prepared, Limits(), 8, 1 << 31, shared=shared)
+    setup = WorkerSetup(prepared, Limits(), 8, 1 << 31, shared=shared)
     before = set(psutil.Process().children())
-    with Lanes(1, decode_seconds=10, engine=guess) as lanes:
+    with WorkerPool(1, decode_seconds=10, engine=guess) as lanes:
         lanes.begin(setup)
         outcomes = judge(lanes, images)
 
@@ -259,8 +259,8 @@ def test_a_wrong_guess_at_who_computes_costs_a_moment_only(
 def test_a_gpu_is_shared_and_a_cpu_is_not(prepared: PreparedEngine) -> None:
     settings = Settings(device="cuda", batch=4)
 
-    gpu = lane_setup(settings, replace(prepared, device="cuda:0"))
-    cpu = lane_setup(settings, prepared)
+    gpu = worker_setup(settings, replace(prepared, device="cuda:0"))
+    cpu = worker_setup(settings, prepared)
 
     assert likely_engine(settings) == "shared"
     assert (gpu.shared, cpu.shared, cpu.batch) == (True, False, 4)

@@ -20,7 +20,7 @@ from daemon.engines.cache import prepare_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
 from daemon.workers.messages import Task
-from daemon.workers.pool import LaneError, Lanes
+from daemon.workers.pool import LaneError, WorkerPool
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.support.daemons import until
@@ -339,7 +339,7 @@ def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngi
     assert (len(gone), alive) == (2, [])
 
 
-def _kill_the_lane(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+def _kill_the_lane(lanes: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
     """Kill the only lane as soon as there is one, and let the daemon notice."""
     outcomes: list[Outcome] = []
     until(lambda: _children_since(before) or outcomes.extend(lanes.collect()))
@@ -349,7 +349,7 @@ def _kill_the_lane(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
     return outcomes + lanes.collect()
 
 
-def _kill_when_stopped(lanes: Lanes, before: set[psutil.Process]) -> list[Outcome]:
+def _kill_when_stopped(lanes: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
     """Kill the only lane when it has stopped itself over an image."""
     outcomes: list[Outcome] = []
 

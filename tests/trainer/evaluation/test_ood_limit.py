@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainer.data.ood_negatives import other_pictures
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.evaluation.ood import fit_limit
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances
@@ -35,13 +35,15 @@ def network() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def heads() -> Pictures:
+def heads() -> TrainingSet:
     pictures = np.stack([preprocess(phantom(n, lesion=n % 2 == 0, label=False), HOW) for n in range(150)])
     labels, everything = np.arange(150) % 2, np.arange(150)
-    return Pictures(pictures, labels, np.zeros(150, np.int64), everything[:100], everything[100:])
+    return TrainingSet(pictures, labels, np.zeros(150, np.int64), everything[:100], everything[100:])
 
 
-def test_the_limit_divides_heads_from_pictures_of_other_kinds(network: Classifier, heads: Pictures) -> None:
+def test_the_limit_divides_heads_from_pictures_of_other_kinds(
+    network: Classifier, heads: TrainingSet
+) -> None:
     limit, tensors = fit_limit(network, heads, CPU, HOW, seed=0)
 
     others = other_pictures(heads.pictures, HOW, 80, seed=9)
@@ -51,7 +53,7 @@ def test_the_limit_divides_heads_from_pictures_of_other_kinds(network: Classifie
     assert float((distances(found, tensors) > limit.max_distance).mean()) > 0.9
 
 
-def test_the_same_seed_gives_the_same_limit(network: Classifier, heads: Pictures) -> None:
+def test_the_same_seed_gives_the_same_limit(network: Classifier, heads: TrainingSet) -> None:
     first, _ = fit_limit(network, heads, CPU, HOW, seed=3)
     again, _ = fit_limit(network, heads, CPU, HOW, seed=3)
 
@@ -59,7 +61,7 @@ def test_the_same_seed_gives_the_same_limit(network: Classifier, heads: Pictures
 
 
 def test_features_of_a_file_from_before_texture_are_judged_by_what_it_knows(
-    network: Classifier, heads: Pictures
+    network: Classifier, heads: TrainingSet
 ) -> None:
     _, tensors = fit_limit(network, heads, CPU, HOW, seed=0)
     _, features = predict(network, heads.pictures[:5], CPU)

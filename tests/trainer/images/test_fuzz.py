@@ -17,8 +17,8 @@ from pydicom.pixels.decoders import RLELosslessDecoder
 
 from config.errors import WeightsError
 from tests.support.pictures import HOW, encoded, head, picture_or_error
-from tests.trainer.images.test_dicom import SYNTAXES, dicom, saved
-from tests.trainer.images.test_nifti import nifti, volume
+from tests.trainer.images.formats.test_dicom import SYNTAXES, dicom, saved
+from tests.trainer.images.formats.test_nifti import nifti, volume
 from trainer.images.decode import Limits, Picture, PictureError
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import ModelSpec

@@ -13,7 +13,7 @@ import torch
 from config.errors import DataError, UsageError
 from tests.support.training import draw_heads
 from trainer.data.dataset import Dataset, find_images, load_dataset, parse_merge
-from trainer.data.training_set import Pictures
+from trainer.data.training_set import TrainingSet
 from trainer.model.spec import Preprocessing
 from trainer.networks.inference import predict
 from trainer.networks.registry import build
@@ -59,9 +59,9 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Datase
     return root, cache, load_dataset(find_images([root]), HOW, cache, workers=1)
 
 
-def _pictures(dataset: Dataset) -> Pictures:
+def _pictures(dataset: Dataset) -> TrainingSet:
     places = np.arange(len(dataset))
-    return Pictures(
+    return TrainingSet(
         dataset.pictures, dataset.labels, dataset.sources, places[places % 4 != 0], places[places % 4 == 0]
     )
 
@@ -159,7 +159,7 @@ def test_sampling_gives_classes_equal_weight_and_small_sources_more() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     sources = np.array([0] * 81 + [1] * 9 + [0] * 10)
     everything = np.arange(100)
-    data = Pictures(np.zeros((100, 1, 1), np.uint8), labels, sources, everything, everything)
+    data = TrainingSet(np.zeros((100, 1, 1), np.uint8), labels, sources, everything, everything)
 
     chances = _chances(data, Plan(balance="source-label"))
 
@@ -195,7 +195,7 @@ def test_training_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     labels = np.arange(64) % 2
     pictures = (chance.integers(0, 60, (64, 32, 32)) + 190 * labels[:, None, None]).astype(np.uint8)
     places = np.arange(64)
-    data = Pictures(pictures, labels, np.zeros(64, np.int64), places[:48], places[48:])
+    data = TrainingSet(pictures, labels, np.zeros(64, np.int64), places[:48], places[48:])
     torch.manual_seed(0)
     network = build("cnn", 2, {"channels": (8, 8, 8, 8)}, HOW)
 
