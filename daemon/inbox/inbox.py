@@ -7,7 +7,6 @@ same gate: only a file that is whole is handed over, and the ledger says whether
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
@@ -17,13 +16,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from config.errors import DatabaseError
-from config.filesystem import filesystem_of, is_network_filesystem
 from config.text import printable_name
 from daemon.clock import Clock
-from daemon.inbox.events import Hints, Watch, kernel_queue_size, watches_exhausted
+from daemon.inbox.events import Hints, kernel_queue_size
 from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules
 from daemon.inbox.health import InboxHealth
-from daemon.inbox.root_watch import RootIdentity, identify, is_held, is_real_folder, is_unmounted
+from daemon.inbox.root_identity import is_real_folder
+from daemon.inbox.root_watch import GUARD_SECONDS, Change, RootWatch
 from daemon.inbox.scan import FileStat, OddEntries, Scanning, Walk, look_at
 from daemon.inbox.stability import Ages, Settling
 from storage.records import FileVersion
@@ -34,8 +33,6 @@ __all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
 STEP_ENTRIES = 2_000
 # Files waited for at a time (some 40 MB); the folder itself remembers the rest.
 WAITING_LIMIT = 100_000
-# How often the root and the watch's threads are checked: as long may a replaced root go unnoticed.
-GUARD_SECONDS = 1.0
 # Without events a scan every 2 s, but never more than a twentieth of the time.
 POLL_SECONDS = 2.0
 POLL_SHARE = 20.0
@@ -43,8 +40,6 @@ POLL_SHARE = 20.0
 FOLDERS_LIMIT = 1_000
 # So many kinds of entries that were passed over are named.
 _KINDS_SHOWN = 8
-# While the kernel grants no watch, it is asked again this often: other programs end, limits are raised.
-ASK_AGAIN_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -65,14 +60,7 @@ class Inbox:
     _ages: Ages = field(init=False)
     _scan: Scanning = field(init=False, default_factory=Scanning)
     _folders: deque[Walk] = field(init=False, default_factory=deque)
-    _watch: Watch | None = field(init=False, default=None)
-    _held: RootIdentity | None = field(init=False, default=None)  # the root that is watched
-    _away: bool = field(init=False, default=False)
-    _trouble: str = field(init=False, default="")  # why degraded
-    _polling: str = field(init=False, default="")  # why polling
-    _ask_again: float = field(init=False, default=float("inf"))  # when a watch is tried again
-    _local: bool = field(init=False, default=True)
-    _guard_due: float = field(init=False, default=0.0)
+    _root_watch: RootWatch = field(init=False)
     _odd: OddEntries = field(init=False)
     _by_scan_only: int = field(init=False, default=0)
     _passed: Counter[str] = field(init=False, default_factory=Counter)  # of the last scan, by why
@@ -84,6 +72,7 @@ class Inbox:
         rules = self.rules
         self._choice = Choice(rules, self.root)
         self._hints = Hints(self.wake)
+        self._root_watch = RootWatch(self.root, rules, self._hints, self.clock, self.log)
         self._ages = Ages(self.clock, rules.settle_seconds)
         self._odd = OddEntries(self.root, self.log)
         self._settling = Settling(
@@ -100,20 +89,13 @@ class Inbox:
 
     def start(self) -> None:
         """Arm the watch, then ask for the first scan: what appears between the two is seen by both."""
-        found = identify(self.root)
-        if found is None:
-            self._lose("the folder is not there")
-        else:
-            self._take_root(found)
-        self._guard_due = self.clock.monotonic() + GUARD_SECONDS
+        self._follow(self._root_watch.start())
 
     def step(self) -> list[FileVersion]:
         """Do a bounded piece of work; return the versions found complete and not known yet."""
         now = self.clock.monotonic()
-        if now >= self._guard_due:
-            self._guard_due = now + GUARD_SECONDS
-            self._guard()
-        if self._away:
+        self._follow(self._root_watch.check(now))
+        if self._root_watch.away:
             return []
         ready: dict[tuple[bytes, bytes], FileVersion] = {}
         try:
@@ -129,15 +111,15 @@ class Inbox:
 
     def next_due(self) -> float:
         """Return when `step` has something to do even without a wake-up, monotonic seconds."""
-        if self._away:
-            return self._guard_due
+        if self._root_watch.away:
+            return self._root_watch.due
         if self._hints.waiting() or self._folders or self.scanning:
             return self.clock.monotonic()
-        return min(self._guard_due, self._settling.next_look(), self._scan.due)
+        return min(self._root_watch.due, self._settling.next_look(), self._scan.due)
 
     def idle(self) -> bool:
         """Tell whether a whole scan has finished and nothing waits: all that is present is handed over."""
-        return self._away or (self._scan.finished is not None and not self.busy)
+        return self._root_watch.away or (self._scan.finished is not None and not self.busy)
 
     @property
     def busy(self) -> bool:
@@ -151,16 +133,16 @@ class Inbox:
 
     def root_present(self) -> bool:
         """Tell whether the folder is the one that is watched: else a missing file proves nothing."""
-        return not self._away and self._held is not None and is_held(self.root, self._held)
+        return self._root_watch.is_present()
 
     def health(self) -> InboxHealth:
         """Return what has been measured so far."""
         finished = self._scan.finished
-        state = "degraded" if self._trouble else "polling" if self._polling else "watching"
+        watch = self._root_watch
         return InboxHealth(
             root=self.root,
-            state=state,
-            why=self._trouble or self._polling,
+            state=watch.state,
+            why=watch.trouble or watch.polling,
             last_scan_age_seconds=None if finished is None else self.clock.monotonic() - finished,
             last_scan_seconds=self._scan.seconds,
             waiting=len(self._settling),
@@ -168,14 +150,14 @@ class Inbox:
             events=self._hints.events,
             overflows=self._hints.overflows,
             odd_entries=self._odd.count,
-            watcher_alive=self._watch is not None and self._watch.alive,
+            watcher_alive=watch.alive,
             passed_over=self._passed.total(),
             passed_over_kinds=_in_words(self._passed),
         )
 
     def close(self) -> None:
         """End the watch; the inbox can be started again."""
-        self._disarm()
+        self._root_watch.close()
         self._forget()
 
     def _from_hints(self, now: float) -> list[FileVersion]:
@@ -268,7 +250,7 @@ class Inbox:
         """Take a look into account; True when the file is now known to be complete."""
         key = (look.version.folder, look.version.name)
         if (
-            self._local
+            self._root_watch.local
             and self._ages.believable()
             and self._settling.settled_by_age(look, self._ages.now_ns())
         ):
@@ -300,7 +282,7 @@ class Inbox:
         walk_all = self._scan.walk
         if walk_all is not None:
             # Before the first scan nothing could have been announced; while polling nothing ever is.
-            expected = self._scan.finished is None or self._watch is None or bool(self._trouble)
+            expected = self._scan.finished is None or not self._root_watch.announces
             ready += self._sift(walk_all.piece(STEP_ENTRIES), now, expected=expected)
             if walk_all.finished:
                 self._end_scan()
@@ -345,15 +327,10 @@ class Inbox:
             self._tell_passed_over(scan.walk.passed_over)
         scan.walk, scan.finished, scan.seconds = None, now, now - scan.started
         pause = self.rules.rescan_seconds
-        if self._polling and not self.rules.once:
+        if self._root_watch.polling and not self.rules.once:
             pause = min(pause, max(POLL_SECONDS, POLL_SHARE * scan.seconds))
         scan.due = now + pause * random.uniform(0.9, 1.1)  # noqa: S311  several inboxes, not all at once
-        if self._trouble:
-            self.log.info("%s is watched again; nothing was lost", self._shown)
-            self._trouble = ""
-        if self._watch is not None and watches_exhausted(self.root):
-            self._disarm()
-            self._poll_for_now("the kernel has no more file watches (raise fs.inotify.max_user_watches)")
+        self._follow(self._root_watch.scanned())
 
     def _tell_passed_over(self, found: Counter[str]) -> None:
         """Say it of each kind once: a wish for --include must not wait for somebody to miss an image."""
@@ -369,90 +346,16 @@ class Inbox:
     def _scan_again(self) -> None:
         self._scan.wanted_again = True
 
-    # The root and the watch ----------------------------------------------------------------------
+    # The root --------------------------------------------------------------------------------
 
-    def _guard(self) -> None:
-        """Check that the folder is still the one that is watched, and that the watch's threads live."""
-        found = identify(self.root)
-        if found is None:
-            self._lose("the folder is not there (deleted, renamed or not mounted)")
-        elif self._held is not None and is_unmounted(self.root, self._held, found):
-            self._lose("nothing is mounted there any more")
-        elif self._away or found != self._held:
-            self._lose("the folder was replaced by another")
-            self._take_root(found)
-        elif self._watch is not None and not self._watch.alive:
-            self._trouble = "the file watcher had ended and was started again"
-            self.log.warning("the file watcher of %s has ended; it is started again", self._shown)
-            self._disarm()
-            self._take_root(found)
-        elif self._watch is None and self.clock.monotonic() >= self._ask_again:
-            self._try_watch_again()
-
-    def _take_root(self, found: RootIdentity) -> None:
-        """Watch and scan the folder that is there now."""
-        self._held, self._away = found, False
-        self._arm()
-        self._scan.walk, self._scan.finished = None, None
-        self._scan_again()
-
-    def _lose(self, why: str) -> None:
-        """Let go of a root that is away: nothing is concluded from files that cannot be seen."""
-        if not self._away:
-            self.log.warning("%s: %s; waiting for it, nothing is forgotten", self._shown, why)
-            self._disarm()
+    def _follow(self, change: Change) -> None:
+        """Do what a change of the root asks for."""
+        if change in (Change.LOST, Change.REPLACED):
             self._forget()
-        self._away, self._trouble = True, why
-
-    def _arm(self) -> None:
-        name = filesystem_of(os.fsdecode(self.root))
-        self._local = not is_network_filesystem(name)
-        if self.rules.once:
-            self._polling = "one pass only"
-        elif self.rules.poll:
-            self._poll("asked for")
-        elif not self._local:
-            self._poll(f"{name} is a network file system, which announces nothing")
-        else:
-            self._arm_watch()
-
-    def _arm_watch(self) -> None:
-        try:
-            self._watch = Watch(self.root, self._hints, recursive=self.rules.recursive)
-            self._polling = ""
-        except ImportError:
-            self._poll("this platform has no inotify")
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EMFILE):
-                self._poll_for_now(
-                    "the kernel has no more file watches (raise fs.inotify.max_user_watches/_instances)"
-                )
-            else:
-                self._poll_for_now(f"the watch failed ({error.strerror})")
-
-    def _poll_for_now(self, why: str) -> None:
-        self._poll(why)
-        self._ask_again = self.clock.monotonic() + ASK_AGAIN_SECONDS
-        self._scan_again()  # now: what came since the watch was lost nobody has announced
-
-    def _try_watch_again(self) -> None:
-        """Ask the kernel for the watch that it refused; what came meanwhile the next scan finds."""
-        self._ask_again = float("inf")
-        self._arm_watch()
-        if self._watch is not None:
-            self.log.info("%s is watched again instead of scanned", self._shown)
+        if change in (Change.REPLACED, Change.REARMED):
+            self._scan.walk, self._scan.finished = None, None
+        if change in (Change.REPLACED, Change.REARMED, Change.UNSEEN):
             self._scan_again()
-
-    def _poll(self, why: str) -> None:
-        if self._polling != why:
-            level = logging.INFO if self.rules.poll else logging.WARNING
-            self.log.log(level, "%s is scanned again and again instead of watched: %s", self._shown, why)
-        self._polling = why
-
-    def _disarm(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
 
     def _forget(self) -> None:
         self._hints.clear()

@@ -235,9 +235,9 @@ def test_what_appears_between_the_arming_and_the_first_scan_is_not_missed(inbox:
 
 def test_a_rescan_finds_what_no_event_announced(inbox: Path) -> None:
     with opened(inbox) as bench:
-        assert bench.inbox._watch is not None
-        bench.inbox._watch._observer.unschedule_all()  # alive, but blind
-        bench.inbox._watch._threads = []
+        assert bench.inbox._root_watch._watch is not None
+        bench.inbox._root_watch._watch._observer.unschedule_all()  # alive, but blind
+        bench.inbox._root_watch._watch._threads = []
         (inbox / "a.png").write_bytes(b"whole")
         bench.pass_time(70)
         bench.pass_time(3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import daemon.inbox.inbox
+import daemon.inbox.root_watch
 from config.errors import DatabaseError
 from daemon.inbox.events import Hints
 from tests.support.inboxes import opened
@@ -129,8 +129,8 @@ def test_an_unmounted_root_is_waited_for_and_proves_nothing_deleted(inbox: Path)
 @pytest.mark.parametrize("which", [0, 1, -1])
 def test_a_dead_watcher_thread_is_noticed_and_started_again(inbox: Path, which: int) -> None:
     with opened(inbox, rescan_seconds=1e6, settle_seconds=600) as bench:
-        assert bench.inbox._watch is not None
-        thread = bench.inbox._watch.threads[which]
+        assert bench.inbox._root_watch._watch is not None
+        thread = bench.inbox._root_watch._watch.threads[which]
         thread.stop()  # type: ignore[attr-defined]
         thread.join(2)
         (inbox / "missed.png").write_bytes(b"whole")
@@ -149,7 +149,7 @@ def test_without_file_watches_left_the_folder_is_polled(inbox: Path, monkeypatch
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr(daemon.inbox.inbox, "Watch", refuse)
+    monkeypatch.setattr(daemon.inbox.root_watch, "Watch", refuse)
     with opened(inbox) as bench:
         (inbox / "a.png").write_bytes(b"whole")
         bench.pass_time(3)
@@ -163,7 +163,7 @@ def test_without_file_watches_left_the_folder_is_polled(inbox: Path, monkeypatch
 def test_a_network_folder_is_polled_and_ages_are_not_believed(
     inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon.inbox.inbox, "filesystem_of", lambda path: "nfs4")
+    monkeypatch.setattr(daemon.inbox.root_watch, "filesystem_of", lambda path: "nfs4")
     (inbox / "a.png").write_bytes(b"whole")
     with opened(inbox, scanned=False) as bench:
         bench.clock.ahead += 100
@@ -231,12 +231,12 @@ def test_a_refused_watch_is_asked_for_again(inbox: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.inbox.inbox, "Watch", refuse)
+        patched.setattr(daemon.inbox.root_watch, "Watch", refuse)
         bench_context = opened(inbox, rescan_seconds=1e6)
         bench = bench_context.__enter__()
     try:
         assert bench.inbox.health().state == "polling"
-        bench.pass_time(daemon.inbox.inbox.ASK_AGAIN_SECONDS + 1.1)
+        bench.pass_time(daemon.inbox.root_watch.ASK_AGAIN_SECONDS + 1.1)
         bench.turn()
         assert bench.inbox.health().state == "watching"
         (inbox / "now.png").write_bytes(b"whole")
@@ -250,7 +250,7 @@ def test_when_the_kernel_has_no_more_watches_the_first_poll_comes_at_once(
     inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(inbox, rescan_seconds=3600, settle_seconds=0.01) as bench:
-        monkeypatch.setattr(daemon.inbox.inbox, "watches_exhausted", lambda root: True)
+        monkeypatch.setattr(daemon.inbox.root_watch, "watches_exhausted", lambda root: True)
         bench.inbox._scan_again()
         bench.pass_time(1.1)
         assert bench.inbox.health().state == "polling"
