@@ -1,4 +1,4 @@
-"""A lane's work: read, decode, infer and judge, a small batch at a time.
+"""Work of a worker process: read, decode, infer and judge, a small batch at a time.
 
 It is done in a process of its own (`daemon.workers.worker_main`): whatever a decoder does to it (hang, eat
 memory, die), the daemon lives on. A bad image is data: it becomes an outcome, and the batch goes on.
@@ -10,7 +10,7 @@ import gc
 import mmap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
 from storage.ledger.result_cache import KnownJudgements
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from trainer.images.arrays import Floats, Grey
-from trainer.images.decode import PictureError, decode, read_file
+from trainer.images.decode import decode, read_file
+from trainer.images.picture import Picture, PictureError
 from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, distance_tensors, judge
 from trainer.model.preprocess import preprocess
@@ -35,7 +36,7 @@ class Worker:
     """Judges batches with one engine; the state is the engine and what it needs."""
 
     def __init__(self, setup: WorkerSetup, progress: mmap.mmap, engine: Engine | None = None) -> None:
-        """Open what is needed; without an `engine` the lane opens one of its own."""
+        """Open what is needed; without an `engine` the worker opens one of its own."""
         self._progress = progress
         self._limits = setup.limits
         self._batch = setup.batch
@@ -48,7 +49,7 @@ class Worker:
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None
         self._known: KnownJudgements | None = None
-        # What exists now lives as long as the lane: the collector need not look at it again.
+        # What exists now lives as long as the worker: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         return_free_memory()
@@ -62,102 +63,91 @@ class Worker:
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Return one outcome per task, in their order."""
-        contents: dict[int, bytes] = {}  # place -> sha256
-        results: dict[int, Judged | Failed] = {}
-        spent_ns: dict[int, int] = {}  # place -> on reading and decoding this file
-        inputs: list[Grey] = []
-        whose: list[int] = []  # the place each input belongs to
-        pictures: dict[int, _Read] = {}
-        for place, task in enumerate(tasks):
-            began = self._mark(place)
-            read = self._read(task, contents, place)
-            spent_ns[place] = time.monotonic_ns() - began
-            if isinstance(read, _Read):
-                pictures[place] = read
-                inputs += read.inputs
-                whose += [place] * len(read.inputs)
-            else:
-                results[place] = read
+        items = [_Item(index, task) for index, task in enumerate(tasks)]
+        for item in items:
+            began = self._mark(item.index)
+            item.answer = self._read(item)
+            item.spent_ns = time.monotonic_ns() - began
         began = self._mark(NO_TASK)
-        results |= self._judge(inputs, whose, pictures, tasks)
-        share_ns = (time.monotonic_ns() - began) // max(1, len(inputs))  # of one slice
-        for place, picture in pictures.items():
-            spent_ns[place] += share_ns * len(picture.inputs)
+        slices = [(item, image) for item in items for image in item.images]
+        for start in range(0, len(slices), self._batch):
+            self._infer(slices[start : start + self._batch])
+        outcomes = [(item, item.answer or self._conclude(item)) for item in items]
+        slice_ns = (time.monotonic_ns() - began) // max(1, len(slices))
         return [
-            Outcome(task.file_id, results[place], contents.get(place), spent_ns[place] // 1000)
-            for place, task in enumerate(tasks)
+            Outcome(
+                item.task.file_id,
+                answer,
+                item.sha256,
+                (item.spent_ns + slice_ns * len(item.images)) // 1000,
+            )
+            for item, answer in outcomes
         ]
 
-    def _read(self, task: Task, contents: dict[int, bytes], place: int) -> _Read | Judged | Failed:
-        """Read and decode one file; an answer that is known already is returned at once."""
+    def _read(self, item: _Item) -> Judged | Failed | None:
+        """Read, decode and preprocess a file; return its answer if there is one already, else None."""
+        task = item.task
         try:
             content = read_file(task.path, self._limits, (task.size, task.mtime_ns, task.inode))
-            contents[place] = content.sha256
+            item.sha256 = content.sha256
             if self._known is not None and (known := self._known.find([content.sha256])):
                 return known[content.sha256]
-            picture = decode(content.data, self._limits, self._spec.preprocessing.image_size)
-            inputs = [preprocess(one.image, self._spec.preprocessing) for one in picture.slices]
+            item.picture = decode(content.data, self._limits, self._spec.preprocessing.image_size)
+            item.images = [preprocess(one.image, self._spec.preprocessing) for one in item.picture.slices]
         except PictureError as error:
             return Failed(FailureKind(error.kind.value), error.reason)
         except MemoryError:
             return Failed(FailureKind.PERMANENT, "needs more memory than decode_memory allows")
         except Exception as error:  # noqa: BLE001 - whatever a file does, it is that file's outcome
             return Failed(FailureKind.PERMANENT, f"could not be decoded ({type(error).__name__})")
-        return _Read(inputs, [one.index for one in picture.slices], picture.slice_count, picture.tags)
+        return None
 
-    def _judge(
-        self,
-        inputs: list[Grey],
-        whose: list[int],
-        pictures: dict[int, _Read],
-        tasks: Sequence[Task],
-    ) -> dict[int, Judged | Failed]:
-        """Run the engine over all inputs, and make one answer per picture."""
-        said: dict[int, list[Prediction]] = {place: [] for place in pictures}
-        maps: dict[int, list[Floats]] = {place: [] for place in pictures}
-        for start in range(0, len(inputs), self._batch):
-            output = self._engine.run(np.stack(inputs[start : start + self._batch]))
-            predictions = judge(output.logits, output.features, self._spec, self._tensors)
-            for number, prediction in enumerate(predictions):
-                said[whose[start + number]].append(prediction)
-                if self._heatmaps is not None:
-                    maps[whose[start + number]].append(output.maps[number])
-        answers: dict[int, Judged | Failed] = {}
-        for place, picture in pictures.items():
-            whole, index = combine(said[place], picture.indices, self._spec)
-            answers[place] = self._answer(whole, index, picture)
-            if self._heatmaps is not None and whole.label is not None:
-                slice_place = picture.indices.index(index)
-                self._heatmaps.write(
-                    tasks[place].file_id, picture.inputs[slice_place], maps[place][slice_place], whole
-                )
-        return answers
+    def _infer(self, slices: Sequence[tuple[_Item, Grey]]) -> None:
+        """Run the engine over some images, and give every item what was predicted of its own."""
+        output = self._engine.run(np.stack([image for _, image in slices]))
+        predictions = judge(output.logits, output.features, self._spec, self._tensors)
+        for number, ((item, _), prediction) in enumerate(zip(slices, predictions, strict=True)):
+            item.predictions.append(prediction)
+            if self._heatmaps is not None:
+                item.maps.append(output.maps[number])
 
-    def _answer(self, whole: Prediction, index: int, picture: _Read) -> Judged:
-        volume = picture.slice_count > 1
+    def _conclude(self, item: _Item) -> Judged:
+        """Make one answer of what was predicted of an item's images."""
+        assert item.picture is not None
+        indices = [one.index for one in item.picture.slices]
+        whole, index = combine(item.predictions, indices, self._spec)
+        if self._heatmaps is not None and whole.label is not None:
+            number = indices.index(index)
+            self._heatmaps.write(item.task.file_id, item.images[number], item.maps[number], whole)
+        count = item.picture.slice_count
         return Judged(
             status=Status(whole.verdict.value),
             label=whole.label,
             confidence=whole.confidence,
             reason="unlike the images the model was made for" if whole.label is None else None,
-            slice_index=index if volume else None,
-            slice_count=picture.slice_count if volume else None,
-            tags=picture.tags or None,
+            slice_index=index if count > 1 else None,
+            slice_count=count if count > 1 else None,
+            tags=item.picture.tags or None,
             score=whole.score(self._spec),
         )
 
-    def _mark(self, place: int) -> int:
+    def _mark(self, index: int) -> int:
         """Show what is worked on from now; return now, monotonic nanoseconds."""
         now = time.monotonic_ns()
-        PROGRESS.pack_into(self._progress, 0, place, now)
+        PROGRESS.pack_into(self._progress, 0, index, now)
         return now
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One file, decoded and preprocessed."""
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One file on its way from task to outcome."""
 
-    inputs: list[Grey]
-    indices: list[int]
-    slice_count: int
-    tags: dict[str, str]
+    index: int  # in its batch
+    task: Task
+    answer: Judged | Failed | None = None  # None: the engine is asked
+    sha256: bytes | None = None
+    picture: Picture | None = None
+    images: list[Grey] = field(default_factory=list)  # (S, S) each, one per slice that is judged
+    predictions: list[Prediction] = field(default_factory=list)  # one per image
+    maps: list[Floats] = field(default_factory=list)  # (classes, h, w) each, if heatmaps are asked for
+    spent_ns: int = 0  # on reading and decoding

@@ -94,8 +94,6 @@ class Picture:
 
 def limits_of(settings: Settings) -> Limits:
     """Return how much one file may cost the reader."""
-    from trainer.images.picture import Limits
-
     return Limits(
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,

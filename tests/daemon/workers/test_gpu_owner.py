@@ -212,10 +212,10 @@ def test_a_device_that_cannot_be_opened_ends_in_one_line(
 def test_the_device_is_left_when_the_daemon_is_killed(prepared: PreparedEngine) -> None:
     script = (
         "import sys, time; from daemon.engines.manifest import PreparedEngine\n"
-        "from daemon.workers.messages import LaneSetup\n"
-        "from daemon.workers.pool import Lanes; from trainer.images.picture import Limits\n"
-        f"setup = LaneSetup({prepared!r}, Limits(), 8, 1 << 31, shared=True)\n"
-        "lanes = Lanes(2, setup, decode_seconds=10)\nprint('started', flush=True); time.sleep(60)"
+        "from daemon.workers.messages import WorkerSetup\n"
+        "from daemon.workers.pool import WorkerPool; from trainer.images.picture import Limits\n"
+        f"setup = WorkerSetup({prepared!r}, Limits(), 8, 1 << 31, shared=True)\n"
+        "lanes = WorkerPool(2, setup, decode_seconds=10)\nprint('started', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=REPOSITORY, env=child_environment(), stdout=subprocess.PIPE

@@ -320,10 +320,10 @@ def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, imag
 
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
     script = (
-        "import sys, time; from daemon.engines.manifest import Compiled, PreparedEngine, Slack\n"
-        "from daemon.workers.worker import LaneSetup; from daemon.workers.pool import Lanes\n"
+        "import sys, time; from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine\n"
+        "from daemon.workers.worker import WorkerSetup; from daemon.workers.pool import WorkerPool\n"
         "from trainer.images.picture import Limits\n"
-        f"lanes = Lanes(2, LaneSetup({prepared!r}, Limits(), 8, 1 << 31), decode_seconds=10)\n"
+        f"lanes = WorkerPool(2, WorkerSetup({prepared!r}, Limits(), 8, 1 << 31), decode_seconds=10)\n"
         "print('started', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
