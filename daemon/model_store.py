@@ -14,12 +14,12 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import WeightsError
+from config.files import atomic_write
 from config.text import printable
 from trainer.model.identity import MAX_BYTES, check_weights_file, default_weights, weights_sha256
 
@@ -92,20 +92,11 @@ def _copy(weights: Path, sha256: str, place: Path) -> None:
     if weights.stat().st_size > shutil.disk_usage(place.parent.parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # rather than take the database's last room
     place.parent.mkdir(mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{sha256[:16]}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as target, weights.open("rb") as source:
-            digest, left = hashlib.sha256(), MAX_BYTES
-            while left > 0 and (data := source.read(min(left, _CHUNK_BYTES))):
-                digest.update(data)
-                target.write(data)
-                left -= len(data)
-            target.flush()
-            os.fsync(target.fileno())
+    with atomic_write(place) as target, weights.open("rb") as source:
+        digest, left = hashlib.sha256(), MAX_BYTES
+        while left > 0 and (data := source.read(min(left, _CHUNK_BYTES))):
+            digest.update(data)
+            target.write(data)
+            left -= len(data)
         if digest.hexdigest() != sha256:
             raise WeightsError(f"{printable(str(weights))} has changed since it was opened")
-        os.replace(temporary, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -1,4 +1,4 @@
-"""Child processes: their environment, and their confinement to bounded memory and a living parent."""
+"""Child processes: started at the other end of a socket, confined to bounded memory and a living parent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import os
 import resource
 import select
 import signal
+import socket
+import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def child_environment() -> dict[str, str]:
@@ -21,7 +27,24 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-_PR_SET_PDEATHSIG = 1
+def spawn(
+    module: str, *arguments: str, pass_fds: Sequence[int] = ()
+) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Run a module of ours in a process of its own; return it and our end of the socket to it.
+
+    Its arguments are the descriptor of its end, then those given; it inherits `pass_fds`. What it writes to
+    stdout is thrown away, stderr is ours.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno()), *arguments],
+            pass_fds=(theirs.fileno(), *pass_fds),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=child_environment(),
+        )
+    return process, Connection(ours.detach())
 
 
 def limit_memory(allowed: int) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import BtError, DeviceError, UsageError, WeightsError
+from config.files import atomic_write
 from config.text import printable
 from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
 from daemon.process import child_environment
@@ -258,9 +259,8 @@ def write_manifest(folder: Path, prepared: PreparedEngine, spec: ModelSpec) -> N
         str(path.relative_to(folder)): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
     stored = asdict(replace(prepared, folder=str(folder))) | {"files": files, "spec": spec.to_json()}
-    temporary = folder / f".{MANIFEST}"
-    temporary.write_text(json.dumps(stored | {"sha256": _own_sha256(stored)}), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    with atomic_write(folder / MANIFEST) as stream:
+        stream.write(json.dumps(stored | {"sha256": _own_sha256(stored)}).encode())
 
 
 def _sha256(path: Path) -> str:

@@ -6,9 +6,10 @@ DIR/0000/12.jpg belongs to the image with the id 12, which `results` shows and `
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
+from pathlib import Path
 
+from config.files import atomic_write
 from config.text import printable
 from daemon.heatmaps.overlay import caption, class_shown, overlay
 from trainer.images.arrays import Floats, Grey
@@ -18,10 +19,6 @@ from trainer.model.spec import ModelSpec
 # In one folder; directories of millions are slow to list.
 _PER_FOLDER = 10_000
 _QUALITY = 85
-
-
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 class HeatmapFiles:
@@ -43,15 +40,13 @@ class HeatmapFiles:
         """Write the heatmap of a network input (S, S) with its maps (classes, h, w)."""
         image = overlay(picture, maps[class_shown(prediction, self._spec)], picture.shape[0])
         words = "; ".join(caption(prediction, self._spec, self._weights))
-        folder = os.path.join(self._folder, f"{file_id // _PER_FOLDER:04d}")
-        place = os.path.join(folder, f"{file_id}.jpg")
-        making = f"{place}.part"
+        folder = Path(self._folder) / f"{file_id // _PER_FOLDER:04d}"
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
-            with open(making, "wb", opener=_for_the_owner) as stream:
+                folder.mkdir(0o700)
+            # Not durable: it can be drawn again, and a flush for each would cost more than the drawing.
+            with atomic_write(folder / f"{file_id}.jpg", durable=False) as stream:
                 image.save(stream, "JPEG", quality=_QUALITY, comment=words.encode("utf-8", "replace"))
-            os.replace(making, place)
         except OSError as error:
             if not self._failed:
                 sys.stderr.write(

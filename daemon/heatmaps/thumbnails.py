@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from config.text import printable
-from daemon.process import child_environment
+from daemon.process import spawn
 from trainer.images.read import JudgedFile
 
 if TYPE_CHECKING:
@@ -155,15 +153,7 @@ class ThumbnailRenderer:
             return self._connection
         if self._stillborn >= _MOST_STILLBIRTHS:
             return None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.heatmaps.thumbnail_main", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=child_environment(),
-            )
-        self._connection = Connection(ours.detach())
+        self._process, self._connection = spawn("daemon.heatmaps.thumbnail_main")
         with contextlib.suppress(EOFError, OSError):
             self._connection.send(self._setup)
             begun = self._connection.poll(_START_SECONDS)

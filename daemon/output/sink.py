@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from config.errors import BtError
+from config.files import atomic_write
 from config.text import printable
 
 
@@ -31,7 +31,8 @@ def binary_sink(path: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     try:
-        with _special(path) if _is_special(path) else _replacing(path) as stream:
+        # Resolved: a link keeps pointing to the file that is replaced.
+        with _special(path) if _is_special(path) else atomic_write(path.resolve()) as stream:
             yield stream
     except BrokenPipeError:
         raise
@@ -89,19 +90,3 @@ def _is_special(path: Path) -> bool:
 def _special(path: Path) -> Iterator[BinaryIO]:
     with path.open("wb") as stream:
         yield stream
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    path = path.resolve()  # a link keeps pointing to the file that is replaced
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -6,13 +6,12 @@ import contextlib
 import logging
 import socket
 import subprocess
-import sys
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
 from config.text import printable
 from daemon.frames import FrameReader, GarbledError
-from daemon.process import child_environment
+from daemon.process import spawn
 from daemon.workers.messages import ENDED, EngineSetup
 from daemon.workers.restarts import from_outside, in_words
 
@@ -35,7 +34,7 @@ class GpuOwner:
         self._open()
 
     def _open(self) -> None:
-        self._process, self.control = _start()
+        self._process, self.control = spawn("daemon.workers.gpu_main")
         self._frames = FrameReader(_MOST_BYTES)
 
     def begin(self, setup: EngineSetup) -> None:
@@ -91,16 +90,3 @@ class GpuOwner:
         self._open()
         if self._setup is not None:
             self.begin(self._setup)
-
-
-def _start() -> tuple[subprocess.Popen[bytes], Connection]:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "daemon.workers.gpu_main", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=child_environment(),
-        )
-    return process, Connection(ours.detach())

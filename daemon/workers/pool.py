@@ -17,9 +17,7 @@ import logging
 import mmap
 import os
 import select
-import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.frames import FrameReader, GarbledError
 from daemon.log import LOGGER_NAME
-from daemon.process import child_environment
+from daemon.process import spawn
 from daemon.workers import message_codec as lane_messages
 from daemon.workers.blame import Blame
 from daemon.workers.gpu_owner import GpuOwner
@@ -219,27 +217,18 @@ class WorkerPool:
         self._device.begin(EngineSetup(setup.prepared, setup.batch, maps=bool(setup.heatmaps)))
 
     def _start(self) -> _Lane:
-        ours, theirs = socket.socketpair()
         shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(shared, PROGRESS.size)
         # Memory that a lane could make shorter would kill who looks at it.
         fcntl.fcntl(shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         progress = mmap.mmap(shared, PROGRESS.size)
         try:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "daemon.workers.worker_main"),
-                    *(str(theirs.fileno()), str(shared), self._engine),
-                ],
-                pass_fds=(theirs.fileno(), shared),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=child_environment(),
+            process, connection = spawn(
+                "daemon.workers.worker_main", str(shared), self._engine, pass_fds=[shared]
             )
         finally:
-            theirs.close()
             os.close(shared)
-        lane = _Lane(process, Connection(ours.detach()), progress, self._monotonic())
+        lane = _Lane(process, connection, progress, self._monotonic())
         if self._setup is not None:
             self._tell(lane)
         return lane

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from config.errors import UsageError
+from config.files import flush
 from config.filesystem import filesystem_of
 from config.text import printable
 from storage.database import (
@@ -127,15 +128,6 @@ def _copy(path: Path, destination: Path) -> None:
         # In one step: the reader's view holds, so the daemon's commits neither wait nor restart the copy.
         source.backup(copy, pages=-1)
     flush(destination)
-
-
-def flush(path: Path) -> None:
-    """Return when a file, or the names in a folder, are on the disk; raise OSError if they are not."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parts(path: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from config.errors import UsageError
+from config.files import flush
 from config.text import printable
 from storage.database import BUSY_SECONDS, connect_read_only, database_path
 from storage.database_errors import (
@@ -23,7 +24,6 @@ from storage.database_errors import (
     DatabaseUnwritableError,
     database_errors,
 )
-from storage.maintenance.check_backup import flush
 from storage.schema import REVISION
 
 _OTHER_BACKUP = "name another backup"
