@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,15 +40,8 @@ STATUSES = ("ok", "uncertain", "rejected", "error", "all")
 def command(
     invocation: Invocation,
     output: Path,
-    since: str | None,
-    until: str | None,
-    labels: tuple[str, ...],
-    min_confidence: float | None,
-    statuses: tuple[str, ...],
-    model: str | None,
-    text: str,
     pictures: int,
-    utc: bool,
+    **filters: Any,
 ) -> None:
     r"""Write a report: counts, charts, pictures with heatmaps, errors, the models.
 
@@ -72,14 +65,9 @@ def command(
     from daemon.web.report_file import Framing, write_report
     from storage.database import open_reader
 
-    asked = Options(
-        since=since, until=until, labels=labels, min_confidence=min_confidence, statuses=statuses, text=text,
-        model=model, limit=None, sort="time", reverse=False, columns=None, form="table", output=None,
-        count=False, summary=False, follow=False, utc=utc,
-    )  # fmt: skip
     _check_suffix(output)
     check_place(output)
-    request = understood(asked, datetime.now(UTC))
+    request = understood(Options(**filters), datetime.now(UTC))
     settings = invocation.settings
     with closing(open_reader(settings.db)) as connection:
         request = with_known_classes(connection, request, invocation)

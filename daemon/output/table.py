@@ -12,7 +12,7 @@ from config.options import Invocation
 from daemon.output.columns import Column
 from daemon.output.facts import style_of
 from daemon.output.sink import stdout_is_terminal, text_sink
-from daemon.output.terminal_table import TableStyle, print_terminal_table
+from daemon.output.terminal_table import TableStyle, Terminal, print_terminal_table
 
 
 def print_table(
@@ -35,9 +35,7 @@ def print_table(
         list(rows),
         page_columns or columns,
         zone,
-        sys.stdout,
+        Terminal(sys.stdout, shutil.get_terminal_size().columns, style_of(invocation).enabled),
         look=look,
-        width=shutil.get_terminal_size().columns,
-        color=style_of(invocation).enabled,
     )
     sys.stdout.flush()

@@ -54,26 +54,35 @@ class _Page:
     base: bytes  # the folder the names share, with its slash
 
 
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where a table is printed."""
+
+    stream: TextIO
+    width: int  # characters
+    color: bool
+
+
 def print_terminal_table(
     rows: Sequence[Any],
     columns: Sequence[Column],
     zone: tzinfo,
-    stream: TextIO,
+    terminal: Terminal,
     *,
     look: TableStyle,
-    width: int,
-    color: bool,
 ) -> None:
-    """Print one page of rows; `width` is the terminal's, in characters."""
+    """Print one page of rows."""
     from rich.console import Console
+
+    width = terminal.width
 
     page, columns = _fitted(rows, columns, zone, look, width)
     widths = _widths(page, rows, columns, look, width)
     console = Console(
-        file=stream,
+        file=terminal.stream,
         # Wider than the terminal rather than narrower than the numbers in it.
         width=max(width, sum(widths) + GAP_CHARACTERS * (len(widths) - 1)),
-        color_system="auto" if color else None,
+        color_system="auto" if terminal.color else None,
         highlight=False,
         markup=False,
         emoji=False,

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,21 +145,24 @@ def open_service(
         lanes.begin(
             replace(worker_setup(settings, prepared), heatmaps=heatmaps)
         )  # they open their engines while this process imports the storage
-        with _service_on(lanes, prepared, spec, settings, roots, logger, waker, once=once) as service:
+        with _service_on(lanes, prepared, spec, _Start(settings, roots, logger, waker, once)) as service:
             yield service
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a daemon is started with."""
+
+    settings: Settings
+    roots: Sequence[Path]
+    logger: logging.Logger
+    waker: Waker
+    once: bool
 
 
 @contextmanager
 def _service_on(
-    lanes: WorkerPool,
-    prepared: PreparedEngine,
-    spec: ModelSpec,
-    settings: Settings,
-    roots: Sequence[Path],
-    logger: logging.Logger,
-    waker: Waker,
-    *,
-    once: bool,
+    lanes: WorkerPool, prepared: PreparedEngine, spec: ModelSpec, start: _Start
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
     from daemon.service.heartbeat_writer import HeartbeatWriter
@@ -169,31 +172,38 @@ def _service_on(
     from storage.database import database_path
     from storage.lock import DatabaseLock
 
+    settings, logger = start.settings, start.logger
     path = database_path(settings.db)
     clock = SystemClock()
     with ExitStack() as stack:
         lock = stack.enter_context(DatabaseLock(path))
-        ledger, connection = stack.enter_context(_open_ledger(settings, path, once=once))
+        ledger, connection = stack.enter_context(_open_ledger(settings, path, once=start.once))
         stack.callback(lanes.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
         lanes.remember(Known(str(path), model_id))
-        rules = inbox_rules(settings, roots, path, once=once)
+        rules = inbox_rules(settings, start.roots, path, once=start.once)
         inboxes = [
-            stack.enter_context(_inbox(root, rules[root], ledger, waker, clock, logger)) for root in roots
+            stack.enter_context(_inbox(root, rules[root], ledger, start.waker, clock, logger))
+            for root in start.roots
         ]
         beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock)
-        service = Service(ledger, inboxes, lanes, model_id, waker, clock, logger)
+        service = Service(ledger, inboxes, lanes, model_id, start.waker, clock, logger)
         service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
             # Its first turn moves what a crash left undone.
             service.mover = Mover(
-                ledger.moves, roots_by_id, settings.done_dir, settings.quarantine_dir, logger=logger
+                ledger.moves,
+                roots_by_id,
+                settings.done_dir,
+                settings.quarantine_dir,
+                logger=logger,
+                clock=clock,
             )
         for inbox in inboxes:
             inbox.start()
-        service.watchers = [beat, _Announcement(logger, prepared, spec, once=once)]
+        service.watchers = [beat, _Announcement(logger, prepared, spec, once=start.once)]
         yield service
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from config.errors import DatabaseError
 from config.text import printable_name
+from daemon.clock import Clock
 from daemon.log import CauseLog
 from daemon.service.move import MoveError, bring_home, move_away
 from storage.ledger.moves import MoveFailed
@@ -59,16 +59,15 @@ class Mover:
         quarantine_dir: str,
         *,
         logger: logging.Logger,
-        monotonic: Callable[[], float] = time.monotonic,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock: Clock,
     ) -> None:
         self._moves = moves
         self._roots = roots
         self._targets = {False: _Target(done_dir), True: _Target(quarantine_dir)}
         self._logger = logger
-        self._log = CauseLog(logger, monotonic)
-        self._monotonic = monotonic
-        self._now_us = now_us
+        self._log = CauseLog(logger, clock.monotonic)
+        self._monotonic = clock.monotonic
+        self._now_us = clock.now_us
         self._moved: dict[int, tuple[MoveDue, bytes | None]] = {}  # done, and not marked yet
         self._failed: list[MoveFailed] = []
         self._due = 0.0

@@ -34,16 +34,16 @@ class Options:
     statuses: tuple[str, ...]
     text: str
     model: str | None
-    limit: int | None
-    sort: str
-    reverse: bool
-    columns: str | None
-    form: str | None
-    output: Path | None
-    count: bool
-    summary: bool
-    follow: bool
     utc: bool
+    limit: int | None = None
+    sort: str = "time"
+    reverse: bool = False
+    columns: str | None = None
+    form: str | None = "table"
+    output: Path | None = None
+    count: bool = False
+    summary: bool = False
+    follow: bool = False
     min_score: float | None = None
     max_score: float | None = None
 

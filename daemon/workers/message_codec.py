@@ -77,7 +77,7 @@ def _outcome(row: Any, task: Task) -> Outcome:
     digest = None if sha256 is None else bytes.fromhex(sha256)
     if digest is not None and len(digest) != 32:
         raise GarbledError("no SHA-256")
-    result = _failed(*told) if len(told) == 2 else _judged(*told)
+    result = _failed(*told) if len(told) == 2 else _judged(told)
     return Outcome(file_id, result, digest, _number(duration_us) or 0)
 
 
@@ -85,9 +85,8 @@ def _failed(kind: Any, reason: Any) -> Failed:
     return Failed(FailureKind(kind), _text(reason) or "")
 
 
-def _judged(
-    status: Any, label: Any, confidence: Any, reason: Any, index: Any, count: Any, tags: Any, score: Any
-) -> Judged:
+def _judged(values: Sequence[Any]) -> Judged:
+    status, label, confidence, reason, index, count, tags, score = values
     known = Status(status)
     if known is Status.ERROR:
         raise GarbledError("an error that is no failure")

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 from storage.records import Judged, Status
@@ -60,7 +61,7 @@ class KnownJudgements:
         except sqlite3.Error:
             self.close()
             return {}
-        return {sha: _judged(*row) for sha, row in rows if row is not None}
+        return {sha: _judged(row) for sha, row in rows if row is not None}
 
     def close(self) -> None:
         """Let go of the file; the next `find` opens it again."""
@@ -78,15 +79,7 @@ class KnownJudgements:
         return self._connection
 
 
-def _judged(
-    status: int,
-    label: str | None,
-    confidence: float | None,
-    reason: str | None,
-    slice_index: int | None,
-    slice_count: int | None,
-    tags: str | None,
-    score: float | None,
-) -> Judged:
+def _judged(row: Sequence[Any]) -> Judged:
+    status, label, confidence, reason, slice_index, slice_count, tags, score = row
     named = None if tags is None else json.loads(tags)
     return Judged(_STATUSES[status], label, confidence, reason, slice_index, slice_count, named, score)

@@ -51,7 +51,7 @@ def timeline_chart(found: Overview, positives: Collection[str], zone: tzinfo) ->
         base = 0
         for shade, (words, number) in sorted(stack.items()):
             told = f"{when(start, zone):%Y-%m-%d %H:%M} {words}: {number:,}"
-            parts.append(_bar(x, width, base, number, most, shade, told))
+            parts.append(_bar(x, width, _heights(base, number, most), shade, told))
             base += number
     parts.append(_label(_LEFT, f"{when(first, zone):%Y-%m-%d %H:%M}", "start"))
     if count > 4:
@@ -76,7 +76,7 @@ def score_chart(
             if number:
                 shade = colour(label, Status.OK, labels, positives)
                 told = f"{place / BINS:.2f} to {(place + 1) / BINS:.2f}, {printable(label)}: {number:,}"
-                parts.append(_bar(_LEFT + place * width, width, base, number, most, shade, told))
+                parts.append(_bar(_LEFT + place * width, width, _heights(base, number, most), shade, told))
                 base += number
     parts += [_threshold(one) for one in limits]
     for tick in range(0, BINS + 1, 2):
@@ -120,8 +120,13 @@ def _grid(most: int) -> str:
     )
 
 
-def _bar(x: float, width: float, base: int, number: int, most: int, shade: str, told: str) -> str:
-    top, bottom = _y(base + number, most), _y(base, most)
+def _heights(base: int, number: int, most: int) -> tuple[float, float]:
+    """Return where the part of a bar ends above and below that stands for `number` on top of `base`."""
+    return _y(base + number, most), _y(base, most)
+
+
+def _bar(x: float, width: float, heights: tuple[float, float], shade: str, told: str) -> str:
+    top, bottom = heights
     return (
         f'<rect class="{shade}" x="{x + width * 0.06:.2f}" y="{top:.2f}" width="{width * 0.88:.2f}"'
         f' height="{max(0.5, bottom - top):.2f}"><title>{escape(told)}</title></rect>'

@@ -22,7 +22,7 @@ from daemon.output.delimited import write_delimited
 from daemon.output.json_text import json_text, write_json, write_json_lines
 from daemon.output.plain_table import write_plain_table
 from daemon.output.sink import binary_sink, text_sink
-from daemon.output.terminal_table import TableStyle, print_terminal_table, shorten_left
+from daemon.output.terminal_table import TableStyle, Terminal, print_terminal_table, shorten_left
 from tests.support.hostile_names import HOSTILE_NAMES
 
 BERLIN_WINTER = timezone(timedelta(hours=1))
@@ -64,7 +64,7 @@ def _written(write: Any, rows: list[Row], columns: list[Column] = COLUMNS, **opt
 
 def _page(rows: list[Row], width: int, columns: list[Column] = COLUMNS, *, color: bool = False) -> str:
     stream = io.StringIO()
-    print_terminal_table(rows, columns, BERLIN_WINTER, stream, look=LOOK, width=width, color=color)
+    print_terminal_table(rows, columns, BERLIN_WINTER, Terminal(stream, width, color), look=LOOK)
     return stream.getvalue()
 
 

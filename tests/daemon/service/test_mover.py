@@ -24,6 +24,12 @@ class _Clocks:
         self.store = store
         self.seconds = 1_000.0
 
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now_us(self) -> int:
+        return self.store.clock()
+
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
         self.store.clock.advance(seconds)
@@ -54,7 +60,7 @@ def mover_of(store: Store, clocks: _Clocks, inboxes: list[Path], done: Path) -> 
     roots = {store.ledger.inbox_id(os.fsencode(inbox)): os.fsencode(inbox) for inbox in inboxes}
     return Mover(
         store.ledger.moves, roots, str(done), "", logger=logging.getLogger("bt"),
-        monotonic=lambda: clocks.seconds, now_us=store.clock,
+        clock=clocks,
     )  # fmt: skip
 
 
