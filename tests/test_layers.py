@@ -21,7 +21,7 @@ _IMAGES = {"config", "trainer.images"}
 _MODEL = {*_IMAGES, "trainer.model"}
 _STORED = {"config", "storage.records", "storage.database_errors"}
 _DATABASE = {*_STORED, "storage.schema", "storage.statements", "storage.database", "storage.counters"}
-_QUERIES = {*_DATABASE, "storage.ledger", "storage.queries"}
+_QUERIES = {*_DATABASE, "storage.query", "storage.ledger", "storage.queries"}
 _STORAGE = {*_QUERIES, "storage.maintenance", "storage.lock"}
 _BASE = {"config", "daemon.clock", "daemon.process", "daemon.log", "daemon.frames"}
 
@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "storage.records": {"config"},
     "storage.database_errors": {"config"},
+    "storage.query": _STORED,
     "storage.schema": _STORED,
     "storage.statements": {*_STORED, "storage.schema"},
     "storage.migrations": {*_STORED, "storage.schema"},
@@ -45,7 +46,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "storage.counters": _DATABASE - {"storage.counters"},
     "storage.ledger": _DATABASE,
-    "storage.queries": {*_DATABASE, "storage.ledger"},
+    "storage.queries": {*_DATABASE, "storage.query", "storage.ledger"},
     "storage.maintenance": {*_QUERIES, "storage.lock", "storage.migrations"},
     "trainer.images": {"config"},
     "trainer.model": _IMAGES,

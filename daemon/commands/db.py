@@ -170,7 +170,8 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     from storage.database import database_path, open_reader, open_writer
     from storage.maintenance.prune import models_named
     from storage.maintenance.prune import prune as delete_before
-    from storage.queries.results import Query, count
+    from storage.queries.results import count
+    from storage.query import Query
 
     zone = local_zone()
     moment = parse_when(when, datetime.now(UTC), zone)

@@ -11,11 +11,12 @@ import click
 from config.errors import UsageError
 from config.options import Invocation, Place, Words, commas, pass_invocation, program_options
 from config.text import printable
+from storage.records import Status
 
 if TYPE_CHECKING:
-    from storage.queries.results import Query
+    from storage.query import Query
 
-STATUSES = ("ok", "uncertain", "rejected", "error", "all")
+STATUSES = (*(status.value for status in Status), "all")
 
 
 @click.command(short_help="One HTML file about what came in, with pictures.")

@@ -9,18 +9,18 @@ import click
 
 from config.options import Invocation, Place, Words, commas, joined, pass_invocation, program_options
 from daemon.output.words import SCORE
+from daemon.views.result_options import FORMATS
+from storage.query import Sort
+from storage.records import Status
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from daemon.views.result_options import Options, ResultRequest
 
-# The words are those of storage.queries.results.Sort, daemon.views.result_options.FORMATS and
-# storage.records.Status, which are not imported for `--help` (a test compares).
-SORTS = ("time", "confidence", "score", "doubt", "file", "class", "status", "id")
-FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
+SORTS = tuple(sort.value for sort in Sort)
 MOST = 2**63 - 1  # what the database can count to
-STATUSES = ("ok", "uncertain", "rejected", "error", "all")
+STATUSES = (*(status.value for status in Status), "all")
 
 
 @click.command(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.views.listing import columns_of
 from storage.database_errors import DatabaseMissingError
-from storage.queries.results import Query, Sort, last_result_id, rows
+from storage.queries.results import last_result_id, rows
+from storage.query import Query, Sort
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

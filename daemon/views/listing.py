@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from config.options import Invocation
     from daemon.views.result_options import ResultRequest
-    from storage.queries.results import Query, ResultRow
+    from storage.queries.results import ResultRow
     from storage.queries.totals import Totals
+    from storage.query import Query
 
 # A page has as many rows as the terminal has lines for, but no fewer and no more than these.
 PAGE_ROWS = (10, 50)

@@ -11,7 +11,7 @@ from pathlib import Path
 from config.errors import UsageError
 from config.text import printable
 from config.when import local_zone, microseconds, parse_when
-from storage.queries.results import Query, Sort
+from storage.query import Query, Sort
 from storage.records import Status
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")

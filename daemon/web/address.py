@@ -16,7 +16,7 @@ from starlette.datastructures import QueryParams
 
 from config.errors import UsageError
 from config.when import microseconds, parse_when
-from storage.queries.results import Key, Query, Sort
+from storage.query import Key, Query, Sort
 from storage.records import Status
 
 _Word = TypeVar("_Word", Status, Sort)

@@ -19,9 +19,10 @@ from daemon.web.pages.overview import overview
 from daemon.web.pages.render import render
 from daemon.web.site import Site
 from storage.queries.history import VersionStory, story, troubled
-from storage.queries.results import Query, ResultRow, Sort, labels, needs_rows, rows
+from storage.queries.results import ResultRow, labels, needs_rows, rows
 from storage.queries.statistics import models as models_behind
 from storage.queries.totals import totals
+from storage.query import Query, Sort
 from storage.records import Status
 
 THUMBNAIL, LARGE = 96, 512  # pixels

@@ -21,7 +21,8 @@ from daemon.output.cells import clock_time
 from daemon.version import program_version
 from daemon.web.pages.overview import overview
 from daemon.web.pages.render import STATIC, ModelBook, render
-from storage.queries.results import Query, ResultRow, rows
+from storage.queries.results import ResultRow, rows
+from storage.query import Query
 from storage.records import Status
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from storage.records import ModelRecord
+from storage.records import FileVersion, ModelRecord
 from storage.schema import folder, inbox, label, model, reason
 
 # Bounded, because a daemon runs for months: a full cache is emptied, the database knows it all.
@@ -124,3 +125,22 @@ class Names:
             self._paths.clear()
         self._folders[inbox_id, path] = number
         self._paths[number] = (inbox_id, path)
+
+
+# So many names or ids go into one statement: far below SQLite's limit, and past the point where the
+# cost of a statement shows.
+_CHUNK = 500
+
+
+def by_folder(versions: Iterable[FileVersion]) -> dict[tuple[int, bytes], list[FileVersion]]:
+    """Return versions by inbox id and folder."""
+    groups: dict[tuple[int, bytes], list[FileVersion]] = {}
+    for version in versions:
+        groups.setdefault((version.inbox_id, version.folder), []).append(version)
+    return groups
+
+
+def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield ids in parts that one statement takes."""
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]

@@ -10,7 +10,7 @@ row never does: whatever was rolled back, or may have been, is handed in again u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from storage.counters import TallyChanges
 from storage.database import reading, writing
 from storage.ledger import outcomes as storing
 from storage.ledger.heartbeat import Counts, Heartbeat, counts, store_heartbeat
-from storage.ledger.ids import Names
+from storage.ledger.ids import Names, by_folder, chunks
 from storage.ledger.moves import MOVE_FORGOTTEN, Moves
 from storage.ledger.retry import RetryPolicy
 from storage.records import Entry, FileVersion, ModelRecord, Outcome
@@ -39,9 +39,6 @@ from storage.schema import (
 )
 from storage.statements import Prepared, PreparedIn
 
-# So many names or ids go into one statement: far below SQLite's limit, and past the point where the
-# cost of a statement shows.
-_CHUNK = 500
 # Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
 _SWEEP = 10_000
 _FORGOTTEN = (int(FileState.GONE), int(FileState.CHANGED))
@@ -116,7 +113,7 @@ class Ledger:
         """Return those of `versions` that are not their path's current version, folder by folder."""
         new: list[FileVersion] = []
         with reading(self._connection):
-            for key, group in _by_folder(versions).items():
+            for key, group in by_folder(versions).items():
                 held = self._current(key, group)
                 # Spelt out, not `_is_held`: a scan of 100,000 known files spends its time here.
                 for version in group:
@@ -141,7 +138,7 @@ class Ledger:
         with self.transaction():
             latest = {(version.inbox_id, version.folder, version.name): version for version in versions}
             entries: list[Entry] = []
-            for key, group in _by_folder(latest.values()).items():
+            for key, group in by_folder(latest.values()).items():
                 held = self._current(key, group)
                 new = [version for version in group if not _is_held(held.get(version.name), version)]
                 if new:
@@ -202,7 +199,7 @@ class Ledger:
     def mark_gone(self, file_ids: Sequence[int]) -> None:
         """Say of pending versions that their files were deleted; if they come back they are pending again."""
         with self.transaction():
-            for ids in _chunks(file_ids):
+            for ids in chunks(file_ids):
                 statement = file.update().where(file.c.id.in_(ids), IS_PENDING)
                 self._connection.execute(statement.values(state=int(FileState.GONE)))
 
@@ -224,7 +221,7 @@ class Ledger:
         for ids in self._sweep(_judged_by_others(model_id)):
             values = {"state": int(FileState.PENDING), "attempts": 0, "not_before_us": self._clock()}
             with self.transaction():
-                for chunk in _chunks(ids):
+                for chunk in chunks(ids):
                     self._connection.execute(file.update().where(file.c.id.in_(chunk)).values(values))
             count += len(ids)
         return count
@@ -286,7 +283,7 @@ class Ledger:
         return entries
 
     def _set_state(self, ids: Sequence[int], **values: Any) -> None:
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             self._connection.execute(file.update().where(file.c.id.in_(chunk)).values(values))
 
     def _requeue(self, ids: Sequence[int]) -> int:
@@ -316,7 +313,7 @@ class Ledger:
         return Moves(self._connection, self._names, self._clock, self.transaction)
 
     def _at_home(self, file_ids: Sequence[int]) -> Iterator[list[int]]:
-        for ids in _chunks(file_ids):
+        for ids in chunks(file_ids):
             query = sa.select(file.c.id).where(file.c.id.in_(ids), _IS_STUCK)
             with reading(self._connection):
                 found = [int(number) for number in self._connection.execute(query).scalars()]
@@ -377,13 +374,6 @@ def _judged_by_others(model_id: int) -> sa.ColumnElement[bool]:
     return present & ~judged
 
 
-def _by_folder(versions: Iterable[FileVersion]) -> dict[tuple[int, bytes], list[FileVersion]]:
-    groups: dict[tuple[int, bytes], list[FileVersion]] = {}
-    for version in versions:
-        groups.setdefault((version.inbox_id, version.folder), []).append(version)
-    return groups
-
-
 def _is_same(row: _Current, version: FileVersion) -> bool:
     """Compare size, mtime and inode: an inode used again by other content makes another version."""
     return row[1:4] == (version.size, version.mtime_ns, version.inode)
@@ -398,8 +388,3 @@ def _file_row(
 ) -> tuple[Any, ...]:
     seen = (version.name, version.size, version.mtime_ns, version.inode)
     return (file_id, folder_id, *seen, int(FileState.PENDING), 0, now_us, previous_id)
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]

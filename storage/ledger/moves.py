@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import reading
-from storage.ledger.ids import Names
+from storage.ledger.ids import Names, chunks
 from storage.records import FileVersion
 from storage.schema import (
     IS_MOVE_DUE,
@@ -155,8 +155,8 @@ class Moves:
 
     def _still_due(self, file_ids: Sequence[int]) -> set[int]:
         found: set[int] = set()
-        for start in range(0, len(file_ids), _CHUNK):
-            query = sa.select(file.c.id).where(file.c.id.in_(file_ids[start : start + _CHUNK]), IS_MOVE_DUE)
+        for ids in chunks(file_ids):
+            query = sa.select(file.c.id).where(file.c.id.in_(ids), IS_MOVE_DUE)
             found |= set(self.connection.execute(query).scalars())
         return found
 

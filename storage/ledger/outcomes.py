@@ -11,13 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from storage.counters import TallyChanges
-from storage.ledger.ids import Names
+from storage.ledger.ids import Names, chunks
 from storage.ledger.retry import RetryPolicy, Step, next_step
 from storage.records import Failed, Judged, Outcome
 from storage.schema import ERROR_CODE, STATUS_CODES, FileState, MoveState, attempt, file, result
 from storage.statements import Prepared, PreparedIn
-
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +92,7 @@ def drop_errors(
     connection: sa.Connection, names: Names, file_ids: Sequence[int], changes: TallyChanges
 ) -> None:
     """Delete the error rows of files, and uncount them."""
-    for start in range(0, len(file_ids), _CHUNK):
-        ids = file_ids[start : start + _CHUNK]
+    for ids in chunks(file_ids):
         condition = result.c.file_id.in_(ids) & (result.c.status == ERROR_CODE)
         query = sa.select(file.c.folder_id, result.c.model_id, result.c.label_id, result.c.completed_us)
         for row in connection.execute(query.join_from(result, file).where(condition)):

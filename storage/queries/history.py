@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import reading
-from storage.queries.results import Query, ResultRow, Sort, rows
+from storage.queries.results import ResultRow, rows
+from storage.query import Query, Sort
 from storage.records import FailureKind
 from storage.schema import (
     IS_CURRENT,

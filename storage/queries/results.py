@@ -3,7 +3,7 @@
 Every command and page that shows results asks here; none writes a query of its own.
 
 Counts come from the tallies wherever the filter allows: whole days and minutes are added up, and only
-the rows in the cut-off minutes at both ends are counted one by one (see `storage.spans`).
+the rows in the cut-off minutes at both ends are counted one by one (see `storage.counters`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from storage.counters import Span, split
 from storage.database import reading
 from storage.queries.score_sql import doubt, doubt_column, score_column
+from storage.query import Key, Query, Sort
 from storage.records import Status
 from storage.schema import (
     STATUS_CODES,
@@ -36,49 +36,10 @@ from storage.schema import (
     tally,
 )
 
+EVERYTHING = Query()
 _BATCH = 1_000  # rows fetched at a time while streaming
 DAY_SECONDS = max(TALLY_SECONDS)
 _DAY_US = DAY_SECONDS * 1_000_000
-
-
-class Sort(StrEnum):
-    """What results are sorted by; `results --sort` takes these words."""
-
-    TIME = "time"  # newest first
-    CONFIDENCE = "confidence"  # highest first
-    SCORE = "score"  # highest first
-    DOUBT = "doubt"  # nearest to the threshold first
-    FILE = "file"  # by path, A first
-    CLASS = "class"
-    STATUS = "status"
-    ID = "id"  # in the order of the commits, newest first
-
-
-# The value of the sort column and the result's id: where the next page begins.
-Key = tuple[int | float | str | bytes, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What is asked for; an empty filter lets everything through."""
-
-    since_us: int | None = None  # inclusive
-    until_us: int | None = None  # exclusive
-    labels: tuple[str, ...] = ()
-    statuses: tuple[Status, ...] = ()
-    min_confidence: float | None = None  # inclusive; rows without a confidence do not pass
-    max_confidence: float | None = None  # inclusive
-    min_score: float | None = None  # inclusive; rows without a score do not pass
-    max_score: float | None = None  # inclusive
-    text: str = ""  # part of the path or of the reason, ASCII letters in either case
-    inbox: bytes | None = None  # absolute path
-    model: str | None = None  # the model's name, or the first letters of the weights' sha256
-    sort: Sort = Sort.TIME
-    reverse: bool = False
-    limit: int | None = None
-    after: Key | None = None  # `ResultRow.key` of the last row of the page before
-    file_id: int | None = None  # one file version
-    after_result_id: int | None = None  # only what was committed later, for `--follow`
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +105,7 @@ class SummaryRow:
     count: int
 
 
-def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultRow]:
+def rows(connection: sa.Connection, query: Query = EVERYTHING) -> Generator[ResultRow]:
     """Yield the results, one at a time, in constant memory where the sort is by time or id.
 
     The iterator holds one consistent view of the database until it is used up or closed.
@@ -161,12 +122,12 @@ def rows(connection: sa.Connection, query: Query = Query()) -> Generator[ResultR
                 return
 
 
-def count(connection: sa.Connection, query: Query = Query()) -> int:
+def count(connection: sa.Connection, query: Query = EVERYTHING) -> int:
     """Return how many results (judgements) there are, whatever the limit; `totals` counts images."""
     return sum(row.count for row in summary(connection, query))
 
 
-def summary(connection: sa.Connection, query: Query = Query()) -> list[SummaryRow]:
+def summary(connection: sa.Connection, query: Query = EVERYTHING) -> list[SummaryRow]:
     """Return how many results there are by class and status, most frequent first, whatever the limit."""
     with reading(connection):
         sums: dict[tuple[int, int], int] = {}

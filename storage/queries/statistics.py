@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from storage.counters import Span
 from storage.database import reading
-from storage.queries.results import DAY_SECONDS, JOINED, Query, row_terms, tally_terms
+from storage.queries.results import DAY_SECONDS, JOINED, row_terms, tally_terms
 from storage.queries.score_sql import score_column
+from storage.query import Query
 from storage.records import Status
 from storage.schema import STATUS_OF_CODE, label, model, reason, tally
 

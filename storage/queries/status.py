@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from storage.database import reading
 from storage.ledger.heartbeat import Counts, Heartbeat, counts, latest_heartbeat, move_troubles
-from storage.queries.results import Query, count
+from storage.queries.results import count
 from storage.queries.totals import Totals, summary_by_model, totals
+from storage.query import Query
 from storage.records import Status
 from storage.schema import result
 

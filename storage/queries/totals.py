@@ -15,7 +15,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from storage.database import reading
-from storage.queries.results import JOINED, Query, grouped, needs_join, row_terms
+from storage.queries.results import JOINED, grouped, needs_join, row_terms
+from storage.query import Query
 from storage.records import Status
 from storage.schema import STATUS_OF_CODE, label, model, result
 

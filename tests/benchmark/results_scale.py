@@ -29,9 +29,10 @@ from config.when import local_zone, microseconds, parse_when
 from storage.database import open_reader, open_writer
 from storage.ledger.ledger import Ledger
 from storage.ledger.result_cache import KnownJudgements
-from storage.queries.results import Query, ResultRow, Sort, count, rows, summary
+from storage.queries.results import ResultRow, count, rows, summary
 from storage.queries.status import status_snapshot
 from storage.queries.totals import summary_by_model, totals
+from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
 from tests.benchmark.programs_scale import ask_programs
 

@@ -31,7 +31,8 @@ import numpy as np
 import psutil
 
 from storage.database import open_reader
-from storage.queries.results import Query, count
+from storage.queries.results import count
+from storage.query import Query
 from tests.support.daemons import Daemon, running, until
 from trainer.images.phantom import phantom
 

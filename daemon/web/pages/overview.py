@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from storage.queries.results import Query, rows
+from storage.queries.results import rows
 from storage.queries.statistics import TimelineRow, models, reasons, score_histogram, timeline
 from storage.queries.totals import ModelSummaryRow, Totals, summary_by_model, totals
+from storage.query import Query
 from storage.records import Status
 
 if TYPE_CHECKING:

@@ -17,10 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.commands import results as command_module
 from daemon.output.result_columns import COLUMNS
-from daemon.views.result_options import FORMATS
-from storage.queries.results import Sort
 from storage.records import Failed, FailureKind, Judged, Status
 from tests.conftest import REPOSITORY
 from tests.support.hostile_names import HOSTILE_NAMES
@@ -502,7 +499,7 @@ def test_following_shows_the_latest_and_then_each_new_one(filled: Store) -> None
 def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> None:
     from daemon.views.follow import batches
     from storage.database import open_reader
-    from storage.queries.results import Query
+    from storage.query import Query
 
     waits = []
 
@@ -518,12 +515,6 @@ def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> N
     assert [row.path for row in next(coming)] == [b"first.png"]
     assert [row.path for row in next(coming)] == [b"second.png"]
     coming.close()  # type: ignore[attr-defined]
-
-
-def test_the_words_of_the_options_are_those_of_the_store() -> None:
-    assert set(command_module.SORTS) == {word.value for word in Sort}
-    assert set(command_module.STATUSES) == {word.value for word in Status} | {"all"}
-    assert command_module.FORMATS == FORMATS
 
 
 def test_results_and_help_answer_quickly_and_import_nothing_slow(filled: Store) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from daemon.web.address import decode_key, encode_key
 from daemon.web.guard import is_loopback
-from storage.queries.results import Sort
+from storage.query import Sort
 from storage.records import Failed, FailureKind, Status
 from tests.support.browser import needs_browser, rendered
 from tests.support.hostile_names import HOSTILE_NAMES

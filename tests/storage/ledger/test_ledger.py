@@ -13,7 +13,8 @@ from storage.database import open_reader
 from storage.ledger.ledger import Ledger
 from storage.ledger.retry import RetryPolicy, next_step
 from storage.queries.history import story
-from storage.queries.results import Query, count, rows
+from storage.queries.results import count, rows
+from storage.query import Query
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
 from tests.support.ledgers import OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store, raw

@@ -16,7 +16,8 @@ from storage.database_errors import DatabaseMissingError
 from storage.maintenance import check_backup as maintenance
 from storage.maintenance.prune import prune
 from storage.queries.history import story
-from storage.queries.results import Query, count, rows
+from storage.queries.results import count, rows
+from storage.query import Query
 from storage.records import FailureKind, FileVersion, Judged, Status
 from storage.schema import REVISION
 from tests.conftest import REPOSITORY

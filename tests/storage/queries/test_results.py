@@ -19,9 +19,7 @@ from storage.ledger.heartbeat import Heartbeat, latest_heartbeat
 from storage.ledger.result_cache import KnownJudgements
 from storage.queries.history import story, troubled
 from storage.queries.results import (
-    Query,
     ResultRow,
-    Sort,
     SummaryRow,
     _select,
     count,
@@ -34,6 +32,7 @@ from storage.queries.statistics import models as models_of
 from storage.queries.statistics import reasons as reasons_of
 from storage.queries.statistics import score_histogram, timeline
 from storage.queries.status import status_snapshot
+from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
 from tests.support.ledgers import MODEL, OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store

@@ -13,7 +13,8 @@ import pytest
 from daemon.cli import main
 from daemon.output.words import SCORE, score_of
 from storage.database import open_reader
-from storage.queries.results import Query, ResultRow, Sort, count, rows
+from storage.queries.results import ResultRow, count, rows
+from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, Judged, Status
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
 from trainer.images.phantom import phantom

@@ -13,8 +13,9 @@ import pytest
 import storage.queries.totals
 from daemon.output.words import counted
 from storage.database import open_reader
-from storage.queries.results import Query, rows
+from storage.queries.results import rows
 from storage.queries.totals import Totals, summary_by_model, totals
+from storage.query import Query
 from storage.records import Failed, FailureKind, Status
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
 
