@@ -17,7 +17,7 @@ import numpy as np
 
 from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
-from daemon.heatmaps.files import HeatmapFiles
+from daemon.heatmaps.heatmap_files import HeatmapFiles
 from daemon.process import limit_memory, return_free_memory
 from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
 from storage.ledger.result_cache import KnownJudgements

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from config.folders import made_folder
-from daemon.heatmaps.files import HeatmapFiles
+from daemon.heatmaps.heatmap_files import HeatmapFiles
 from daemon.web.guard import Guard, Rules, WrongTokens
 from tests.daemon.web import test_web
 from tests.daemon.web.test_web import Server
