@@ -19,6 +19,12 @@ SHARED = REPOSITORY.parent / "shared"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A process per core runs tests: libraries that start as many threads each would stand in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder for compiled engines, shared by the whole run: compiling takes seconds."""

@@ -15,11 +15,13 @@ from trainer.cli import main as bt_train
 from trainer.images.phantom import phantom
 
 README = (REPOSITORY / "README.md").read_text()
+# In this order: what the second asks, the first has made.
+PAGES = (README, (REPOSITORY / "daemon" / "README.md").read_text())
 
 
 def _commands() -> list[str]:
     """Return every line that starts with `$ ` in a console block."""
-    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    blocks = [block for page in PAGES for block in re.findall(r"```console\n(.*?)```", page, flags=re.DOTALL)]
     return [
         line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")
     ]
@@ -78,7 +80,7 @@ def test_the_readmes_test_command_is_the_one_that_is_checked() -> None:
 
     assert "pip install -e '.[test]'" in README
     assert ".venv/bin/python -m pytest" in README
-    assert "--editable '.[test,check]'" in check
+    assert "--editable '.[test,check,docs]'" in check
     assert '"$python" -m pytest' in check
 
 

@@ -305,7 +305,8 @@ def test_hostile_names_leave_a_terminal_as_it_was(store: Store) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(store: Store, columns: int) -> None:
+def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(tmp_path: Path, columns: int) -> None:
+    store = Store(tmp_path / "results.db", Path("/srv/mri/inbox"))  # a folder is never cut
     store.put([(b"series/a rather long file name %d.png" % number, judged()) for number in range(40)])
     store.put([(b"series/letter.jpg", NOT_AN_IMAGE)])
 

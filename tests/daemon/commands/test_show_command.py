@@ -189,7 +189,8 @@ def test_no_trouble_is_an_empty_list_and_a_word_for_people(store: Store, program
     assert program("errors").err == "No image is in trouble.\n"
 
 
-def test_errors_at_a_terminal_fit_and_name_the_next_step(store: Store) -> None:
+def test_errors_at_a_terminal_fit_and_name_the_next_step(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results.db", Path("/srv/mri/inbox"))  # a folder is never cut
     store.put([(b"letter %d.jpg" % number, NOT_AN_IMAGE) for number in range(60)])
 
     lines = run_in_terminal("errors", "--no-color", "--db", str(store.path), columns=80).splitlines()
