@@ -30,23 +30,25 @@ from trainer.images.silence import silence_loggers
 
 silence_loggers("PIL")  # its debug lines quote the tags of a file
 
-# What stands at the beginning of each format that is taken; nothing else is ever handed to Pillow.
-_MAGIC: tuple[tuple[str, tuple[bytes, ...]], ...] = (
-    ("JPEG", (b"\xff\xd8\xff",)),
-    ("PNG", (b"\x89PNG\r\n\x1a\n",)),
-    ("TIFF", (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")),
-    ("BMP", (b"BM",)),
-    ("GIF", (b"GIF87a", b"GIF89a")),
-    ("WEBP", (b"RIFF",)),
-)
 
-_PLUGINS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+def _begins(*beginnings: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(beginnings)
+
+
+# Each format that is taken, how its content is told, and what decodes it: nothing else is handed to Pillow.
+_FORMATS: dict[str, tuple[Callable[[bytes], bool], Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
+    "JPEG": (_begins(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    "PNG": (_begins(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    "TIFF": (
+        _begins(b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0"),
+        TiffImagePlugin.TiffImageFile,
+    ),
+    "BMP": (_begins(b"BM"), BmpImagePlugin.BmpImageFile),
+    "GIF": (_begins(b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
+    "WEBP": (
+        lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
+        WebPImagePlugin.WebPImageFile,
+    ),
 }
 
 # EXIF's Orientation (CIPA DC-008, 4.6.4 A) -> what brings the stored picture upright.
@@ -64,11 +66,8 @@ _ORIENTATION = 0x0112
 
 
 def raster_format(data: bytes) -> str | None:
-    """Return which of the raster formats a file's first bytes announce, None if none of them."""
-    for name, beginnings in _MAGIC:
-        if data.startswith(beginnings) and (name != "WEBP" or data[8:12] == b"WEBP"):
-            return name
-    return None
+    """Return which of the raster formats a file's content announces, None if none of them."""
+    return next((name for name, (announces, _) in _FORMATS.items() if announces(data)), None)
 
 
 def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int) -> Picture:
@@ -82,7 +81,7 @@ def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int
         limits.check_size(*_webp_size(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata; what matters is checked here
-        image = _PLUGINS[format_name](io.BytesIO(data))
+        image = _FORMATS[format_name][1](io.BytesIO(data))
         limits.check_size(*image.size)
         if format_name == "TIFF":
             return decode_tiff(image, len(data), limits, image_size)
