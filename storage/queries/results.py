@@ -374,7 +374,7 @@ _COLUMNS = (
     score_column.label("score"),
     *(model.c[name] for name in ("positive", "threshold", "uncertain_low", "uncertain_high")),
 )
-_SCORED = len(_COLUMNS) - 5  # the place of the score
+_SCORED = [column.name for column in _COLUMNS].index("score")
 _PATH = sa.cast(
     sa.case((folder.c.path == b"", file.c.name), else_=folder.c.path.concat(b"/").concat(file.c.name)),
     sa.LargeBinary,
