@@ -1,4 +1,4 @@
-"""Every command in the README is run, and its two set-up commands are what the check command does."""
+"""Every command in the READMEs is run, and its two set-up commands are what the check command does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from trainer.images.phantom import phantom
 
 README = (REPOSITORY / "README.md").read_text()
 # In this order: what the second asks, the first has made.
-PAGES = (README, (REPOSITORY / "daemon" / "README.md").read_text())
+PAGES = (
+    README,
+    *(
+        (REPOSITORY / page).read_text()
+        for page in (
+            *(f"{room}/README.md" for room in ("daemon", "storage", "trainer", "tests")),
+            "CONTRIBUTING.md",
+        )
+    ),
+)
 
 
 def _commands() -> list[str]:
