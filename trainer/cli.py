@@ -261,7 +261,8 @@ def _train(options: dict[str, Any]) -> int:
 
 def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> dict[str, Any]:
     """Train what --folds and --leave-source-out ask for; return what the card shall say of it."""
-    from trainer.training.cross_validation import rounds_text, run_folds, run_left_out
+    from trainer.training.cross_validation import run_folds, run_left_out
+    from trainer.training.progress import rounds_text
 
     measured: dict[str, Any] = {}
     whole = console.epochs
@@ -365,11 +366,11 @@ def audit(data: tuple[Path, ...], merge: tuple[str, ...], as_json: bool) -> None
 
     from trainer.data.audit import audit as examine
     from trainer.data.audit import audit_text
-    from trainer.data.dataset import parse_merge
+    from trainer.data.dataset import Collection, parse_merge
     from trainer.training.progress import Console
 
     with Console(0) as console:
-        report = examine(data, parse_merge(merge), cache_folder(), console.decoding)
+        report = examine(Collection(data, parse_merge(merge), cache_folder()), console.decoding)
     click.echo(json.dumps(report, indent=1) if as_json else audit_text(report))
 
 
@@ -392,7 +393,7 @@ def evaluate(
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.data.dataset import parse_merge
+    from trainer.data.dataset import Collection, parse_merge
     from trainer.evaluation.evaluate import evaluate as judge_all
     from trainer.evaluation.evaluate import evaluation_text
     from trainer.model.identity import default_weights
@@ -402,10 +403,8 @@ def evaluate(
     with Console(0) as console:
         report = judge_all(
             weights or default_weights(),
-            data,
-            parse_merge(merge),
+            Collection(data, parse_merge(merge), cache_folder()),
             pick_device(device),
-            cache_folder(),
             console.decoding,
         )
     click.echo(json.dumps(report, indent=1) if as_json else evaluation_text(report))
@@ -449,20 +448,15 @@ def calibrate(
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.data.dataset import parse_merge
-    from trainer.evaluation.recalibrate import recalibrate, recalibration_text
+    from trainer.data.dataset import Collection, parse_merge
+    from trainer.evaluation.recalibrate import Recalibration, recalibrate, recalibration_text
     from trainer.model.identity import default_weights
     from trainer.training.progress import Console
 
     with Console(0) as console:
         report = recalibrate(
-            weights or default_weights(),
-            data,
-            parse_merge(merge),
-            output,
-            sensitivity,
-            _command(),
-            cache_folder(),
+            Recalibration(weights or default_weights(), output, sensitivity, _command()),
+            Collection(data, parse_merge(merge), cache_folder()),
             console.decoding,
         )
     click.echo(json.dumps(report, indent=1) if as_json else recalibration_text(report, output))
