@@ -20,7 +20,7 @@ _COLUMNS, _ROWS = 6, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedImages:
     """Images with what they are and what a network gave them."""
 
     images: Grey  # (n, S, S)
@@ -30,7 +30,7 @@ class Judged:
     probabilities: Doubles  # (n, classes)
 
 
-def draw_worst(network: Classifier, judged: Judged, classes: Sequence[str], path: Path) -> None:
+def draw_worst(network: Classifier, judged: JudgedImages, classes: Sequence[str], path: Path) -> None:
     """Draw the up to 24 errors with the highest probability of the wrong class.
 
     Over each image stands what it is, what was given and how surely; in warm colours the class-activation

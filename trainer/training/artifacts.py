@@ -17,7 +17,7 @@ import numpy as np
 from trainer.evaluation.calibrated import Calibrated
 from trainer.evaluation.model_card import write_card
 from trainer.evaluation.plots import draw_confusion, draw_curves, draw_scores
-from trainer.evaluation.worst_errors import Judged, draw_worst
+from trainer.evaluation.worst_errors import JudgedImages, draw_worst
 from trainer.model.prediction import probabilities
 from trainer.model.seen import Seen
 from trainer.model.spec import ModelSpec, Provenance
@@ -119,7 +119,7 @@ def _draw_worst(experiment: Experiment, calibrated: Calibrated) -> None:
     if decision.positive is not None:
         positive = dataset.classes.index(decision.positive)
         given = np.where(likely[:, positive] >= decision.threshold, positive, 1 - positive)
-    judged = Judged(
+    judged = JudgedImages(
         images=dataset.pictures[validation],
         names=[dataset.files[index].name for index in validation.tolist()],
         truth=dataset.labels[validation],
