@@ -264,21 +264,25 @@ def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> 
 
 
 def _starts_from_imagenet(options: dict[str, Any]) -> bool:
-    from trainer.networks.registry import WITH_WEIGHTS
-
     if options["pretrained"] is not None:
         return bool(options["pretrained"])
-    return options["init"] is None and options["arch"] in WITH_WEIGHTS
+    return options["init"] is None and _has_installed_weights(options["arch"])
+
+
+def _has_installed_weights(architecture: str) -> bool:
+    from trainer.networks.registry import registered
+
+    pretrained = registered(architecture).pretrained
+    return pretrained is not None and pretrained.installed
 
 
 def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
-    from trainer.networks.registry import WITH_WEIGHTS
     from trainer.training.config import Plan
 
     trained = pretrained or options["init"] is not None
     frozen = options["freeze"]
     if frozen is None:
-        frozen = _FROZEN_PARTS if pretrained and options["arch"] in WITH_WEIGHTS else 0
+        frozen = _FROZEN_PARTS if pretrained and _has_installed_weights(options["arch"]) else 0
     return Plan(
         epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
         batch=options["batch"],

@@ -23,7 +23,6 @@ from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import pick_device
-from trainer.networks.lite0 import Lite0, centre
 from trainer.networks.loading import copy_fitting, load_pretrained
 from trainer.networks.registry import build
 from trainer.training.config import Plan, Reporter, RunConfig
@@ -113,7 +112,7 @@ class Experiment:
     def new_network(self) -> Classifier:
         """Return the network a training starts from: random, another model's, or ImageNet weights.
 
-        Some of the images learnt from tell what is usual (lite0.centre).
+        Some of the images learnt from tell what is usual (Classifier.centre).
         """
         config, dataset = self.config, self.dataset
         torch.manual_seed(config.plan.seed)
@@ -122,11 +121,10 @@ class Experiment:
             _start_from(config.init, config.architecture, network)
         elif config.pretrained:
             load_pretrained(config.architecture, network)
-        if isinstance(network.body, Lite0) and (config.init is not None or config.pretrained):
+        if config.init is not None or config.pretrained:
             count = min(len(self.train), _USUAL_IMAGES)
             some = self.train[np.linspace(0, len(self.train) - 1, count).astype(np.int64)]
-            images = torch.from_numpy(np.array(dataset.pictures[some]))[:, None]
-            centre(network.body, network.normalised(images))
+            network.centre(torch.from_numpy(np.array(dataset.pictures[some]))[:, None])
         network.freeze(config.plan.frozen)
         return network
 
