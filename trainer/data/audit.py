@@ -7,13 +7,12 @@ classes and sources are filled: where a class comes from one source only, a netw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from trainer.data.dataset import Dataset, find_images, load_dataset
+from trainer.data.dataset import Collection, Dataset, Progress
 from trainer.data.groups import group_ids, near_duplicates
 from trainer.images.arrays import Ints
 from trainer.model.spec import Preprocessing
@@ -22,14 +21,9 @@ from trainer.model.spec import Preprocessing
 _SHOWN = 20
 
 
-def audit(
-    roots: Sequence[Path],
-    merge: Mapping[str, str],
-    cache: Path,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> dict[str, Any]:
-    """Return what was found in the class folders of `roots`, as what becomes a JSON object."""
-    dataset = load_dataset(find_images(roots, merge), Preprocessing(), cache, progress=progress)
+def audit(collection: Collection, progress: Progress | None = None) -> dict[str, Any]:
+    """Return what was found in the class folders of a collection, as what becomes a JSON object."""
+    dataset = collection.load(Preprocessing(), progress)
     pairs = near_duplicates(dataset.pictures)
     exact = group_ids(dataset.hashes)
     groups = group_ids(dataset.hashes, pairs)

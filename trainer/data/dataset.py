@@ -33,6 +33,9 @@ _CRASHED = "the decoder crashed"
 _MOST_CRASHES = 5
 
 
+Progress = Callable[[int, int], None]  # called with (images decoded, images in all)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """One labelled file."""
@@ -62,6 +65,35 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def labels_in(self, classes: Sequence[str]) -> Ints:
+        """Return the labels (n,) as indices into a model's classes.
+
+        Raises DataError if there are images of a class that the model does not know.
+        """
+        if unknown := sorted(set(self.classes) - set(classes)):
+            raise DataError(
+                f"the model knows no class {printable(', '.join(unknown))}",
+                hint=f"map folders to {', '.join(map(printable, classes))} with --merge",
+            )
+        indices = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
+        return indices[self.labels]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Folders of class folders, how their classes are merged, and where decoded images are kept."""
+
+    roots: tuple[Path, ...]
+    merge: Mapping[str, str]
+    cache: Path
+
+    def load(
+        self, preprocessing: Preprocessing, progress: Progress | None = None, *, least_classes: int = 2
+    ) -> Dataset:
+        """Return the decoded images; raise DataError if there are none or too few classes."""
+        files = find_images(self.roots, self.merge, least_classes=least_classes)
+        return load_dataset(files, preprocessing, self.cache, progress=progress, least_classes=least_classes)
 
 
 def find_images(
@@ -125,7 +157,7 @@ def load_dataset(
     cache: Path,
     *,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     least_classes: int = 2,
 ) -> Dataset:
     """Decode the files in parallel, or take them from the cache; unreadable ones are left out and named.
@@ -176,7 +208,7 @@ def _decode_all(
     files: Sequence[ImageFile],
     how: Preprocessing,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Decoded:
     size = how.image_size
     pictures = np.zeros((len(files), size, size), dtype=np.uint8)

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from config.errors import UsageError
 from config.text import printable
@@ -33,7 +35,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of near-duplicates: places in the list of pictures, first < second."""
+    """Pairs of near-duplicates: indices of images, first <= second."""
 
     first: Ints
     second: Ints
@@ -65,17 +67,15 @@ def group_ids(
     hashes: Sequence[str], pairs: Pairs | None = None, patients: Sequence[str] | None = None
 ) -> Ints:
     """Return a group number (n,) for each image: equal bytes, joined pairs and equal patients share one."""
-    parent = np.arange(len(hashes))
-    _join_equal(parent, hashes)
+    count = len(hashes)
+    groups = exact = _components(count, _equal(hashes))
     if pairs is not None:
-        before = parent.copy()
-        for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-            _union(parent, one, other)
-        _break_chains(parent, before)
+        joined = _components(count, _equal(hashes), pairs)
+        too_large = np.bincount(joined)[joined] > MAX_GROUP
+        groups = np.where(too_large, exact + count, joined)
     if patients is not None:
-        _join_equal(parent, patients)
-    roots = np.array([_find(parent, number) for number in range(len(parent))])
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+        groups = _components(count, _equal([str(group) for group in groups]), _equal(patients))
+    return _numbered(groups)
 
 
 def read_patients(path: Path, names: Sequence[str]) -> list[str]:
@@ -117,29 +117,22 @@ def _fingerprints(
     return bits, thumbnails
 
 
-def _join_equal(parent: Ints, keys: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for number, key in enumerate(keys):
-        if key:
-            _union(parent, seen.setdefault(key, number), number)
+def _equal(keys: Sequence[str]) -> Pairs:
+    """Return pairs that join all images with the same key; an empty key joins nothing."""
+    _, first, inverse = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+    keyed = np.flatnonzero(np.array([bool(key) for key in keys], dtype=bool))
+    return Pairs(first[inverse][keyed].astype(np.int64), keyed.astype(np.int64))
 
 
-def _break_chains(parent: Ints, before: Ints) -> None:
-    roots = np.array([_find(parent, number) for number in range(len(parent))])
-    numbers, counts = np.unique(roots, return_counts=True)
-    for root in numbers[counts > MAX_GROUP]:
-        members = np.flatnonzero(roots == root)
-        parent[members] = before[members]
+def _components(count: int, *joined: Pairs) -> Ints:
+    """Return the number (count,) of each image's connected component."""
+    first = np.concatenate([pairs.first for pairs in joined])
+    second = np.concatenate([pairs.second for pairs in joined])
+    graph = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _find(parent: Ints, number: int) -> int:
-    while parent[number] != number:
-        parent[number] = parent[parent[number]]
-        number = int(parent[number])
-    return number
-
-
-def _union(parent: Ints, one: int, other: int) -> None:
-    first, second = _find(parent, one), _find(parent, other)
-    # The smaller number leads, so that the result does not depend on the order of the pairs.
-    parent[max(first, second)] = min(first, second)
+def _numbered(groups: Ints) -> Ints:
+    """Return the groups numbered in the order of their first images."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
 
 from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import probabilities
@@ -20,23 +22,16 @@ _SHIFT_STEPS = 100
 def fit_temperature(logits: Floats, labels: Ints) -> float:
     """Return the temperature that minimises the log-loss of logits (n, classes) for labels (n,).
 
-    Guo et al. 2017, "On Calibration of Modern Neural Networks". Golden-section search on its logarithm.
+    Guo et al. 2017, "On Calibration of Modern Neural Networks". Brent's search on its logarithm, 0.2 to 10.
     """
 
     def loss(log_temperature: float) -> float:
-        shares = probabilities(logits, math.exp(log_temperature))
-        chosen = np.clip(shares[np.arange(len(labels)), labels], 1e-7, 1)
+        likely = probabilities(logits, math.exp(log_temperature))
+        chosen = np.clip(likely[np.arange(len(labels)), labels], 1e-7, 1)
         return float(-np.log(chosen).mean())
 
-    low, high = math.log(0.2), math.log(10.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(left) < loss(right):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    bounds = (math.log(0.2), math.log(10.0))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8}).x)
 
 
 def fit_shift(logits: Floats, labels: Ints) -> Floats:
@@ -47,11 +42,11 @@ def fit_shift(logits: Floats, labels: Ints) -> Floats:
     Classifier to New a Priori Probabilities"). A class without labels keeps its logits.
     """
     shift = np.zeros(logits.shape[1])
-    shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
-    there = shares > 0
+    prior = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
+    there = prior > 0
     for _ in range(_SHIFT_STEPS):
-        said = probabilities((logits + shift).astype(np.float32), 1.0).astype(np.float64).mean(axis=0)
-        shift[there] += np.log(shares[there] / np.clip(said[there], 1e-9, 1))
+        mean = probabilities((logits + shift).astype(np.float32), 1.0).astype(np.float64).mean(axis=0)
+        shift[there] += np.log(prior[there] / np.clip(mean[there], 1e-9, 1))
     centred: Floats = (shift - shift[there].mean() * there).astype(np.float32)
     return centred
 
@@ -64,12 +59,12 @@ def fit_decision(logits: Floats, labels: Ints, classes: tuple[str, ...], sensiti
     weighs more than a false alarm. With more classes the likeliest wins.
     """
     temperature = fit_temperature(logits, labels)
-    shares = probabilities(logits, temperature)
+    likely = probabilities(logits, temperature)
     positive = positive_class(classes)
     if positive is None:
         return Decision(temperature=temperature, uncertain_low=0.0, uncertain_high=0.6)
-    place = classes.index(positive)
-    threshold = _threshold(shares[:, place], labels == place, sensitivity)
+    index = classes.index(positive)
+    threshold = _threshold(likely[:, index], labels == index, sensitivity)
     return Decision(
         temperature=temperature,
         positive=positive,
@@ -88,12 +83,12 @@ def positive_class(classes: tuple[str, ...]) -> str | None:
 
 
 def _threshold(scores: Floats, is_positive: Bools, sensitivity: float) -> float:
-    found = np.sort(scores[is_positive])
-    if not len(found):
+    positives = np.sort(scores[is_positive])
+    if not len(positives):
         return 0.5
-    for missed, score in enumerate(found):  # a threshold at the k-th smallest misses k positives
-        if _wilson_low(len(found) - missed, len(found)) < sensitivity:
-            return float(min(0.5, found[max(0, missed - 1)]))
+    for missed, score in enumerate(positives):  # a threshold at the k-th smallest misses k positives
+        if _wilson_low(len(positives) - missed, len(positives)) < sensitivity:
+            return float(min(0.5, positives[max(0, missed - 1)]))
         if score >= 0.5:
             break
     return 0.5
@@ -101,8 +96,4 @@ def _threshold(scores: Floats, is_positive: Bools, sensitivity: float) -> float:
 
 def _wilson_low(hits: int, count: int) -> float:
     """Return the lower end of the 95 % Wilson score interval (Wilson 1927)."""
-    z = 1.959964
-    share = hits / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (centre - spread) / (1 + z * z / count)
+    return float(binomtest(hits, count).proportion_ci(0.95, method="wilson").low)

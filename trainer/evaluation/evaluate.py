@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from config.errors import DataError
 from config.text import printable
-from trainer.data.dataset import Dataset, find_images, load_dataset
+from trainer.data.dataset import Collection, Dataset, Progress
 from trainer.data.groups import group_ids, near_duplicates
-from trainer.evaluation.metrics import measure, measure_classes
-from trainer.model.prediction import Verdict, judge, probabilities
+from trainer.evaluation.report import scores
+from trainer.evaluation.tables import COLUMNS, figure_cell, text_table
+from trainer.images.arrays import Bools
+from trainer.model.prediction import Verdict, judge
 from trainer.model.seen import seen_warning
 from trainer.model.weights import Weights, read_weights
 from trainer.networks.inference import predict
@@ -22,12 +23,7 @@ from trainer.networks.loading import load
 
 
 def evaluate(
-    weights_path: Path,
-    roots: Sequence[Path],
-    merge: Mapping[str, str],
-    device: torch.device,
-    cache: Path,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    weights_path: Path, collection: Collection, device: torch.device, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Return every metric with its group-bootstrap interval, for all images and for each source.
 
@@ -35,38 +31,24 @@ def evaluate(
     """
     weights = read_weights(weights_path)
     spec = weights.spec
-    dataset = load_dataset(find_images(roots, merge), spec.preprocessing, cache, progress=progress)
-    unknown = sorted(set(dataset.classes) - set(spec.classes))
-    if unknown:
-        raise DataError(
-            f"the model knows no class {printable(', '.join(unknown))}",
-            hint=f"map folders to {', '.join(spec.classes)} with --merge",
-        )
-    labels = np.array(
-        [spec.classes.index(dataset.classes[label]) for label in dataset.labels], dtype=np.int64
-    )
+    dataset = collection.load(spec.preprocessing, progress)
+    labels = dataset.labels_in(spec.classes)
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
     logits, features = predict(load(weights).to(device), dataset.pictures, device)
     verdicts = np.array([one.verdict for one in judge(logits, features, spec, weights.tensors)])
-    shares = probabilities(logits, spec.decision.temperature).astype(np.float64)
 
-    def scores(here: Any) -> dict[str, Any]:
-        told = {
+    def figures(here: Bools) -> dict[str, Any]:
+        return {
             "rejected": round(float((verdicts[here] == Verdict.REJECTED).mean()), 6),
             "uncertain": round(float((verdicts[here] == Verdict.UNCERTAIN).mean()), 6),
+            **scores(logits[here], labels[here], groups[here], spec.decision, spec.classes),
         }
-        if spec.decision.positive is None:
-            return told | measure_classes(shares[here], labels[here], spec.classes)
-        place = spec.classes.index(spec.decision.positive)
-        truth = (labels[here] == place).astype(np.int64)
-        return told | measure(shares[here][:, place], truth, groups[here], spec.decision.threshold)
 
     return {
         "weights_sha256": weights.sha256,
-        "all": scores(np.arange(len(labels))),
+        "all": figures(np.ones(len(labels), dtype=bool)),
         "by_source": {
-            name: scores(np.flatnonzero(dataset.sources == number))
-            for number, name in enumerate(dataset.source_names)
+            name: figures(dataset.sources == number) for number, name in enumerate(dataset.source_names)
         },
         "unreadable": len(dataset.unreadable),
         "warning": warning_of(weights, dataset),
@@ -81,22 +63,14 @@ def warning_of(weights: Weights, dataset: Dataset) -> str:
 
 def evaluation_text(report: Mapping[str, Any]) -> str:
     """Return the report as a table, one line per source."""
-    names = ("accuracy", "sensitivity", "specificity", "roc_auc", "ece")
-    rows = [("", "images", *names, "rejected", "uncertain")]
-    for source, scores in {"all": report["all"], **report["by_source"]}.items():
-        rows.append(
-            (source, str(scores["count"]), *(_value(scores.get(name)) for name in names),
-             f"{scores['rejected']:.1%}", f"{scores['uncertain']:.1%}")
-        )  # fmt: skip
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if not place else cell.rjust(width)
-                  for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _value(figure: Any) -> str:
-    value = figure.get("value") if isinstance(figure, dict) else None
-    return "-" if value is None else f"{value:.3f}"
+    rows = [
+        (
+            printable(source),
+            str(figures["count"]),
+            *(figure_cell(figures.get(name)) for name in COLUMNS),
+            f"{figures['rejected']:.1%}",
+            f"{figures['uncertain']:.1%}",
+        )
+        for source, figures in {"all": report["all"], **report["by_source"]}.items()
+    ]
+    return text_table(("", "images", *COLUMNS, "rejected", "uncertain"), rows)

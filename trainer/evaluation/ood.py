@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import torch
+from sklearn.covariance import shrunk_covariance
 from torch import nn
 
 from trainer.data.augment import augment
@@ -67,8 +68,7 @@ def _seen(
 
 
 _RANK = 64
-
-
+_SHRINKAGE = 0.1  # towards a multiple of the identity
 _OTHERS_WEIGHT = 1.0
 
 
@@ -83,13 +83,10 @@ def fit_out_of_distribution(
     of pictures of other kinds, the direction that tells them from the training images best (Fisher
     1936) counts more than all the rest: distance alone does not know which deviations matter.
     """
-    means = np.stack([features[labels == place].mean(axis=0) for place in np.unique(labels)])
+    means = np.stack([features[labels == label].mean(axis=0) for label in np.unique(labels)])
     centred = features - means[np.searchsorted(np.unique(labels), labels)]
     covariance = np.cov(centred, rowvar=False).astype(np.float64)
-    shrink = 0.1
-    covariance = (1 - shrink) * covariance + shrink * np.trace(covariance) / len(covariance) * np.eye(
-        len(covariance)
-    )
+    covariance = shrunk_covariance(covariance, shrinkage=_SHRINKAGE)
     values, vectors = np.linalg.eigh(covariance)
     rank = min(_RANK, len(values))
     whitening = (vectors[:, -rank:] / np.sqrt(values[-rank:])).astype(np.float32)

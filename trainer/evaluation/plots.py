@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from trainer.images.arrays import Doubles, Ints
 
@@ -58,9 +60,9 @@ def draw_scores(scores: Doubles, truth: Ints, threshold: float, path: Path) -> N
     """Draw ROC, precision-recall and reliability of the positive class's probabilities."""
     figure, (roc, recall, reliability) = _figure(3)
     _draw_roc(roc, scores, truth, threshold)
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(truth[order])
-    recall.plot(hits / max(1, truth.sum()), hits / np.arange(1, len(hits) + 1), color=BLUE)
+    if truth.any():
+        precision, sensitivity, _ = precision_recall_curve(truth, scores)
+        recall.plot(sensitivity, precision, color=BLUE)
     recall.set(
         title="Precision and recall", xlabel="sensitivity (recall)", ylabel="precision", ylim=(0, 1.02)
     )
@@ -69,23 +71,22 @@ def draw_scores(scores: Doubles, truth: Ints, threshold: float, path: Path) -> N
 
 
 def _draw_roc(axes: Axes, scores: Doubles, truth: Ints, threshold: float) -> None:
-    order = np.argsort(-scores, kind="stable")
-    true_rate = np.concatenate(([0], np.cumsum(truth[order]) / max(1, truth.sum())))
-    false_rate = np.concatenate(([0], np.cumsum(1 - truth[order]) / max(1, (1 - truth).sum())))
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
-    axes.plot(false_rate, true_rate, color=BLUE)
-    said = int((scores >= threshold).sum())
-    axes.plot(false_rate[said], true_rate[said], "o", color=ORANGE, label=f"threshold {threshold:.2f}")
+    if 0 < truth.sum() < len(truth):
+        false_rate, true_rate, _ = roc_curve(truth, scores)
+        axes.plot(false_rate, true_rate, color=BLUE)
+        above = scores >= threshold
+        axes.plot(
+            above[truth == 0].mean(), above[truth == 1].mean(), "o", color=ORANGE,
+            label=f"threshold {threshold:.2f}",
+        )  # fmt: skip
+        axes.legend(frameon=False, loc="lower right")
     axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", ylim=(0, 1.02))
-    axes.legend(frameon=False, loc="lower right")
 
 
 def _draw_reliability(axes: Axes, scores: Doubles, truth: Ints) -> None:
-    place = np.minimum((scores * 10).astype(int), 9)
-    counts = np.bincount(place, minlength=10)
-    shown = counts > 0
-    said = np.bincount(place, weights=scores, minlength=10)[shown] / counts[shown]
-    was = np.bincount(place, weights=truth, minlength=10)[shown] / counts[shown]
+    counts, _ = np.histogram(scores, bins=10, range=(0, 1))
+    was, stated = calibration_curve(truth, scores, n_bins=10)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.bar(
         (np.arange(10) + 0.5) / 10,
@@ -95,7 +96,7 @@ def _draw_reliability(axes: Axes, scores: Doubles, truth: Ints) -> None:
         alpha=0.25,
         label="how many",
     )
-    axes.plot(said, was, "o-", color=BLUE)
+    axes.plot(stated, was, "o-", color=BLUE)
     axes.set(title="Reliability", xlabel="probability said", ylabel="share that was positive", ylim=(0, 1.02))
     axes.legend(frameon=False, loc="upper left")
 

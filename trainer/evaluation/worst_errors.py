@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -17,56 +19,62 @@ from trainer.networks.classifier import Classifier
 _COLUMNS, _ROWS = 6, 4
 
 
-def draw_worst(
-    network: Classifier,
-    pictures: Grey,
-    truth: Ints,
-    shares: Doubles,
-    said: Ints,
-    names: Sequence[str],
-    classes: Sequence[str],
-    path: Path,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class JudgedImages:
+    """Images with what they are and what a network gave them."""
+
+    images: Grey  # (n, S, S)
+    names: Sequence[str]  # (n,)
+    truth: Ints  # (n,), indices of the true classes
+    given: Ints  # (n,), indices of the classes given
+    probabilities: Doubles  # (n, classes)
+
+
+def draw_worst(network: Classifier, judged: JudgedImages, classes: Sequence[str], path: Path) -> None:
     """Draw the up to 24 errors with the highest probability of the wrong class.
 
-    `pictures` (n, S, S), true and given classes (n,), probabilities `shares` (n, classes). Over each
-    stands what it is, what was said and how surely; in warm colours the class-activation map of what
-    was said (Zhou et al. 2016).
+    Over each image stands what it is, what was given and how surely; in warm colours the class-activation
+    map of the class given (Zhou et al. 2016).
     """
-    wrong = np.flatnonzero(said != truth)
-    worst = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")][: _COLUMNS * _ROWS]
+    given, likely = judged.given, judged.probabilities
+    wrong = np.flatnonzero(given != judged.truth)
+    worst = wrong[np.argsort(-likely[wrong, given[wrong]], kind="stable")][: _COLUMNS * _ROWS]
     rows = max(1, -(-len(worst) // _COLUMNS))
     figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows + 0.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for one in axes:
-        one.set_axis_off()
-    title = f"{len(wrong)} of {len(truth)} wrong" + (f"; the {len(worst)} surest" if len(worst) else "")
+    for axis in axes:
+        axis.set_axis_off()
+    title = f"{len(wrong)} of {len(given)} wrong" + (f"; the {len(worst)} surest" if len(worst) else "")
     figure.suptitle(f"{title}. The maps explain the network, not the image.", fontsize=9)
-    for place, axis, activation in zip(
-        worst, axes, _maps(network, pictures[worst], said[worst]), strict=False
-    ):
-        axis.imshow(pictures[place], cmap="gray", vmin=0, vmax=255)
-        side = pictures.shape[1]
-        axis.imshow(
-            activation, cmap="autumn", alpha=0.45 * activation, extent=(0, side, side, 0),
-            interpolation="bilinear", vmin=0, vmax=1,
-        )  # fmt: skip
+    maps = _maps(network, judged.images[worst], given[worst])
+    for index, axis, activation in zip(worst, axes, maps, strict=False):
+        _draw_image(axis, judged.images[index], activation)
         axis.set_title(
-            f"is {classes[truth[place]]}, said {classes[said[place]]} {shares[place, said[place]]:.2f}\n"
-            f"{printable(names[place])[-30:]}",
+            f"is {classes[judged.truth[index]]}, said {classes[given[index]]} "
+            f"{likely[index, given[index]]:.2f}\n{printable(judged.names[index])[-30:]}",
             fontsize=7,
         )
     figure.savefig(path)
 
 
+def _draw_image(axis: Axes, image: Grey, activation: Floats) -> None:
+    """Draw an image (S, S) with its activation map (h, w), 0..1, over it."""
+    side = len(image)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axis.imshow(
+        activation, cmap="autumn", alpha=0.45 * activation, extent=(0, side, side, 0),
+        interpolation="bilinear", vmin=0, vmax=1,
+    )  # fmt: skip
+
+
 @torch.no_grad()
-def _maps(network: Classifier, pictures: Grey, said: Ints) -> list[Floats]:
-    """Return the map (h, w) of the given class of each picture, 0..1."""
-    if not len(pictures):
+def _maps(network: Classifier, images: Grey, given: Ints) -> list[Floats]:
+    """Return the map (h, w) of the given class of each image, 0..1."""
+    if not len(images):
         return []
     device = next(network.parameters()).device
     network.eval()
-    maps = network(torch.from_numpy(np.array(pictures))[:, None].to(device))[2].float().cpu().numpy()
-    chosen = np.maximum(maps[np.arange(len(said)), said], 0)
+    maps = network(torch.from_numpy(np.array(images))[:, None].to(device))[2].float().cpu().numpy()
+    chosen = np.maximum(maps[np.arange(len(given)), given], 0)
     return [one / max(1e-6, float(one.max())) for one in chosen]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import nn
+
+_BATCH = 8
+_SECONDS = 0.5
 
 
 def parameters(network: nn.Module) -> int:
@@ -18,3 +23,15 @@ def gflops(network: nn.Module, image_size: int) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros(1, 1, image_size, image_size, dtype=torch.uint8))
     return float(counter.get_total_flops()) / 1e9
+
+
+@torch.no_grad()
+def images_per_second(network: nn.Module, image_size: int) -> float:
+    """Return how many images a network takes per second on this processor (eager, batches of eight)."""
+    batch = torch.zeros(_BATCH, 1, image_size, image_size, dtype=torch.uint8)
+    network(batch)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < _SECONDS:
+        network(batch)
+        done += _BATCH
+    return done / (time.perf_counter() - began)

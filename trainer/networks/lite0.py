@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UsageError
+from trainer.networks.bfloat16 import CentredReLU6, pass_on, take_usual_off, usual_values
 
 CHANNELS = 1280
 # (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
@@ -48,7 +49,7 @@ class Lite0(nn.Module):
         self._pad = _same_padding(3, 2)
         self._conv_stem = nn.Conv2d(inputs, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        self._relu = _CentredReLU6(32)
+        self._relu = CentredReLU6(32)
         self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
         self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], channels, 1, bias=False)
         self._bn1 = _norm(channels)
@@ -67,39 +68,41 @@ class Lite0(nn.Module):
         last stage, which knows of nothing but slices.
         """
         texture = []
-        x = self.begin(x)
+        x = self._begin(x)
         for number, block in enumerate(self._blocks):
             x = block(x)
             if number in _TEXTURED:
                 texture.append(x.mean(dim=(2, 3)))
         return self._headed(x), torch.cat(texture, dim=1)
 
-    def begin(self, x: Tensor) -> Tensor:
-        """Return what the first part makes of normalised pictures."""
+    @torch.no_grad()
+    def centre(self, images: Tensor) -> None:
+        """Move what the first blocks compute so that each channel's usual value is 0; once, then never again.
+
+        Of normalised images (batch, inputs, S, S) like those to come; see `bfloat16.CentredReLU6`.
+        """
+        if any(bool(one.centre.any()) for one in self.modules() if isinstance(one, CentredReLU6)):
+            return
+        self.eval()
+        blocks: list[_Block] = list(self._blocks)  # type: ignore[arg-type]
+        x = self._begin(images)
+        x = take_usual_off(self._relu, x, blocks[0]._depthwise_conv, blocks[0]._bn1)
+        for block, following in itertools.islice(itertools.pairwise(blocks), _CENTRED_BLOCKS):
+            x = block.centred(x)
+            usual = usual_values(x)
+            block._bn2.bias.sub_(usual)
+            x = x - usual.view(-1, 1, 1)
+            pass_on(usual, following._expand_conv, following._bn0)
+        if following._adds:
+            following._bn2.bias.add_(usual)
+
+    def _begin(self, x: Tensor) -> Tensor:
         begun: Tensor = self._relu(self._bn0(self._conv_stem(self._pad(x))))
         return begun
 
     def _headed(self, x: Tensor) -> Tensor:
         features: Tensor = self._relu_head(self._bn1(self._conv_head(x)))
         return features
-
-
-class _CentredReLU6(nn.Module):
-    """ReLU6, and each channel's usual value taken off: bfloat16 has its fine steps round 0."""
-
-    centre: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.relu6(x) - self.centre.view(-1, 1, 1)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Load; weights made before there were centres have none, which is zeros."""
-        state_dict.setdefault(prefix + "centre", torch.zeros_like(self.centre))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class _Block(nn.Module):
@@ -110,7 +113,7 @@ class _Block(nn.Module):
     ) -> None:
         super().__init__()
         inner = inputs * expansion
-        clipped = (lambda: _CentredReLU6(inner)) if centred else nn.ReLU6
+        clipped = (lambda: CentredReLU6(inner)) if centred else nn.ReLU6
         self._expands = expansion > 1
         if self._expands:
             self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False)
@@ -126,6 +129,14 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projected(self.filtered(self.expanded(x)), x)
+
+    def centred(self, x: Tensor) -> Tensor:
+        """Take the usual values off what is clipped inside, and return what the block makes of x then."""
+        y = self.expanded(x)
+        if self._expands:
+            y = take_usual_off(self._relu0, y, self._depthwise_conv, self._bn1)
+        y = take_usual_off(self._relu1, self.filtered(y), self._project_conv, self._bn2)
+        return self.projected(y, x)
 
     def expanded(self, x: Tensor) -> Tensor:
         y: Tensor = self._relu0(self._bn0(self._expand_conv(x))) if self._expands else x
@@ -152,63 +163,6 @@ def load_imagenet(body: Lite0) -> None:
     if len(own["_conv_stem.weight"][0]) == 1:
         found["_conv_stem.weight"] = found["_conv_stem.weight"].sum(dim=1, keepdim=True)
     body.load_state_dict(own | found)
-
-
-@torch.no_grad()
-def centre(body: Lite0, pictures: Tensor) -> None:
-    """Move what the first blocks compute so that each channel's usual value is 0; a second time does nothing.
-
-    Of normalised pictures (batch, inputs, S, S) like those to come. What rounding a number to bfloat16
-    loses is proportional to the number; one of ImageNet's channels moves by 0.02 about 2.64, where the steps
-    are 0.016, and sharp filters follow. What is taken off is added again by the norm after the next
-    convolution: only where that sees padding do the values change, as if the picture went on with the usual
-    one. ("High bias absorption" of Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and
-    Bias Correction", with the median for a bound.)
-    """
-    if any(bool(one.centre.any()) for one in body.modules() if isinstance(one, _CentredReLU6)):
-        return
-    body.eval()
-    blocks: list[_Block] = list(body._blocks)  # type: ignore[arg-type]
-    x = body.begin(pictures)
-    x = _taken_off(body._relu, x, blocks[0]._depthwise_conv, blocks[0]._bn1)
-    for block, after in itertools.islice(itertools.pairwise(blocks), _CENTRED_BLOCKS):
-        y = block.expanded(x)
-        if block._expands:
-            y = _taken_off(block._relu0, y, block._depthwise_conv, block._bn1)
-        y = _taken_off(block._relu1, block.filtered(y), block._project_conv, block._bn2)
-        x = block.projected(y, x)
-        usual = _usual(x)
-        block._bn2.bias.sub_(usual)
-        x = x - usual.view(-1, 1, 1)
-        _passed_on(usual, after._expand_conv, after._bn0)
-    if after._adds:
-        after._bn2.bias.add_(usual)
-
-
-def _taken_off(clipped: nn.Module, y: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Take each channel's usual value off a clipped output from now on, and return it without."""
-    assert isinstance(clipped, _CentredReLU6)
-    usual = _usual(y)
-    clipped.centre.copy_(usual)
-    _passed_on(usual, convolution, norm)
-    return y - usual.view(-1, 1, 1)
-
-
-def _passed_on(usual: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Have the norm after a convolution add what comes of these values of the input's channels."""
-    weight = convolution.weight.sum(dim=(2, 3))  # (outputs, inputs of a group)
-    made = weight[:, 0] * usual if convolution.groups > 1 else weight @ usual
-    norm.bias.add_(made * _scale(norm))
-
-
-def _usual(x: Tensor) -> Tensor:
-    """Return the medians of the channels of (batch, channels, h, w), as bfloat16 has them."""
-    return x.transpose(0, 1).flatten(1).median(dim=1).values.bfloat16().float()
-
-
-def _scale(norm: nn.BatchNorm2d) -> Tensor:
-    assert norm.running_var is not None
-    return norm.weight / (norm.running_var + norm.eps).sqrt()
 
 
 def imagenet_tensors() -> dict[str, Tensor]:

@@ -10,8 +10,7 @@ from config.text import printable
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors, Weights
 from trainer.networks.classifier import Classifier
-from trainer.networks.lite0 import Lite0, load_imagenet
-from trainer.networks.registry import WITH_WEIGHTS, build
+from trainer.networks.registry import build, registered
 
 
 def load(weights: Weights) -> Classifier:
@@ -60,27 +59,12 @@ def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
 
 def load_pretrained(architecture: str, network: Classifier) -> None:
     """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
-    if architecture in WITH_WEIGHTS:
-        assert isinstance(network.body, Lite0)
-        load_imagenet(network.body)
-        return
-    from torchvision import models
-
-    if architecture in {"cnn", "seed-cnn"}:
+    pretrained = registered(architecture).pretrained
+    if pretrained is None:
         raise UsageError(
             f"{architecture} has no pretrained weights", hint="give --arch efficientnet_lite0, or --init FILE"
         )
-    try:
-        whole = getattr(models, architecture)(weights="DEFAULT")
-    except OSError as error:
-        raise UsageError(
-            f"the pretrained weights of {architecture} cannot be downloaded ({printable(str(error))[:100]})",
-            hint="give a local file with --init FILE",
-        ) from error
-    body = (
-        nn.Sequential(*list(whole.children())[:-2]) if architecture.startswith("resnet") else whole.features
-    )
-    network.body.load_state_dict(body.state_dict())
+    pretrained.load(network.body)
 
 
 def _is_own(name: str) -> bool:

@@ -22,8 +22,19 @@ from torch import nn
 from config.errors import UsageError
 from config.text import printable
 from trainer.model.spec import Preprocessing
+from trainer.networks.body import Body, PlainBody
 from trainer.networks.classifier import Classifier
-from trainer.networks.lite0 import CHANNELS, Lite0
+from trainer.networks.lite0 import CHANNELS, Lite0, load_imagenet
+
+BodyMaker = Callable[[dict[str, Any]], tuple[Body, int]]  # options -> (module, its output channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """ImageNet weights of an architecture."""
+
+    load: Callable[[Any], None]  # puts them into a body
+    installed: bool  # with this project: nothing is downloaded to start from them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +42,9 @@ class Architecture:
     """One entry of the registry."""
 
     description: str
-    body: Callable[[dict[str, Any]], tuple[nn.Module, int]]  # options -> (module, its output channels)
-    grey: bool  # whether the body takes one channel; others get the grey channel three times
+    body: BodyMaker
+    pretrained: Pretrained | None = None
+    grey: bool = False  # the body takes one channel; others get the grey channel three times
     mean: float = 0.5  # what the body was (or will be) trained with
     std: float = 0.5
     # Depthwise convolutions have no fast bfloat16 kernels for training on a processor.
@@ -41,12 +53,17 @@ class Architecture:
 
 
 def build(
-    architecture: str, classes: int, options: dict[str, Any] | None = None, how: Preprocessing | None = None
+    architecture: str,
+    classes: int,
+    options: dict[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Classifier:
     """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
     entry = registered(architecture)
     body, channels = entry.body(options or {})
-    network = Classifier(body, channels, classes, grey=entry.grey, how=how or Preprocessing())
+    network = Classifier(
+        body, channels, classes, grey=entry.grey, preprocessing=preprocessing or Preprocessing()
+    )
     network.float32_on_cpu = entry.float32_on_cpu
     return network
 
@@ -70,10 +87,10 @@ def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, norm: bo
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
-def _cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
+def _cnn(options: dict[str, Any]) -> tuple[Body, int]:
     """The default: 5x5/2 stem, then 3x3 stages with max-pooling between; 1/16 of the input's side."""
     a, b, c, d = options.get("channels", (32, 48, 96, 192))
-    body = nn.Sequential(
+    body = PlainBody(
         _conv(1, a, size=5, stride=2),
         nn.MaxPool2d(2),
         _conv(a, b),
@@ -86,7 +103,7 @@ def _cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
     return body, d
 
 
-def _seed_cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
+def _seed_cnn(options: dict[str, Any]) -> tuple[Body, int]:
     """The network the project began with: convolution, ReLU, max-pool, no normalisation."""
     channels = options.get("channels", (16, 32, 64, 128))
     layers: list[nn.Module] = []
@@ -94,76 +111,87 @@ def _seed_cnn(options: dict[str, Any]) -> tuple[nn.Module, int]:
     for after in channels:
         layers += [_conv(before, after, norm=False), nn.MaxPool2d(2)]
         before = after
-    return nn.Sequential(*layers), before
+    return PlainBody(*layers), before
 
 
-def _torchvision(name: str) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
-    def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
+def _resnet(name: str) -> tuple[BodyMaker, Pretrained]:
+    def cut(whole: Any) -> PlainBody:
+        return PlainBody(*list(whole.children())[:-2])
+
+    return _torchvision(name, cut, {"resnet18": 512, "resnet50": 2048}[name])
+
+
+def _convolutions_of(name: str, channels: int) -> tuple[BodyMaker, Pretrained]:
+    return _torchvision(name, lambda whole: PlainBody(*whole.features), channels)
+
+
+def _torchvision(name: str, cut: Callable[[Any], PlainBody], channels: int) -> tuple[BodyMaker, Pretrained]:
+    """Return how to make torchvision's network without its head, and to load its ImageNet weights."""
+
+    def make(_: dict[str, Any]) -> tuple[Body, int]:
         from torchvision import models
 
-        whole = getattr(models, name)(weights=None)
-        if name.startswith("resnet"):
-            return nn.Sequential(*list(whole.children())[:-2]), whole.fc.in_features
-        channels = {"efficientnet_b0": 1280, "mobilenet_v3_small": 576, "mobilenet_v3_large": 960}
-        return whole.features, channels[name]
+        return cut(getattr(models, name)(weights=None)), channels
 
-    return make
+    def load(body: nn.Module) -> None:
+        from torchvision import models
+
+        try:
+            whole = getattr(models, name)(weights="DEFAULT")
+        except OSError as error:
+            raise UsageError(
+                f"the pretrained weights of {name} cannot be downloaded ({printable(str(error))[:100]})",
+                hint="give a local file with --init FILE",
+            ) from error
+        body.load_state_dict(cut(whole).state_dict())
+
+    return make, Pretrained(load, installed=False)
 
 
-def _lite0(**options: int) -> Callable[[dict[str, Any]], tuple[nn.Module, int]]:
-    def make(_: dict[str, Any]) -> tuple[nn.Module, int]:
+def _lite0(**options: int) -> tuple[BodyMaker, Pretrained]:
+    def make(_: dict[str, Any]) -> tuple[Body, int]:
         return Lite0(**options), options.get("channels", CHANNELS)
 
-    return make
+    return make, Pretrained(load_imagenet, installed=True)
 
-
-# Their ImageNet weights are installed with this project: nothing is downloaded to start from them.
-WITH_WEIGHTS = frozenset({"efficientnet_lite0", "lite0_short", "lite0_six"})
 
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
         "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True, image_size=128
     ),
     "seed-cnn": Architecture("from scratch, as the project began: no normalisation", _seed_cnn, grey=True),
-    "resnet18": Architecture(
-        "torchvision's ResNet-18 (He et al. 2016)", _torchvision("resnet18"), grey=False
-    ),
-    "resnet50": Architecture(
-        "torchvision's ResNet-50 (He et al. 2016)", _torchvision("resnet50"), grey=False
-    ),
+    "resnet18": Architecture("torchvision's ResNet-18 (He et al. 2016)", *_resnet("resnet18")),
+    "resnet50": Architecture("torchvision's ResNet-50 (He et al. 2016)", *_resnet("resnet50")),
     "efficientnet_b0": Architecture(
         "torchvision's EfficientNet-B0 (Tan and Le 2019)",
-        _torchvision("efficientnet_b0"),
-        grey=False,
+        *_convolutions_of("efficientnet_b0", 1280),
         float32_on_cpu=True,
     ),
     "efficientnet_lite0": Architecture(
-        "EfficientNet-Lite0, from ImageNet weights", _lite0(), grey=False, float32_on_cpu=True, image_size=224
+        "EfficientNet-Lite0, from ImageNet weights", *_lite0(), float32_on_cpu=True, image_size=224
     ),
     "lite0_short": Architecture(
         "five of Lite0's seven stages, grey, from ImageNet weights",
-        _lite0(inputs=1, stages=5, channels=256),
+        *_lite0(inputs=1, stages=5, channels=256),
         grey=True,
         float32_on_cpu=True,
         image_size=224,
     ),
     "lite0_six": Architecture(
         "six of Lite0's seven stages, grey, from ImageNet weights",
-        _lite0(inputs=1, stages=6, channels=256),
+        *_lite0(inputs=1, stages=6, channels=256),
         grey=True,
         float32_on_cpu=True,
         image_size=224,
     ),
     "mobilenet_v3_small": Architecture(
         "torchvision's MobileNetV3 small (Howard et al. 2019)",
-        _torchvision("mobilenet_v3_small"),
-        grey=False,
+        *_convolutions_of("mobilenet_v3_small", 576),
         float32_on_cpu=True,
     ),
     "mobilenet_v3_large": Architecture(
         "torchvision's MobileNetV3 large (Howard et al. 2019)",
-        _torchvision("mobilenet_v3_large"),
-        grey=False,
+        *_convolutions_of("mobilenet_v3_large", 960),
         float32_on_cpu=True,
     ),
 }

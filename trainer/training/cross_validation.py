@@ -11,39 +11,28 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from config.errors import UsageError
 from config.text import printable
 from trainer.data.dataset import Dataset
 from trainer.data.splits import folds, split
 from trainer.evaluation.baseline import nearest_neighbour
+from trainer.evaluation.calibrated import calibrate_network
 from trainer.evaluation.calibration import fit_decision, fit_shift, positive_class
-from trainer.evaluation.ood import fit_limit
+from trainer.evaluation.plots import draw_confusion, draw_scores
 from trainer.evaluation.report import by_source, scores
 from trainer.images.arrays import Bools, Floats, Ints
-from trainer.model.prediction import distances, probabilities
-from trainer.model.spec import Decision, Preprocessing
-from trainer.networks.bfloat16 import round_to_bfloat16
-from trainer.networks.classifier import Classifier
-from trainer.networks.inference import pick_device, predict
+from trainer.model.prediction import probabilities
+from trainer.model.spec import Decision
+from trainer.networks.inference import predict
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import Reporter, RunConfig
 from trainer.training.loop import fit
-from trainer.training.prepare import (
-    groups_of,
-    load_images,
-    network_of,
-    pictures_of,
-    plan_of,
-    refuse_too_few,
-    setting_of,
-)
-from trainer.training.run import CHECKPOINT_NAME
+from trainer.training.prepare import Experiment, images_named, open_experiment
+from trainer.training.run_folder import CHECKPOINT_NAME
 
 # Of the images a round may learn from, so much decides which epoch is kept.
 _DECIDING_SHARE = 0.12
@@ -52,7 +41,7 @@ _MOST_FOLDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One training: what it may learn from and what it is judged on, places in the dataset."""
+    """One training: what it may learn from and what it is judged on, indices into the dataset."""
 
     name: str
     known: Ints
@@ -64,264 +53,198 @@ class FoldPredictions:
     """What a round's network said of the images it was judged on."""
 
     name: str
-    places: Ints  # (n,)
+    indices: Ints  # (n,)
     logits: Floats  # (n, classes)
     inside: Bools  # (n,), within its distance limit
     decision: Decision  # fitted on the images that decided its epoch
     best_epoch: int
 
 
-def run_folds(request: RunConfig, count: int, reporter: Reporter) -> dict[str, Any]:
+def run_folds(config: RunConfig, count: int, reporter: Reporter) -> dict[str, Any]:
     """Train `count` networks and return the out-of-fold figures of all images.
 
     Probabilities of a fold are calibrated on the other folds, and the threshold is the mean of those that
     the other folds gave: no image has a part in how it is judged itself.
     """
-    dataset, groups = _begin(request, reporter)
+    experiment = _open(config, reporter)
+    dataset, groups = experiment.dataset, experiment.groups
     if not 2 <= count <= min(_MOST_FOLDS, len(np.unique(groups))):
         raise UsageError(f"--folds {count} cannot be", hint=f"from 2 to {_MOST_FOLDS}, and fewer than groups")
-    parts = folds(dataset.labels, groups, dataset.sources, count, request.plan.seed)
+    parts = folds(dataset.labels, groups, dataset.sources, count, config.plan.seed)
     rounds = [Fold(f"fold-{n}", known, judged) for n, (known, judged) in enumerate(parts, start=1)]
-    judgements = [_train(request, dataset, groups, one, reporter) for one in rounds]
+    results = [_train(experiment, fold, reporter) for fold in rounds]
     nearest = [nearest_neighbour(dataset.pictures, dataset.labels, *part)["accuracy"] for part in parts]
     sizes = [len(judged) for _, judged in parts]
-    shares, thresholds = _calibrated(request, dataset, judgements)
+    likely, thresholds = _calibrated(experiment, results)
     report = {
         "kind": "folds",
-        **_head(request, dataset, groups),
-        "out_of_fold": _out_of_fold(dataset, groups, shares, thresholds),
-        "by_fold": {one.name: _figures(dataset, groups, one) for one in judgements},
+        **_head(experiment),
+        "out_of_fold": _out_of_fold(experiment, likely, thresholds),
+        "by_fold": {fold.name: _figures(experiment, fold) for fold in results},
         "nearest_neighbour": {"accuracy": round(float(np.average(nearest, weights=sizes)), 6)},
     }
-    _write(request, dataset, judgements, [shares[one.places] for one in judgements], report)
-    _draw(dataset, shares, report["out_of_fold"], request.output)
+    _write(experiment, results, [likely[fold.indices] for fold in results], report)
+    _draw(experiment, likely, report["out_of_fold"])
     return report
 
 
-def run_left_out(request: RunConfig, names: Sequence[str], reporter: Reporter) -> dict[str, Any]:
+def run_left_out(config: RunConfig, names: Sequence[str], reporter: Reporter) -> dict[str, Any]:
     """Train one network per left-out source (or centre) and return how each does there.
 
     `names` are sources or beginnings of file names; without any, every source takes its turn.
     """
-    dataset, groups = _begin(request, reporter)
-    rounds = []
-    for name in names or dataset.source_names:
-        judged = np.array(
-            [image.source == name or image.path.name.startswith(name) for image in dataset.files], dtype=bool
-        )
-        if not judged.any():
-            raise UsageError(
-                f"no source and no file name begins with {printable(name)}",
-                hint=f"sources are {', '.join(map(printable, dataset.source_names))}",
-            )
-        # What has a near-duplicate there is not learnt from either.
-        related = np.isin(groups, np.unique(groups[judged])) & ~judged
-        known = np.flatnonzero(~judged & ~related)
-        rounds.append(Fold(name, known, np.flatnonzero(judged)))
-        if related.any():
-            reporter.say(
-                f"{int(related.sum())} twins of {printable(name)} elsewhere take no part in its round"
-            )
-    judgements = [_train(request, dataset, groups, one, reporter) for one in rounds]
+    experiment = _open(config, reporter)
+    rounds = [_without(experiment, name, reporter) for name in names or experiment.dataset.source_names]
+    results = [_train(experiment, fold, reporter) for fold in rounds]
     report = {
         "kind": "left_out",
-        **_head(request, dataset, groups),
-        "left_out": {one.name: _figures(dataset, groups, one) for one in judgements},
+        **_head(experiment),
+        "left_out": {fold.name: _figures(experiment, fold) for fold in results},
     }
-    shares = [probabilities(one.logits, one.decision.temperature) for one in judgements]
-    _write(request, dataset, judgements, shares, report)
+    likely = [probabilities(fold.logits, fold.decision.temperature) for fold in results]
+    _write(experiment, results, likely, report)
     return report
 
 
-def _begin(request: RunConfig, reporter: Reporter) -> tuple[Dataset, Ints]:
-    dataset = load_images(request, reporter)
-    groups = groups_of(dataset, request.groups)
-    reporter.say(f"{len(dataset)} images in {len(np.unique(groups))} groups")
-    return dataset, groups
+def _open(config: RunConfig, reporter: Reporter) -> Experiment:
+    experiment = open_experiment(config, reporter)
+    reporter.say(f"{len(experiment.dataset)} images in {len(np.unique(experiment.groups))} groups")
+    return experiment
 
 
-def _train(
-    request: RunConfig, dataset: Dataset, groups: Ints, one: Fold, reporter: Reporter
-) -> FoldPredictions:
-    labels, sources = dataset.labels[one.known], dataset.sources[one.known]
-    learnt, deciding = split(labels, groups[one.known], sources, _DECIDING_SHARE, request.plan.seed)
-    train, validation = one.known[learnt], one.known[deciding]
-    refuse_too_few(dataset, train, validation)
+def _without(experiment: Experiment, name: str, reporter: Reporter) -> Fold:
+    """Return the round that is judged on a source; what has a near-duplicate there is not learnt from."""
+    dataset, groups = experiment.dataset, experiment.groups
+    judged = images_named(dataset, [name])
+    if not judged.any():
+        raise UsageError(
+            f"no source and no file name begins with {printable(name)}",
+            hint=f"sources are {', '.join(map(printable, dataset.source_names))}",
+        )
+    related = np.isin(groups, np.unique(groups[judged])) & ~judged
+    if related.any():
+        reporter.say(f"{int(related.sum())} twins of {printable(name)} elsewhere take no part in its round")
+    return Fold(name, np.flatnonzero(~judged & ~related), np.flatnonzero(judged))
+
+
+def _train(whole: Experiment, fold: Fold, reporter: Reporter) -> FoldPredictions:
+    """Train and calibrate on a part of what a fold may learn from; return its predictions."""
+    config, dataset = whole.config, whole.dataset
+    labels, sources = dataset.labels[fold.known], dataset.sources[fold.known]
+    learnt, deciding = split(labels, whole.groups[fold.known], sources, _DECIDING_SHARE, config.plan.seed)
+    experiment = whole.divided(fold.known[learnt], fold.known[deciding])
     reporter.say(
-        f"{printable(one.name)}: {len(train)}+{len(validation)} to learn from, {len(one.judged)} judged"
+        f"{printable(fold.name)}: {len(learnt)}+{len(deciding)} to learn from, {len(fold.judged)} judged"
     )
-    device = pick_device(request.device)
-    network = network_of(request, dataset, train)
-    folder = request.output / one.name.replace("/", "_")
+    network, data = experiment.new_network(), experiment.training_set
+    folder = config.output / fold.name.replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
-    trained = fit(
-        network,
-        pictures_of(dataset, train, validation),
-        plan_of(request, dataset.classes),
-        device,
-        reporter,
-        checkpoint=Checkpoint(folder / CHECKPOINT_NAME),
-        resume=request.resume,
-        setting=setting_of(request, dataset, train),
+    checkpoint = Checkpoint(folder / CHECKPOINT_NAME, experiment.setting(), resume=config.resume)
+    trained = fit(network, data, experiment.plan, experiment.device, reporter, checkpoint)
+    calibrated = calibrate_network(network, data, experiment.calibration, experiment.device)
+    logits, features = predict(network, dataset.pictures[fold.judged], experiment.device)
+    return FoldPredictions(
+        fold.name, fold.judged, logits, calibrated.accepted(features), calibrated.decision, trained.best_epoch
     )
-    round_to_bfloat16(network, request.image_size)
-    return _judge(request, dataset, one, network, train, validation, trained.best_epoch, device)
 
 
-def _judge(
-    request: RunConfig,
-    dataset: Dataset,
-    one: Fold,
-    network: Classifier,
-    train: Ints,
-    validation: Ints,
-    best_epoch: int,
-    device: torch.device,
-) -> FoldPredictions:
-    pictures, labels = dataset.pictures, dataset.labels
-    said, _ = predict(network, pictures[validation], device)
-    shift = fit_shift(said, labels[validation])
-    network.shift_logits(shift)
-    decision = fit_decision(said + shift, labels[validation], dataset.classes, request.sensitivity)
-    limit, tensors = fit_limit(
-        network,
-        pictures_of(dataset, train, validation),
-        device,
-        Preprocessing(image_size=request.image_size),
-        request.plan.seed,
-    )
-    logits, found = predict(network, pictures[one.judged], device)
-    inside = distances(found, tensors) <= limit.max_distance
-    return FoldPredictions(one.name, one.judged, logits, inside, decision, best_epoch)
-
-
-def _figures(dataset: Dataset, groups: Ints, one: FoldPredictions) -> dict[str, Any]:
+def _figures(experiment: Experiment, fold: FoldPredictions) -> dict[str, Any]:
     """Return a round's figures, with the threshold it had before it saw these images."""
+    dataset, here = experiment.dataset, fold.indices
     return {
-        "best_epoch": one.best_epoch,
-        "rejected": round(float(1 - one.inside.mean()), 6),
-        **scores(one.logits, dataset.labels[one.places], groups[one.places], one.decision, dataset.classes),
+        "best_epoch": fold.best_epoch,
+        "rejected": round(float(1 - fold.inside.mean()), 6),
+        **scores(fold.logits, dataset.labels[here], experiment.groups[here], fold.decision, dataset.classes),
     }
 
 
-def _calibrated(
-    request: RunConfig, dataset: Dataset, judgements: Sequence[FoldPredictions]
-) -> tuple[Floats, list[float]]:
+def _calibrated(experiment: Experiment, results: Sequence[FoldPredictions]) -> tuple[Floats, list[float]]:
     """Return out-of-fold probabilities (n, classes), and each fold's threshold, as the other folds set them.
 
     The few images that decided a fold's epoch set its biases too roughly; the other folds' images, all
     unseen by their networks, set them better.
     """
-    shares = np.empty((len(dataset), len(dataset.classes)), dtype=np.float32)
+    dataset, sensitivity = experiment.dataset, experiment.config.sensitivity
+    likely = np.empty((len(dataset), len(dataset.classes)), dtype=np.float32)
     thresholds = []
-    for one in judgements:
-        others = [other for other in judgements if other is not one]
+    for fold in results:
+        others = [other for other in results if other is not fold]
         logits = np.concatenate([other.logits for other in others])
-        labels = np.concatenate([dataset.labels[other.places] for other in others])
+        labels = np.concatenate([dataset.labels[other.indices] for other in others])
         shift = fit_shift(logits, labels)
-        decision = fit_decision(logits + shift, labels, dataset.classes, request.sensitivity)
-        shares[one.places] = probabilities(one.logits + shift, decision.temperature)
+        decision = fit_decision(logits + shift, labels, dataset.classes, sensitivity)
+        likely[fold.indices] = probabilities(fold.logits + shift, decision.temperature)
         thresholds.append(decision.threshold)
-    return shares, thresholds
+    return likely, thresholds
 
 
-def _out_of_fold(
-    dataset: Dataset, groups: Ints, shares: Floats, thresholds: Sequence[float]
-) -> dict[str, Any]:
+def _out_of_fold(experiment: Experiment, likely: Floats, thresholds: Sequence[float]) -> dict[str, Any]:
     """Return the figures of all images, each decided with what was fitted on the other folds."""
-    everything = np.arange(len(dataset))
-    log_shares = np.log(np.clip(shares, 1e-7, 1)).astype(np.float32)  # a softmax of it is the shares again
+    dataset, groups = experiment.dataset, experiment.groups
+    # A softmax of these is the probabilities again.
+    logits = np.log(np.clip(likely, 1e-7, 1)).astype(np.float32)
     positive = positive_class(dataset.classes)
     middle = Decision(positive=positive, threshold=float(np.mean(thresholds)))
     even = Decision(positive=positive, threshold=0.5)
     return {
-        **scores(log_shares, dataset.labels, groups, middle, dataset.classes),
-        "at_one_half": scores(log_shares, dataset.labels, groups, even, dataset.classes),
-        "by_source": by_source(log_shares, everything, dataset, groups, middle),
+        **scores(logits, dataset.labels, groups, middle, dataset.classes),
+        "at_one_half": scores(logits, dataset.labels, groups, even, dataset.classes),
+        "by_source": by_source(logits, np.arange(len(dataset)), dataset, groups, middle),
         "thresholds": [round(float(value), 6) for value in thresholds],
     }
 
 
-def _head(request: RunConfig, dataset: Dataset, groups: Ints) -> dict[str, Any]:
+def _head(experiment: Experiment) -> dict[str, Any]:
+    config, dataset = experiment.config, experiment.dataset
     return {
-        "command": request.command,
-        "architecture": request.architecture,
-        "image_size": request.image_size,
-        "plan": asdict(plan_of(request, dataset.classes)),
+        "command": config.command,
+        "architecture": config.architecture,
+        "image_size": config.image_size,
+        "plan": asdict(experiment.plan),
         "images": len(dataset),
-        "groups": len(np.unique(groups)),
+        "groups": len(np.unique(experiment.groups)),
         "classes": list(dataset.classes),
-        "split": "random: near-duplicates leak" if request.groups == "none" else "by group",
+        "split": experiment.split_name,
     }
 
 
 def _write(
-    request: RunConfig,
-    dataset: Dataset,
-    judgements: Sequence[FoldPredictions],
-    shares: Sequence[Floats],
+    experiment: Experiment,
+    results: Sequence[FoldPredictions],
+    likely: Sequence[Floats],
     report: dict[str, Any],
 ) -> None:
-    """Write the report and, of every round, the calibrated probabilities (n, classes) in `shares`."""
-    place = request.output
-    (place / "rounds.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-    with (place / "predictions.csv").open(
+    """Write the report and, of every round, the calibrated probabilities (n, classes) in `likely`."""
+    folder = experiment.config.output
+    (folder / "rounds.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    with (folder / "predictions.csv").open(
         "w", newline="", encoding="utf-8", errors="surrogateescape"
     ) as stream:
         writer = csv.writer(stream)
-        writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in dataset.classes)])
-        for one, said in zip(judgements, shares, strict=True):
-            for row, number in enumerate(one.places.tolist()):
-                image = dataset.files[number]
-                told = [f"{share:.6f}" for share in said[row]]
-                writer.writerow([image.name, image.label, one.name, int(one.inside[row]), *told])
+        names = experiment.dataset.classes
+        writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names)])
+        for fold, rows in zip(results, likely, strict=True):
+            writer.writerows(_prediction_rows(experiment.dataset, fold, rows))
 
 
-def _draw(dataset: Dataset, shares: Floats, whole: dict[str, Any], place: Path) -> None:
+def _prediction_rows(dataset: Dataset, fold: FoldPredictions, likely: Floats) -> list[list[Any]]:
+    rows = []
+    for index, inside, row in zip(fold.indices.tolist(), fold.inside, likely, strict=True):
+        image = dataset.files[index]
+        rows.append([image.name, image.label, fold.name, int(inside), *(f"{value:.6f}" for value in row)])
+    return rows
+
+
+def _draw(experiment: Experiment, likely: Floats, figures: dict[str, Any]) -> None:
     """Draw what the folds together said, (n, classes), and what became of it."""
-    from trainer.evaluation.plots import draw_confusion, draw_scores
-
-    draw_confusion(whole["confusion"], dataset.classes, place / "confusion.png")
+    dataset, folder = experiment.dataset, experiment.config.output
+    draw_confusion(figures["confusion"], dataset.classes, folder / "confusion.png")
     positive = positive_class(dataset.classes)
     if positive is not None:
-        chosen = dataset.classes.index(positive)
+        index = dataset.classes.index(positive)
         draw_scores(
-            shares[:, chosen].astype(np.float64),
-            (dataset.labels == chosen).astype(np.int64),
-            whole["threshold"],
-            place / "scores.png",
+            likely[:, index].astype(np.float64),
+            (dataset.labels == index).astype(np.int64),
+            figures["threshold"],
+            folder / "scores.png",
         )
-
-
-def rounds_text(report: dict[str, Any], output: Path) -> str:
-    """Return the table that ends such a run."""
-    names = ("accuracy", "sensitivity", "specificity", "roc_auc", "ece")
-    rows: list[tuple[str, ...]] = [("", "images", *names, "rejected")]
-    table = report.get("by_fold") or report["left_out"]
-    whole = {"all, out of fold": report["out_of_fold"]} if "out_of_fold" in report else {}
-    half = {"the same at 0.5": whole["all, out of fold"]["at_one_half"]} if whole else {}
-    for name, figures in {**table, **whole, **half}.items():
-        rejected = f"{figures['rejected']:.1%}" if "rejected" in figures else "-"
-        rows.append(
-            (printable(name), str(figures["count"]), *(_cell(figures.get(key)) for key in names), rejected)
-        )
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(
-            zip(row, widths, strict=True)))
-        for row in rows
-    ]  # fmt: skip
-    if "nearest_neighbour" in report:
-        lines.append(
-            f"nearest neighbour: accuracy {report['nearest_neighbour']['accuracy']:.3f} on the same folds"
-        )
-    lines.append(f"Figures, predictions and pictures are in {printable(str(output))}")
-    return "\n".join(lines)
-
-
-def _cell(figure: Any) -> str:
-    value = figure.get("value") if isinstance(figure, dict) else None
-    if value is None:
-        return "-"
-    low, high = figure.get("low"), figure.get("high")
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}-{high:.3f})"

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
+from torch.optim.swa_utils import AveragedModel
 
 from config.errors import BtError
 from trainer.data.augment import augment
@@ -25,16 +25,18 @@ from trainer.data.synthetic_lesions import draw_lesions
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
-from trainer.images.arrays import Doubles, Ints
+from trainer.images.arrays import Doubles
 from trainer.networks.inference import _autocast, predict
 from trainer.training.allocator import keep_freed_memory
-from trainer.training.checkpoint import Checkpoint
+from trainer.training.checkpoint import Checkpoint, TrainingState
 from trainer.training.config import Epoch, Listener, Plan
 
 _WARM_UP_STEPS = 100
 _MAX_NORM = 1.0
 # The averaged weights follow the trained ones with a time constant of about this many steps.
 _AVERAGE_STEPS = 200
+
+TensorList = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,117 +54,120 @@ def fit(
     plan: Plan,
     device: torch.device,
     listener: Listener,
-    *,
     checkpoint: Checkpoint | None = None,
-    resume: bool = False,
-    setting: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train `network` in place and return its history; the best averaged weights are in it at the end.
 
-    `setting` says what besides the plan must be the same for a checkpoint to be gone on from
-    (architecture, data); its values are JSON.
+    Raises BtError if the loss is no longer a number, UsageError if the checkpoint is another run's.
     """
-    setting = asdict(plan) | dict(setting or {})
     keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last)
-    averaged = {name: value.clone() for name, value in network.state_dict().items()}
-    best = {name: value.clone() for name, value in averaged.items()}
-    optimiser = torch.optim.AdamW(_parameter_groups(network, plan), lr=plan.learning_rate)
-    history: list[Epoch] = []
-    if resume and checkpoint is not None and checkpoint.exists():
-        history = [Epoch(**row) for row in checkpoint.load(setting, network, averaged, best, optimiser)]
-    chances = _chances(data, plan)
+    loop = _Loop(network, data, plan, device, listener)
+    state = loop.state
+    if checkpoint is not None:
+        checkpoint.load(plan, state)
     began = time.monotonic()
-    stopped = "epochs"
-    for number in range(len(history), plan.epochs):
-        if stopped_early := _should_stop(history, plan, time.monotonic() - began):
-            stopped = stopped_early
-            break
-        row = _epoch(network, averaged, optimiser, data, chances, plan, device, listener, number)
-        history.append(row)
-        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
-            raise BtError(
-                f"the training diverged in epoch {row.epoch}: the loss is no longer a number",
-                hint="train again with a smaller --lr",
-            )
-        is_best = _best_epoch(history) == row.epoch
+    stopped = ""
+    while not (stopped := _why_stop(state.history, plan, time.monotonic() - began)):
+        epoch = loop.epoch(len(state.history))
+        state.history.append(epoch)
+        is_best = _best_epoch(state.history) == epoch.epoch
         if is_best:
-            best = {name: value.clone() for name, value in averaged.items()}
+            state.best = _copy_of(state.averaged)
         if checkpoint is not None:
-            checkpoint.save(setting, network, averaged, best, optimiser, [asdict(row) for row in history])
-        listener.finished_epoch(row, best=is_best)
-    network.load_state_dict(best)
+            checkpoint.save(plan, state)
+        listener.finished_epoch(epoch, best=is_best)
+    network.load_state_dict(state.best)
     network.eval()
-    return Trained(tuple(history), _best_epoch(history), stopped)
+    return Trained(tuple(state.history), _best_epoch(state.history), stopped)
 
 
-def _epoch(
-    network: nn.Module,
-    averaged: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    data: TrainingSet,
-    chances: Doubles | None,
-    plan: Plan,
-    device: torch.device,
-    listener: Listener,
-    number: int,
-) -> Epoch:
-    """Train for one epoch, then judge the averaged weights on the validation pictures."""
-    began = time.monotonic()
-    torch.manual_seed(plan.seed * 100_003 + number)
-    draw_from = torch.Generator().manual_seed(plan.seed * 100_003 + number)
-    order = np.random.default_rng((plan.seed, number))
-    batch, steps = plan.of_an_epoch(len(data.train))
-    loss_sum = hits = 0.0
-    network.train()
-    rate = plan.learning_rate
-    for step in range(steps):
-        rate = _learning_rate(plan, number * steps + step, plan.epochs * steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        places = np.sort(order.choice(data.train, batch, p=chances))
-        pictures, labels = draw_lesions(
-            _batch(data, places), torch.from_numpy(data.labels[places]), plan.lesions,
-            data.negative, data.positive, draw_from,
+class _Loop:
+    """One training: its state, and an epoch at a time."""
+
+    def __init__(
+        self, network: nn.Module, data: TrainingSet, plan: Plan, device: torch.device, listener: Listener
+    ) -> None:
+        self._average = AveragedModel(network, multi_avg_fn=_follow, use_buffers=True)
+        averaged = self._average.module
+        optimiser = torch.optim.AdamW(_parameter_groups(network, plan), lr=plan.learning_rate)
+        self.state = TrainingState(network, averaged, _copy_of(averaged), optimiser)
+        self._data, self._plan, self._device, self._listener = data, plan, device, listener
+        self._weights = _sampling_weights(data, plan)
+        self._batch, self._steps = plan.of_an_epoch(len(data.train))
+
+    def epoch(self, number: int) -> Epoch:
+        """Train for one epoch, then judge the averaged weights on the validation images."""
+        began = time.monotonic()
+        seed, steps = self._plan.seed * 100_003 + number, self._steps
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        rng = np.random.default_rng((self._plan.seed, number))
+        loss_sum = hits = rate = 0.0
+        self.state.network.train()
+        for step in range(steps):
+            done = number * steps + step
+            rate = self._set_learning_rate(done)
+            images, labels = self._drawn(rng, generator)
+            loss, accuracy = self._step(images, labels)
+            # The copy that the average began with counts as the first of its terms.
+            self._average.n_averaged.fill_(done + 1)
+            self._average.update_parameters(self.state.network)
+            loss_sum, hits = loss_sum + loss, hits + accuracy
+            self._listener.stepped(number, step + 1, steps, loss_sum / (step + 1), hits / (step + 1))
+        val_loss, val_accuracy, val_auc = _judge(self.state.averaged, self._data, self._device)
+        epoch = Epoch(
+            number + 1, round(time.monotonic() - began, 2), rate, loss_sum / steps, hits / steps,
+            val_loss, val_accuracy, val_auc,
         )  # fmt: skip
-        changed = augment(pictures, draw_from).to(device)
-        loss, right = _step(network, optimiser, changed, labels.to(device), plan)
-        _average(averaged, network, number * steps + step)
-        loss_sum, hits = loss_sum + loss, hits + right
-        listener.stepped(number, step + 1, steps, loss_sum / (step + 1), hits / (step + 1))
-    val_loss, val_accuracy, val_auc = _judge(network, averaged, data, device)
-    return Epoch(
-        number + 1, round(time.monotonic() - began, 2), rate, loss_sum / steps, hits / steps,
-        val_loss, val_accuracy, val_auc,
-    )  # fmt: skip
+        _refuse_divergence(epoch)
+        return epoch
+
+    def _set_learning_rate(self, step: int) -> float:
+        rate = _learning_rate(self._plan, step, self._plan.epochs * self._steps)
+        for group in self.state.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        return rate
+
+    def _drawn(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the next batch, augmented: images (batch, 1, S, S) float32 in 0..255 and labels (batch,)."""
+        data = self._data
+        indices = np.sort(rng.choice(data.train, self._batch, p=self._weights))
+        images = torch.from_numpy(data.pictures[indices])[:, None]  # (batch, 1, S, S) uint8
+        labels = torch.from_numpy(data.labels[indices])
+        images, labels = draw_lesions(
+            images, labels, self._plan.lesions, data.negative, data.positive, generator
+        )
+        return augment(images, generator).to(self._device), labels.to(self._device)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Make one step and return (loss, share of right answers)."""
+        network, optimiser = self.state.network, self.state.optimiser
+        with _autocast(images.device, network):
+            logits = network(images.contiguous(memory_format=torch.channels_last))[0]
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
+        optimiser.step()
+        return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
 
 
-def _step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, pictures: Tensor, labels: Tensor, plan: Plan
-) -> tuple[float, float]:
-    """Make one step and return (loss, share of right answers)."""
-    with _autocast(pictures.device, network):
-        logits = network(pictures.contiguous(memory_format=torch.channels_last))[0]
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
-    optimiser.step()
-    return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+def _refuse_divergence(epoch: Epoch) -> None:
+    if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.val_loss)):
+        raise BtError(
+            f"the training diverged in epoch {epoch.epoch}: the loss is no longer a number",
+            hint="train again with a smaller --lr",
+        )
 
 
-def _judge(
-    network: nn.Module, averaged: dict[str, Tensor], data: TrainingSet, device: torch.device
-) -> tuple[float, float, float]:
-    """Return loss, accuracy and AUC of the averaged weights on the validation pictures.
+def _judge(averaged: nn.Module, data: TrainingSet, device: torch.device) -> tuple[float, float, float]:
+    """Return loss, accuracy and AUC of the averaged weights on the validation images.
 
-    With the head's biases set on these pictures, as they are at the end: balanced sampling and drawn lesions
+    With the head's biases set on these images, as they are at the end: balanced sampling and drawn lesions
     move them, which says nothing about how much was learnt.
     """
-    trained = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(averaged)
-    logits, _ = predict(network, data.pictures[data.validation], device)
-    network.load_state_dict(trained)
+    logits, _ = predict(averaged, data.pictures[data.validation], device)
     labels = data.labels[data.validation]
     logits = logits + fit_shift(logits, labels)
     loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
@@ -174,11 +179,7 @@ def _judge(
     return loss, float((logits.argmax(1) == labels).mean()), auc
 
 
-def _batch(data: TrainingSet, places: Ints) -> Tensor:
-    return torch.from_numpy(data.pictures[places])[:, None]  # (batch, 1, S, S) uint8
-
-
-def _chances(data: TrainingSet, plan: Plan) -> Doubles | None:
+def _sampling_weights(data: TrainingSet, plan: Plan) -> Doubles | None:
     """Return how likely each training picture is drawn, so that classes weigh the same.
 
     With "source-label" the sources within a class weigh by the square root of their size: a source of
@@ -204,13 +205,24 @@ def _learning_rate(plan: Plan, step: int, steps: int) -> float:
     return plan.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _average(averaged: dict[str, Tensor], network: nn.Module, step: int) -> None:
-    keep = min(1 - 1 / _AVERAGE_STEPS, (1 + step) / (10 + step))
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            averaged[name].mul_(keep).add_(value, alpha=1 - keep)
-        else:
-            averaged[name].copy_(value)
+@torch.no_grad()
+def _follow(averaged: TensorList, trained: TensorList, terms: Tensor | int) -> None:
+    """Move the averaged weights towards the trained ones; the first ones count little.
+
+    An exponential moving average as torch's `get_ema_multi_avg_fn`, whose constant decay would keep the
+    random beginning in the weights for the first thousand steps: short trainings have no more.
+    """
+    count = int(terms)
+    keep = min(1 - 1 / _AVERAGE_STEPS, count / (9 + count))
+    if averaged[0].is_floating_point():
+        torch._foreach_mul_(averaged, keep)
+        torch._foreach_add_(averaged, trained, alpha=1 - keep)
+    else:  # counts of batches
+        torch._foreach_copy_(averaged, trained)
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 def _parameter_groups(network: nn.Module, plan: Plan) -> list[dict[str, Any]]:
@@ -227,8 +239,10 @@ def _parameter_groups(network: nn.Module, plan: Plan) -> list[dict[str, Any]]:
     return groups
 
 
-def _should_stop(history: list[Epoch], plan: Plan, seconds: float) -> str:
+def _why_stop(history: list[Epoch], plan: Plan, seconds: float) -> str:
     """Return why no further epoch is started, '' if one is."""
+    if len(history) >= plan.epochs:
+        return "epochs"
     if history and len(history) - _best_epoch(history) >= plan.patience > 0:
         return "patience"
     if plan.max_minutes and history:

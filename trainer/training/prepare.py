@@ -1,9 +1,10 @@
-"""Prepare a training: load and group images, divide them, build the network."""
+"""Experiment: a run's configuration, images, groups, split and device, and what follows from them."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import torch
 
 from config.errors import DataError, UsageError
 from config.text import printable
-from trainer.data.dataset import Dataset, find_images, load_dataset
+from trainer.data.dataset import Collection, Dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
 from trainer.data.training_set import TrainingSet
+from trainer.evaluation.calibrated import CalibrationConfig
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
-from trainer.images.arrays import Ints
+from trainer.images.arrays import Bools, Ints
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
 from trainer.networks.classifier import Classifier
-from trainer.networks.lite0 import Lite0, centre
+from trainer.networks.inference import pick_device
 from trainer.networks.loading import copy_fitting, load_pretrained
 from trainer.networks.registry import build
 from trainer.training.config import Plan, Reporter, RunConfig
@@ -31,20 +33,128 @@ _LESIONS = 0.5
 _USUAL_IMAGES = 32
 
 
-def load_images(request: RunConfig, reporter: Reporter) -> Dataset:
-    """Decode what is to be trained on; what cannot be read is left out and told."""
-    if request.deterministic:
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A run's configuration, its images with their groups and split, and the device that computes."""
+
+    config: RunConfig
+    dataset: Dataset
+    groups: Ints  # (n,)
+    train: Ints  # indices of the images that are learnt from
+    validation: Ints  # indices of those that decide and calibrate
+    device: torch.device
+
+    def divided(self, train: Ints, validation: Ints) -> Experiment:
+        """Return the experiment with another split; raise DataError if a class cannot be learnt or judged."""
+        _refuse_too_few(self.dataset, train, validation)
+        return replace(self, train=train, validation=validation)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the network's input."""
+        return Preprocessing(image_size=self.config.image_size)
+
+    @property
+    def calibration(self) -> CalibrationConfig:
+        """What the calibration of a trained network aims at."""
+        config = self.config
+        return CalibrationConfig(
+            self.dataset.classes, self.preprocessing, config.sensitivity, config.plan.seed
+        )
+
+    @property
+    def split_name(self) -> str:
+        """How reports name the split."""
+        return "random: near-duplicates leak" if self.config.groups == "none" else "by group"
+
+    @property
+    def training_set(self) -> TrainingSet:
+        """What the training loop works on."""
+        dataset = self.dataset
+        positive = positive_class(dataset.classes)
+        index = 1 if positive is None else dataset.classes.index(positive)
+        return TrainingSet(
+            dataset.pictures, dataset.labels, dataset.sources, self.train, self.validation, 1 - index, index
+        )  # fmt: skip
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, with lesions drawn into half of the tumour-free images unless told otherwise.
+
+        Not for a network that starts from scratch: on few images it then learns neither the drawn ones nor
+        the real ones in any reasonable time (trainer/EXPERIMENTS.md). And only where one of two classes has
+        a name that says tumour: what else a class may mean, no drawing knows.
+        Raises UsageError if lesions are asked for with other than two classes.
+        """
+        config, positive = self.config, positive_class(self.dataset.classes)
+        if config.lesions and positive is None:
+            raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
+        pretrained = config.pretrained or config.init is not None
+        is_tumour = positive is not None and positive.lower() in POSITIVE_NAMES
+        usual = _LESIONS if pretrained and is_tumour else 0.0
+        return replace(config.plan, lesions=usual if config.lesions is None else config.lesions)
+
+    def setting(self) -> dict[str, Any]:
+        """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
+        dataset, digest = self.dataset, hashlib.sha256()
+        for index in self.train.tolist():
+            digest.update(
+                f"{dataset.hashes[index]} {dataset.labels[index]} {dataset.sources[index]}\n".encode()
+            )
+        return {
+            "architecture": self.config.architecture,
+            "image_size": self.config.image_size,
+            "classes": list(dataset.classes),
+            "training_images": digest.hexdigest(),
+            "deterministic": self.config.deterministic,
+        }
+
+    def new_network(self) -> Classifier:
+        """Return the network a training starts from: random, another model's, or ImageNet weights.
+
+        Some of the images learnt from tell what is usual (Classifier.centre).
+        """
+        config, dataset = self.config, self.dataset
+        torch.manual_seed(config.plan.seed)
+        network = build(config.architecture, len(dataset.classes), None, self.preprocessing)
+        if config.init is not None:
+            _start_from(config.init, config.architecture, network)
+        elif config.pretrained:
+            load_pretrained(config.architecture, network)
+        if config.init is not None or config.pretrained:
+            count = min(len(self.train), _USUAL_IMAGES)
+            some = self.train[np.linspace(0, len(self.train) - 1, count).astype(np.int64)]
+            network.centre(torch.from_numpy(np.array(dataset.pictures[some]))[:, None])
+        network.freeze(config.plan.frozen)
+        return network
+
+
+def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
+    """Decode and group what a run is about, not yet split; what cannot be read is left out and told."""
+    device = pick_device(config.device)
+    if config.deterministic:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
-    how = Preprocessing(image_size=request.image_size)
-    files = find_images(request.data, request.merge)
-    dataset = load_dataset(files, how, request.cache, progress=reporter.decoding)
+    collection = Collection(config.data, config.merge, config.cache)
+    dataset = collection.load(Preprocessing(image_size=config.image_size), reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
-    return dataset
+    nothing = np.empty(0, dtype=np.int64)
+    return Experiment(config, dataset, _groups_of(dataset, config.groups), nothing, nothing, device)
 
 
-def groups_of(dataset: Dataset, wanted: str) -> Ints:
+def images_named(dataset: Dataset, names: Sequence[str]) -> Bools:
+    """Mark the images (n,) of sources, or with file names, that begin with one of `names`."""
+    return np.array(
+        [
+            any(image.source == name or image.path.name.startswith(name) for name in names)
+            for image in dataset.files
+        ],
+        dtype=bool,
+    )
+
+
+def _groups_of(dataset: Dataset, wanted: str) -> Ints:
     """Return the group (n,) of each image: "auto", "none", or the patients of a CSV file as well."""
     if wanted == "none":
         return np.arange(len(dataset), dtype=np.int64)
@@ -54,10 +164,9 @@ def groups_of(dataset: Dataset, wanted: str) -> Ints:
     return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
 
 
-def refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
-    """Raise DataError if a class cannot be learnt or judged with these places."""
-    for place, label in enumerate(dataset.classes):
-        learnt, judged = (int((dataset.labels[part] == place).sum()) for part in (train, validation))
+def _refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
+    for index, label in enumerate(dataset.classes):
+        learnt, judged = (int((dataset.labels[part] == index).sum()) for part in (train, validation))
         if learnt < 2 or judged < 1:
             raise DataError(
                 f"too few images of {printable(repr(label))}: {learnt} to train on, {judged} to judge on",
@@ -65,67 +174,11 @@ def refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
             )
 
 
-def setting_of(request: RunConfig, dataset: Dataset, train: Ints) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on from, apart from the plan."""
-    digest = hashlib.sha256()
-    for place in train.tolist():
-        digest.update(f"{dataset.hashes[place]} {dataset.labels[place]} {dataset.sources[place]}\n".encode())
-    return {
-        "architecture": request.architecture,
-        "image_size": request.image_size,
-        "classes": list(dataset.classes),
-        "training_images": digest.hexdigest(),
-        "deterministic": request.deterministic,
-    }
-
-
-def plan_of(request: RunConfig, classes: tuple[str, ...]) -> Plan:
-    """Return the plan, with lesions drawn into half of the tumour-free images unless told otherwise.
-
-    Not for a network that starts from scratch: on few images it then learns neither the drawn ones nor the
-    real ones in any reasonable time (trainer/EXPERIMENTS.md). And only where one of two classes has a name
-    that says tumour: what else a class may mean, no drawing knows.
-    Raises UsageError if lesions are asked for with other than two classes.
-    """
-    positive = positive_class(classes)
-    if request.lesions and positive is None:
-        raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
-    started = request.pretrained or request.init is not None
-    usual = _LESIONS if started and positive is not None and positive.lower() in POSITIVE_NAMES else 0.0
-    return replace(request.plan, lesions=usual if request.lesions is None else request.lesions)
-
-
-def pictures_of(dataset: Dataset, train: Ints, validation: Ints) -> TrainingSet:
-    """Return what a training works on."""
-    positive = positive_class(dataset.classes)
-    place = 1 if positive is None else dataset.classes.index(positive)
-    return TrainingSet(
-        dataset.pictures, dataset.labels, dataset.sources, train, validation, 1 - place, place
-    )  # fmt: skip
-
-
-def network_of(request: RunConfig, dataset: Dataset, train: Ints) -> Classifier:
-    """Return the network a training starts from: random, another model's, or ImageNet weights.
-
-    `train` are the places of the images it may learn from: some of them tell what is usual (lite0.centre).
-    """
-    how = Preprocessing(image_size=request.image_size)
-    torch.manual_seed(request.plan.seed)
-    network = build(request.architecture, len(dataset.classes), None, how)
-    if request.init is not None:
-        start = read_weights(request.init)
-        if start.spec.architecture != request.architecture:
-            raise UsageError(
-                f"{printable(str(request.init))} holds a {start.spec.architecture}, "
-                f"not a {request.architecture}",
-                hint=f"give --arch {start.spec.architecture}",
-            )
-        copy_fitting(start.tensors, network)
-    elif request.pretrained:
-        load_pretrained(request.architecture, network)
-    if isinstance(network.body, Lite0) and (request.init is not None or request.pretrained):
-        some = train[np.linspace(0, len(train) - 1, min(len(train), _USUAL_IMAGES)).astype(np.int64)]
-        pictures = torch.from_numpy(np.array(dataset.pictures[some]))[:, None]
-        centre(network.body, network.normalised(pictures))
-    network.freeze(request.plan.frozen)
-    return network
+def _start_from(weights_path: Path, architecture: str, network: Classifier) -> None:
+    start = read_weights(weights_path)
+    if start.spec.architecture != architecture:
+        raise UsageError(
+            f"{printable(str(weights_path))} holds a {start.spec.architecture}, not a {architecture}",
+            hint=f"give --arch {start.spec.architecture}",
+        )
+    copy_fitting(start.tensors, network)

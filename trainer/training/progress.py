@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from config.text import printable
+from trainer.evaluation.tables import COLUMNS, figure_cell, text_table
 from trainer.training.config import Epoch, Reporter
 
 
@@ -88,4 +90,27 @@ def summary(report: dict[str, Any], output: Path) -> str:
     if metrics["split"] != "by group":
         lines.append(f"The split is {metrics['split']}; these figures are too good.")
     lines.append(f"Weights, metrics, pictures and card are in {output}")
+    return "\n".join(lines)
+
+
+def rounds_text(report: dict[str, Any], output: Path) -> str:
+    """Return the table that ends a run of folds or of sources left out."""
+    rounds = report.get("by_fold") or report["left_out"]
+    whole = {"all, out of fold": report["out_of_fold"]} if "out_of_fold" in report else {}
+    half = {"the same at 0.5": whole["all, out of fold"]["at_one_half"]} if whole else {}
+    rows = [
+        (
+            printable(name),
+            str(figures["count"]),
+            *(figure_cell(figures.get(key), interval=True) for key in COLUMNS),
+            f"{figures['rejected']:.1%}" if "rejected" in figures else "-",
+        )
+        for name, figures in {**rounds, **whole, **half}.items()
+    ]
+    lines = [text_table(("", "images", *COLUMNS, "rejected"), rows)]
+    if "nearest_neighbour" in report:
+        lines.append(
+            f"nearest neighbour: accuracy {report['nearest_neighbour']['accuracy']:.3f} on the same folds"
+        )
+    lines.append(f"Figures, predictions and pictures are in {printable(str(output))}")
     return "\n".join(lines)

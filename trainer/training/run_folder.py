@@ -9,8 +9,11 @@ from pathlib import Path
 
 from config.errors import UsageError
 from config.text import printable
-from trainer.training.run import CHECKPOINT_NAME, METRICS_NAME, WEIGHTS_NAME
 
+WEIGHTS_NAME = "model.safetensors"
+CHECKPOINT_NAME = "checkpoint.safetensors"
+METRICS_NAME = "metrics.json"
+SPLIT_NAME = "validation.txt"  # the sha256 of each image judged on, one per line
 _RUNS = Path("runs")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainer.evaluation.bootstrap import group_weights, resampled_figures
 from trainer.evaluation.metrics import average_precision, calibration_error, measure, measure_classes, roc_auc
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.3, 0.2])
@@ -68,3 +69,28 @@ def test_three_classes_have_recall_and_precision_each() -> None:
     assert report["accuracy"]["value"] == 0.75
     assert report["recall"] == {"a": 1.0, "b": 0.5, "c": 1.0}
     assert report["precision"] == {"a": 0.5, "b": 1.0, "c": 1.0}
+
+
+def test_resampled_figures_are_those_of_the_images_repeated() -> None:
+    rng = np.random.default_rng(2)
+    truth, groups = rng.integers(0, 2, 60), rng.integers(0, 25, 60)
+    scores = rng.integers(0, 20, 60) / 20  # many equal ones
+    weights = group_weights(groups, 4, seed=5)
+
+    figures = resampled_figures(scores, truth, 0.5, weights)
+
+    for row, repeated in enumerate(weights):
+        again = np.repeat(np.arange(60), repeated)
+        report = measure(scores[again], truth[again], groups[again], 0.5, repeats=1)
+        for name, values in figures.items():
+            assert values[row] == pytest.approx(report[name]["value"], abs=1e-6)
+
+
+def test_resamples_hold_whole_groups() -> None:
+    groups = np.array([0, 0, 1, 2, 2, 2])
+
+    weights = group_weights(groups, 50, seed=0)
+
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 3:] == weights[:, 3:4]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()

@@ -59,7 +59,7 @@ def test_normalisation_happens_inside_the_network() -> None:
 
     with torch.no_grad():
         _, features, _ = network(pictures)
-        outside = network.body((pictures.float() / 255 - 0.3) / 0.2).mean(dim=(2, 3))
+        outside = network.body((pictures.float() / 255 - 0.3) / 0.2)[0].mean(dim=(2, 3))
 
     torch.testing.assert_close(features, outside, rtol=1e-4, atol=1e-5)
 

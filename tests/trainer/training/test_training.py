@@ -19,7 +19,7 @@ from trainer.networks.inference import predict
 from trainer.networks.registry import build
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import Epoch, Plan
-from trainer.training.loop import _chances, _learning_rate, _parameter_groups, fit
+from trainer.training.loop import _learning_rate, _parameter_groups, _sampling_weights, fit
 
 HOW = Preprocessing(image_size=32)
 PLAN = Plan(epochs=3, batch=8, patience=0, samples_per_epoch=24)
@@ -161,7 +161,7 @@ def test_sampling_gives_classes_equal_weight_and_small_sources_more() -> None:
     everything = np.arange(100)
     data = TrainingSet(np.zeros((100, 1, 1), np.uint8), labels, sources, everything, everything)
 
-    chances = _chances(data, Plan(balance="source-label"))
+    chances = _sampling_weights(data, Plan(balance="source-label"))
 
     assert chances is not None
     assert chances.sum() == pytest.approx(1)
@@ -226,13 +226,13 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
 ) -> None:
     data = _pictures(cached[2])
     whole, cut, resumed = _network(), _network(), build("seed-cnn", 2, None, HOW)
-    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors")
+    path = tmp_path / "checkpoint.safetensors"
     fit(whole, data, PLAN, CPU, Quiet())
     with pytest.raises(KeyboardInterrupt):
-        fit(cut, data, PLAN, CPU, Cut(after), checkpoint=checkpoint)
+        fit(cut, data, PLAN, CPU, Cut(after), Checkpoint(path))
     listener = Quiet()
 
-    trained = fit(resumed, data, PLAN, CPU, listener, checkpoint=checkpoint, resume=True)
+    trained = fit(resumed, data, PLAN, CPU, listener, Checkpoint(path, resume=True))
 
     assert [epoch.epoch for epoch in listener.epochs] == list(range(after + 1, 4))
     assert len(trained.history) == 3
@@ -243,15 +243,12 @@ def test_a_checkpoint_of_another_setting_is_refused(
     cached: tuple[Path, Path, Dataset], tmp_path: Path
 ) -> None:
     data, network = _pictures(cached[2]), _network()
-    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors")
+    path = tmp_path / "checkpoint.safetensors"
     short = replace(PLAN, epochs=1)
-    fit(network, data, short, CPU, Quiet(), checkpoint=checkpoint, setting={"images": "abc"})
+    fit(network, data, short, CPU, Quiet(), Checkpoint(path, {"images": "abc"}))
 
     with pytest.raises(UsageError, match="another images"):
-        fit(
-            network, data, short, CPU, Quiet(),
-            checkpoint=checkpoint, resume=True, setting={"images": "def"},
-        )  # fmt: skip
+        fit(network, data, short, CPU, Quiet(), Checkpoint(path, {"images": "def"}, resume=True))
 
 
 def test_a_damaged_checkpoint_is_a_usage_error(cached: tuple[Path, Path, Dataset], tmp_path: Path) -> None:
@@ -259,7 +256,7 @@ def test_a_damaged_checkpoint_is_a_usage_error(cached: tuple[Path, Path, Dataset
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{not json at all")
 
     with pytest.raises(UsageError, match="cannot resume"):
-        fit(_network(), _pictures(cached[2]), PLAN, CPU, Quiet(), checkpoint=Checkpoint(path), resume=True)
+        fit(_network(), _pictures(cached[2]), PLAN, CPU, Quiet(), Checkpoint(path, resume=True))
 
 
 def test_training_stops_when_patience_is_used_up(cached: tuple[Path, Path, Dataset]) -> None:

@@ -32,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-import trainer.images.formats.dicom
+import trainer.images.formats.dicom_dataset
 from tests.support import dicom_codestreams
 from tests.support.pictures import LIMITS, difference, encoded, head, network_input, picture_or_error, read
 from trainer.images.decode import Limits, Picture, PictureError, ReadFailure
@@ -337,9 +337,11 @@ def test_every_compression_is_decoded_without_a_library_under_the_gpl(syntax, mo
     monkeypatch.setitem(sys.modules, "libjpeg", None)
     values = (head(64, 56) // 64 * 64).astype(np.uint16) * 16
     seen = []
-    find = trainer.images.formats.dicom._plugin
+    find = trainer.images.formats.dicom_dataset._plugin
     monkeypatch.setattr(
-        trainer.images.formats.dicom, "_plugin", lambda dataset: seen.append(find(dataset)) or seen[-1]
+        trainer.images.formats.dicom_dataset,
+        "_plugin",
+        lambda dataset: seen.append(find(dataset)) or seen[-1],
     )
 
     picture = read(with_syntax(dicom(values, BitsStored=12), uid, stream))

@@ -1,0 +1,47 @@
+"""`bt-train eval`: judge labelled images with a weights file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from config.paths import cache_folder
+from trainer.commands.options import FOLDER, echo_caveats
+
+
+@click.command("eval", short_help="How a weights file does on labelled images.")
+@click.option("--weights", type=FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
+@click.option(
+    "--data", multiple=True, required=True, type=FOLDER, metavar="DIR", help="Folder of class folders."
+)
+@click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
+@click.option("--json", "as_json", is_flag=True, help="For programs, with intervals.")
+def command(
+    weights: Path | None, data: tuple[Path, ...], merge: tuple[str, ...], device: str, as_json: bool
+) -> None:
+    """Judge labelled images with a weights file and print how good it is, by source.
+
+    \b
+    Example:
+      bt-train eval --data data/
+    """  # noqa: D301 - click wants the character
+    import json
+
+    from trainer.data.dataset import Collection, parse_merge
+    from trainer.evaluation.evaluate import evaluate as judge_all
+    from trainer.evaluation.evaluate import evaluation_text
+    from trainer.model.identity import default_weights
+    from trainer.networks.inference import pick_device
+    from trainer.training.progress import Console
+
+    with Console(0) as console:
+        report = judge_all(
+            weights or default_weights(),
+            Collection(data, parse_merge(merge), cache_folder()),
+            pick_device(device),
+            console.decoding,
+        )
+    click.echo(json.dumps(report, indent=1) if as_json else evaluation_text(report))
+    echo_caveats(report)

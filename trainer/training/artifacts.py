@@ -1,0 +1,148 @@
+"""Write what a training run leaves: weights, metrics, history, plots and model card."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.evaluation.calibrated import Calibrated
+from trainer.evaluation.model_card import write_card
+from trainer.evaluation.plots import draw_confusion, draw_curves, draw_scores
+from trainer.evaluation.worst_errors import JudgedImages, draw_worst
+from trainer.model.prediction import probabilities
+from trainer.model.seen import Seen
+from trainer.model.spec import ModelSpec, Provenance
+from trainer.model.weights import read_weights, write_weights
+from trainer.networks.cost import gflops, parameters
+from trainer.networks.loading import tensors_of
+from trainer.training.config import Epoch
+from trainer.training.loop import Trained
+from trainer.training.prepare import Experiment
+from trainer.training.run_folder import METRICS_NAME, WEIGHTS_NAME
+
+
+def write_run(
+    experiment: Experiment, calibrated: Calibrated, trained: Trained, report: dict[str, Any]
+) -> dict[str, Any]:
+    """Write everything into the run's folder; return what metrics.json holds.
+
+    `report` holds the figures, as they stand under "metrics".
+    """
+    config, network = experiment.config, calibrated.network
+    spec = _spec(experiment, calibrated, report)
+    tensors = tensors_of(network) | calibrated.tensors
+    digest = write_weights(config.output / WEIGHTS_NAME, spec, tensors, _seen(experiment))
+    _draw_worst(experiment, calibrated)
+    whole = {
+        "weights": {"file": WEIGHTS_NAME, "sha256": digest},
+        "parameters": parameters(network),
+        "gflop_per_image": gflops(network.cpu(), config.image_size),
+        **json.loads(spec.to_json()),
+        "plan": asdict(experiment.plan),
+        "metrics": report,
+    }
+    (config.output / METRICS_NAME).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    _write_history(trained.history, config.output / "history.csv")
+    draw_curves(trained.history, trained.best_epoch, config.output / "curves.png")
+    draw_confusion(report["validation"]["confusion"], spec.classes, config.output / "confusion.png")
+    _draw_scores(experiment, calibrated)
+    write_card(whole, config.output / "CARD.md")
+    return whole
+
+
+def _spec(experiment: Experiment, calibrated: Calibrated, report: dict[str, Any]) -> ModelSpec:
+    config = experiment.config
+    return ModelSpec(
+        name=config.name,
+        version=datetime.now(UTC).strftime("%Y.%m.%d"),
+        architecture=config.architecture,
+        classes=experiment.dataset.classes,
+        meanings=dict(config.meanings or {}),
+        preprocessing=experiment.preprocessing,
+        decision=calibrated.decision,
+        out_of_distribution=calibrated.limit,
+        provenance=_provenance(experiment, report),
+    )
+
+
+def _provenance(experiment: Experiment, report: dict[str, Any]) -> Provenance:
+    config = experiment.config
+    # A run that started from another's weights is made again only by both commands.
+    before = read_weights(config.init).spec.provenance.command if config.init is not None else ""
+    return Provenance(
+        command=f"{before}\n{config.command}".strip(),
+        seed=config.plan.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software={"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "pillow")},
+        data=tuple(_sources(experiment)),
+        metrics={"validation": report["validation"]},
+    )
+
+
+def _sources(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return of each source its name, images per class, images trained on, and its licence where stated."""
+    dataset, licences = experiment.dataset, experiment.config.licences or {}
+    sources: list[dict[str, Any]] = []
+    for number, name in enumerate(dataset.source_names):
+        labels = dataset.labels[dataset.sources == number]
+        counts = {label: int((labels == index).sum()) for index, label in enumerate(dataset.classes)}
+        used = int((dataset.sources[experiment.train] == number).sum())
+        source = {"source": name, "images": counts, "trained_on": used}
+        sources.append(source | ({"licence": licences[name]} if name in licences else {}))
+    return sources
+
+
+def _seen(experiment: Experiment) -> Seen:
+    """Return which images the model knows: its own, and those of the model it started from."""
+    hashes, init = experiment.dataset.hashes, experiment.config.init
+    trained, fitted = (
+        [hashes[index] for index in part.tolist()] for part in (experiment.train, experiment.validation)
+    )
+    before = read_weights(init).seen if init is not None else Seen()
+    return before | Seen.of(trained=trained, fitted=fitted)
+
+
+def _draw_worst(experiment: Experiment, calibrated: Calibrated) -> None:
+    dataset, decision, validation = experiment.dataset, calibrated.decision, experiment.validation
+    likely = probabilities(calibrated.logits, decision.temperature).astype(np.float64)
+    given = likely.argmax(axis=1)
+    if decision.positive is not None:
+        positive = dataset.classes.index(decision.positive)
+        given = np.where(likely[:, positive] >= decision.threshold, positive, 1 - positive)
+    judged = JudgedImages(
+        images=dataset.pictures[validation],
+        names=[dataset.files[index].name for index in validation.tolist()],
+        truth=dataset.labels[validation],
+        given=given,
+        probabilities=likely,
+    )
+    draw_worst(calibrated.network, judged, dataset.classes, experiment.config.output / "worst.png")
+
+
+def _draw_scores(experiment: Experiment, calibrated: Calibrated) -> None:
+    """Draw the curves of the positive class, where there is one."""
+    decision, dataset = calibrated.decision, experiment.dataset
+    if decision.positive is None:
+        return
+    positive = dataset.classes.index(decision.positive)
+    likely = probabilities(calibrated.logits, decision.temperature)[:, positive].astype(np.float64)
+    truth = (dataset.labels[experiment.validation] == positive).astype(np.int64)
+    draw_scores(likely, truth, decision.threshold, experiment.config.output / "scores.png")
+
+
+def _write_history(history: Sequence[Epoch], path: Path) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        names = [field.name for field in fields(Epoch)]
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in history)
