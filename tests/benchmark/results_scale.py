@@ -98,6 +98,7 @@ def fill(database: Path, total: int, figures: Figures) -> None:
     live = Live()
     with open_writer(database) as connection:
         driver = connection.connection.driver_connection
+        assert driver is not None
         ledger = Ledger(connection, clock)
         inbox_id, model_id = ledger.inbox_id(b"/srv/scans/inbox"), ledger.model_id(MODEL)
         with figures.timed("filling"):

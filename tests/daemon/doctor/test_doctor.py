@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +151,7 @@ def test_little_room_is_told(
 
     usage: Any = Usage()
     usage.free = free
-    monkeypatch.setattr(places.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
     assert {found[0] for found in places.disk(around)} == {level}
 
@@ -181,7 +183,7 @@ def test_a_cache_that_cannot_be_written_is_told(around: Surroundings, tmp_path: 
 def test_a_clock_that_was_never_set_is_a_finding(
     around: Surroundings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.time, "time", lambda: 3600.0)
+    monkeypatch.setattr(time, "time", lambda: 3600.0)
 
     assert next(machine.clock(around))[0] is Level.FAIL
 

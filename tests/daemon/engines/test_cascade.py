@@ -30,12 +30,12 @@ from tests.support.engines import changed
 from trainer.model.identity import default_weights
 from trainer.model.prediction import judge
 from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Provenance
-from trainer.model.weights import read_weights
+from trainer.model.weights import Tensors, read_weights
 
 SIDE = 8
 DECISION = Decision(positive="yes", threshold=0.3, uncertain_low=0.2, uncertain_high=0.4)
 SPEC = ModelSpec("m", "1", "cnn", ("no", "yes"), decision=DECISION)
-ONE_MEAN = {
+ONE_MEAN: Tensors = {
     "ood.means": np.zeros((2, 1), dtype=np.float16),
     "ood.whitening": np.ones((1, 1), dtype=np.float16),
 }
@@ -51,8 +51,8 @@ class Numbers:
 
     def run(self, batch: npt.NDArray[np.uint8]) -> EngineOutput:
         self.seen += len(batch)
-        margins = (batch[:, 0, 0].astype(np.float32) - 128) / 16 + self.off
-        logits = np.stack([-margins / 2, margins / 2], axis=1)
+        margins = ((batch[:, 0, 0].astype(np.float32) - 128) / 16 + self.off).astype(np.float32)
+        logits = np.stack([-margins / 2, margins / 2], axis=1).astype(np.float32)
         return EngineOutput(logits, margins[:, None], np.repeat(logits, 4).reshape(-1, 2, 2, 2))
 
 

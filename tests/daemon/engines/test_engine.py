@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,9 +148,12 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
 ) -> None:
     made: list[Path] = []
     make = daemon.engines.cache._compile
-    monkeypatch.setattr(
-        daemon.engines.cache, "_compile", lambda *arguments: (made.append(arguments[1]), make(*arguments))[1]
-    )
+
+    def counted(*arguments: Any) -> None:
+        made.append(arguments[1])
+        make(*arguments)
+
+    monkeypatch.setattr(daemon.engines.cache, "_compile", counted)
     model = Path(prepared.folder) / "model.bin"
 
     again, _ = prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)

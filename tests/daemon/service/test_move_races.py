@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def rename_newcomer_in(inbox: Path) -> None:
 
 def call_before(monkeypatch: pytest.MonkeyPatch, function: str, action: Any) -> None:
     """Do something once, just before a step of a move."""
-    real, done = getattr(after, function), []
+    real = getattr(after, function)
+    done: list[bool] = []
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
         if not done:
@@ -78,13 +80,13 @@ def test_newcomer_renamed_over_the_source_during_a_copy_stays(
     inbox: Path, other_device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = version_of(inbox, "a/x.png")
-    real = after.shutil.copyfileobj
+    real = shutil.copyfileobj
 
     def copy(*arguments: Any) -> None:
         real(*arguments)
         rename_newcomer_in(inbox)
 
-    monkeypatch.setattr(after.shutil, "copyfileobj", copy)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
 
     moved = move_away(os.fsencode(inbox), judged, os.fsencode(other_device / "done"))
 
@@ -124,13 +126,13 @@ def test_copy_is_for_the_owner_alone_while_it_is_written_and_has_the_files_mode_
 ) -> None:
     (inbox / "a" / "x.png").chmod(0o640)
     modes: list[int] = []
-    real = after.shutil.copyfileobj
+    real = shutil.copyfileobj
 
     def copy(*arguments: Any) -> None:
         modes.extend(stat.S_IMODE(path.stat().st_mode) for path in other_device.rglob(".bt-part-*"))
         real(*arguments)
 
-    monkeypatch.setattr(after.shutil, "copyfileobj", copy)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
 
     moved = move_away(os.fsencode(inbox), version_of(inbox, "a/x.png"), os.fsencode(other_device / "done"))
 

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,12 +125,13 @@ def test_full_target_is_tried_with_one_file_at_a_time_and_empties_when_there_is_
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from daemon.service import mover as module
-    from daemon.service.move import MoveError
+    from daemon.service.move import MoveError, move_away
 
     inbox, done = tmp_path / "inbox", tmp_path / "done"
     judged_files(store, inbox, [f"{number}.png" for number in range(30)])
-    clocks, tried = _Clocks(store), []
-    real: Callable[..., bytes | None] = module.move_away
+    clocks = _Clocks(store)
+    tried: list[Any] = []
+    real: Callable[..., bytes | None] = move_away
 
     def full(*arguments: object) -> bytes | None:
         tried.append(arguments)

@@ -457,6 +457,7 @@ def _serving(
         yield server, control, engines
     finally:
         for key in list(server._selector.get_map().values()):
+            assert isinstance(key.fileobj, Connection)
             key.fileobj.close()
         server._selector.close()
         for connection in (control, *ends):

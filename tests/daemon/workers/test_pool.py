@@ -342,7 +342,12 @@ def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngi
 def _kill_the_lane(lanes: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
     """Kill the only lane as soon as there is one, and let the daemon notice."""
     outcomes: list[Outcome] = []
-    until(lambda: _children_since(before) or outcomes.extend(lanes.collect()))
+
+    def gathered() -> bool:
+        outcomes.extend(lanes.collect())
+        return bool(_children_since(before))
+
+    until(gathered)
     (lane,) = _children_since(before)
     lane.kill()
     wait(lanes.waitables(), PATIENCE_SECONDS)

@@ -86,7 +86,8 @@ def _lock_after_commit(folder: Path) -> dict[str, Any]:
     inbox, done = folder / "inbox", folder / "done"
     inbox.mkdir()
     with running(inbox, "--on-done", "move", "--done-dir", done, database=folder / "results.db") as daemon:
-        stop, held = threading.Event(), []
+        stop = threading.Event()
+        held: list[Any] = []
         holder = threading.Thread(target=_hold, args=(daemon.database, stop, held))
         holder.start()
         for start in range(0, 200, 10):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +53,7 @@ def test_known_version_is_neither_unknown_nor_added_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("change", [{"size": 8_000}, {"mtime_ns": 2}, {"inode": 2}])
-def test_any_changed_property_makes_a_new_version(store: Store, change: dict[str, int]) -> None:
+def test_any_changed_property_makes_a_new_version(store: Store, change: dict[str, Any]) -> None:
     """The inode alone counts: it is used again by other content of the same size and time."""
     store.judge(store.add(b"a.png"))
     changed = store.version(b"a.png", **change)

@@ -27,9 +27,9 @@ def test_no_dependency_of_the_program_is_under_the_gpl() -> None:
         except PackageNotFoundError:
             continue
         licences = [
-            told.get("License-Expression", ""),
-            (told.get("License", "") or "").splitlines()[:1],
-            *(text for text in told.get_all("Classifier", []) if text.startswith("License")),
+            told["License-Expression"] or "",
+            (told["License"] or "").splitlines()[:1],
+            *(text for text in told.get_all("Classifier") or [] if text.startswith("License")),
         ]
         if "GPL" in str(licences) or "General Public License" in str(licences):
             copyleft[name] = licences

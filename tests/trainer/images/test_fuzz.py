@@ -7,13 +7,14 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.pixels.decoders import RLELosslessDecoder
+from pydicom.pixels.decoders.base import RLELosslessDecoder
 
 from config.errors import WeightsError
 from tests.support.pictures import HOW, encoded, head, picture_or_error
@@ -121,7 +122,7 @@ def check(data: bytes) -> None:
 @pytest.mark.parametrize("name", SEEDS)
 @SEARCH
 @given(data=st.data())
-def test_damaged_file_ends_in_a_picture_or_a_reason(name, data):
+def test_damaged_file_ends_in_a_picture_or_a_reason(name: str, data: Any) -> None:
     check(data.draw(damaged(SEEDS[name])))
 
 
@@ -130,22 +131,24 @@ def test_damaged_file_ends_in_a_picture_or_a_reason(name, data):
     beginning=st.sampled_from([seed[:length] for seed in SEEDS.values() for length in (4, 12, 132, 348)]),
     rest=st.binary(max_size=600),
 )
-def test_beginning_with_anything_behind_it_ends_in_a_picture_or_a_reason(beginning, rest):
+def test_beginning_with_anything_behind_it_ends_in_a_picture_or_a_reason(
+    beginning: bytes, rest: bytes
+) -> None:
     check(beginning + rest)
 
 
 @SEARCH
 @given(st.binary(max_size=300))
-def test_any_bytes_end_in_a_picture_or_a_reason(data):
+def test_any_bytes_end_in_a_picture_or_a_reason(data: Any) -> None:
     check(data)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (3, 2), (2000, 1), (97, 5)])
-def test_picture_of_any_shape_can_be_preprocessed(size):
+def test_picture_of_any_shape_can_be_preprocessed(size: tuple[int, int]) -> None:
     check(encoded(Image.new("L", size, 77), "PNG"))
 
 
-def test_panic_of_a_rust_decoder_is_a_reason(monkeypatch):
+def test_panic_of_a_rust_decoder_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """pylibjpeg-rle panics on some broken frames, with an exception that `except Exception` does not see."""
 
     class PanicError(BaseException):
@@ -166,7 +169,7 @@ def test_panic_of_a_rust_decoder_is_a_reason(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def weights_bytes(tmp_path_factory) -> bytes:
+def weights_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("weights") / "good.safetensors"
     spec = ModelSpec(name="test", version="1", architecture="small", classes=("no", "yes"))
     write_weights(
@@ -192,7 +195,9 @@ def weights_error(reader: Callable[[Path], object], path: Path) -> WeightsError 
 
 @SEARCH
 @given(data=st.data())
-def test_damaged_weights_are_read_or_refused_in_one_line(weights_bytes, tmp_path, data):
+def test_damaged_weights_are_read_or_refused_in_one_line(
+    weights_bytes: bytes, tmp_path: Path, data: Any
+) -> None:
     load(tmp_path / "w.safetensors", data.draw(damaged(weights_bytes)))
 
 
@@ -219,7 +224,9 @@ PLACES = [(key,) for key in GOOD_SPEC] + [
 
 @SEARCH
 @given(place=st.sampled_from(PLACES), value=JSON)
-def test_spec_with_any_value_anywhere_is_read_or_refused_in_one_line(tmp_path, place, value):
+def test_spec_with_any_value_anywhere_is_read_or_refused_in_one_line(
+    tmp_path: Path, place: Any, value: Any
+) -> None:
     spec = json.loads(json.dumps(GOOD_SPEC))
     inner = spec
     for key in place[:-1]:
@@ -231,7 +238,7 @@ def test_spec_with_any_value_anywhere_is_read_or_refused_in_one_line(tmp_path, p
 
 @SEARCH
 @given(JSON)
-def test_spec_of_any_json_is_read_or_refused_in_one_line(tmp_path, value):
+def test_spec_of_any_json_is_read_or_refused_in_one_line(tmp_path: Path, value: Any) -> None:
     load(tmp_path / "w.safetensors", with_spec(json.dumps(value)))
 
 
@@ -248,7 +255,7 @@ def test_spec_of_any_json_is_read_or_refused_in_one_line(tmp_path, value):
         with_spec('{"format": 99}'),
     ],
 )
-def test_foreign_file_is_refused(tmp_path, data):
+def test_foreign_file_is_refused(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(data)
 

@@ -8,7 +8,9 @@ import struct
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +82,9 @@ def srgb_profile() -> bytes:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_lossless_container_gives_the_same_network_input(container, slice_, reference):
+def test_lossless_container_gives_the_same_network_input(
+    container: str, slice_: Image.Image, reference: np.ndarray
+) -> None:
     data = CONTAINERS[container](slice_)
 
     seen = network_input(data)
@@ -90,12 +94,14 @@ def test_lossless_container_gives_the_same_network_input(container, slice_, refe
 
 
 @pytest.mark.parametrize("container", LOSSY)
-def test_lossy_container_gives_nearly_the_same_network_input(container, slice_, reference):
+def test_lossy_container_gives_nearly_the_same_network_input(
+    container: str, slice_: Image.Image, reference: np.ndarray
+) -> None:
     assert difference(network_input(LOSSY[container](slice_)), reference) < 1.5
 
 
 @pytest.mark.parametrize("size", [(512, 512), (513, 777), (1023, 1023), (2048, 1500), (64, 4000), (3, 2100)])
-def test_jpeg_and_png_of_any_size_are_reduced_alike(size):
+def test_jpeg_and_png_of_any_size_are_reduced_alike(size: tuple[int, int]) -> None:
     picture = Image.fromarray(head(size[1], size[0]))
     jpeg, png = read(encoded(picture, "JPEG", quality=95)), read(encoded(picture, "PNG"))
 
@@ -106,7 +112,7 @@ def test_jpeg_and_png_of_any_size_are_reduced_alike(size):
 
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 900), (2048, 2048)])
-def test_reduced_jpeg_and_png_give_nearly_the_same_network_input(size):
+def test_reduced_jpeg_and_png_give_nearly_the_same_network_input(size: tuple[int, int]) -> None:
     picture = Image.fromarray(head(size[1], size[0]))
 
     assert (
@@ -119,7 +125,9 @@ def test_reduced_jpeg_and_png_give_nearly_the_same_network_input(size):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_orientation_is_applied(orientation, format_name, slice_, reference):
+def test_exif_orientation_is_applied(
+    orientation: int, format_name: str, slice_: Image.Image, reference: np.ndarray
+) -> None:
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpose that a camera's sensor did
     stored = slice_ if orientation == 1 else slice_.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
@@ -134,7 +142,7 @@ def test_exif_orientation_is_applied(orientation, format_name, slice_, reference
     assert difference(network_input(data), reference) < 1.5
 
 
-def test_transparent_regions_are_black():
+def test_transparent_regions_are_black() -> None:
     shown = Image.fromarray(head())
     layered = shown.convert("RGBA")
     layered.putalpha(
@@ -148,7 +156,7 @@ def test_transparent_regions_are_black():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
-def test_transparent_colour_is_black(mode):
+def test_transparent_colour_is_black(mode: str) -> None:
     white = Image.new("L", (40, 30), 255)
     white.paste(128, (0, 0, 20, 30))
     image = white.convert(mode, dither=Image.Dither.NONE)
@@ -159,7 +167,7 @@ def test_transparent_colour_is_black(mode):
     assert only.image.getpixel((30, 10)) == 0
 
 
-def test_first_frame_of_an_animation_is_taken(slice_, reference):
+def test_first_frame_of_an_animation_is_taken(slice_: Image.Image, reference: np.ndarray) -> None:
     other = Image.new("L", slice_.size, 200)
     for format_name in ("GIF", "WEBP", "PNG"):
         options = {"lossless": True} if format_name == "WEBP" else {}
@@ -171,7 +179,7 @@ def test_first_frame_of_an_animation_is_taken(slice_, reference):
         assert difference(network_input(data), reference) < 0.6
 
 
-def test_pages_of_one_size_are_a_volume():
+def test_pages_of_one_size_are_a_volume() -> None:
     pages = [Image.fromarray(head() // part) for part in (1, 2, 3)]
     empty = Image.new("L", pages[0].size)
 
@@ -183,7 +191,7 @@ def test_pages_of_one_size_are_a_volume():
         assert part.image.tobytes() == page.tobytes()
 
 
-def test_pages_of_different_size_are_not_a_volume(slice_, reference):
+def test_pages_of_different_size_are_not_a_volume(slice_: Image.Image, reference: np.ndarray) -> None:
     thumbnail = slice_.resize((26, 30))
 
     picture = read(encoded(slice_, "TIFF", save_all=True, append_images=[thumbnail]))
@@ -192,7 +200,7 @@ def test_pages_of_different_size_are_not_a_volume(slice_, reference):
     assert picture.slices[0].index == 0
 
 
-def test_slices_of_a_long_volume_are_evenly_spaced():
+def test_slices_of_a_long_volume_are_evenly_spaced() -> None:
     page = Image.fromarray(head(64, 64))
     data = encoded(page, "TIFF", save_all=True, append_images=[page] * 99)
 
@@ -201,7 +209,7 @@ def test_slices_of_a_long_volume_are_evenly_spaced():
     assert [part.index for part in picture.slices] == list(range(5, 100, 10))
 
 
-def test_not_a_number_is_black():
+def test_not_a_number_is_black() -> None:
     values = head().astype(np.float32)
     values[:40] = np.nan
     values[0, :20] = np.inf
@@ -224,7 +232,7 @@ def test_not_a_number_is_black():
         b"%PDF-1.7",
     ],
 )
-def test_other_kinds_of_file_never_reach_a_decoder(data):
+def test_other_kinds_of_file_never_reach_a_decoder(data: Any) -> None:
     with pytest.raises(PictureError) as caught:
         decode(data * 50, LIMITS, 256)
 
@@ -234,14 +242,14 @@ def test_other_kinds_of_file_never_reach_a_decoder(data):
     )
 
 
-def test_text_that_begins_like_a_bitmap_is_not_waited_for():
+def test_text_that_begins_like_a_bitmap_is_not_waited_for() -> None:
     with pytest.raises(PictureError) as caught:
         read(b"BMI and other measures, in no particular order")
 
     assert caught.value.kind == ReadFailure.PERMANENT
 
 
-def test_every_word_of_the_ledger_exists_here():
+def test_every_word_of_the_ledger_exists_here() -> None:
     assert {kind.value for kind in ReadFailure} == {kind.value for kind in FailureKind}
 
 
@@ -256,7 +264,7 @@ CUT = {
 
 
 @pytest.mark.parametrize("container", CUT)
-def test_file_cut_anywhere_is_incomplete_or_whole(container, slice_):
+def test_file_cut_anywhere_is_incomplete_or_whole(container: str, slice_: Image.Image) -> None:
     """What is cut off after the last pixel may be missed; half a picture never passes."""
     data = CUT[container](slice_)
     pixels = [part.image.tobytes() for part in read(data).slices]
@@ -270,7 +278,7 @@ def test_file_cut_anywhere_is_incomplete_or_whole(container, slice_):
 
 
 @pytest.mark.parametrize("container", ["jpeg", "rgb png", "gif", "webp lossless", "deflated tiff"])
-def test_file_whose_end_is_still_zeros_is_incomplete(container, slice_):
+def test_file_whose_end_is_still_zeros_is_incomplete(container: str, slice_: Image.Image) -> None:
     data = {**CONTAINERS, **LOSSY}[container](slice_)
     half = len(data) // 2
 
@@ -280,7 +288,7 @@ def test_file_whose_end_is_still_zeros_is_incomplete(container, slice_):
     assert caught.value.kind == ReadFailure.INCOMPLETE
 
 
-def test_file_of_zeros_is_incomplete():
+def test_file_of_zeros_is_incomplete() -> None:
     with pytest.raises(PictureError) as caught:
         read(bytes(5000))
 
@@ -352,7 +360,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "header", [png_header, bmp_header, gif_header, tiff_header, webp_header, jpeg_header]
 )
-def test_bomb_is_refused_from_its_header(header, side):
+def test_bomb_is_refused_from_its_header(header: Callable[[int, int], bytes], side: int) -> None:
     if side > 65_535 and header in (gif_header, jpeg_header):
         pytest.skip("this format has 16 bits for a side")
     data = header(side, side)
@@ -366,7 +374,7 @@ def test_bomb_is_refused_from_its_header(header, side):
     assert time.perf_counter() - start < 0.5
 
 
-def test_huge_page_behind_a_small_one_is_not_decoded():
+def test_huge_page_behind_a_small_one_is_not_decoded() -> None:
     data = encoded(
         Image.new("L", (50, 50), 9), "TIFF", save_all=True, append_images=[Image.new("L", (60, 60))]
     )
@@ -379,7 +387,7 @@ def test_huge_page_behind_a_small_one_is_not_decoded():
 # --- reading the file ---
 
 
-def expect(kind: ReadFailure, path: Path | bytes | str, limits: Limits = LIMITS, **options) -> str:
+def expect(kind: ReadFailure, path: Path | bytes | str, limits: Limits = LIMITS, **options: Any) -> str:
     with pytest.raises(PictureError) as caught:
         read_file(path, limits, **options)
     assert caught.value.kind == kind
@@ -387,7 +395,7 @@ def expect(kind: ReadFailure, path: Path | bytes | str, limits: Limits = LIMITS,
     return caught.value.reason
 
 
-def test_regular_file_is_read_with_its_identity(tmp_path):
+def test_regular_file_is_read_with_its_identity(tmp_path: Path) -> None:
     path = tmp_path / "scan.png"
     path.write_bytes(b"x" * 3_000_000)
     status = path.stat()
@@ -403,7 +411,7 @@ def test_regular_file_is_read_with_its_identity(tmp_path):
     assert len(content.sha256) == 32
 
 
-def test_name_that_is_not_utf_8_is_read(tmp_path):
+def test_name_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff\xfe\n.png"
     with open(path, "wb") as stream:
         stream.write(b"data")
@@ -411,20 +419,20 @@ def test_name_that_is_not_utf_8_is_read(tmp_path):
     assert read_file(path, LIMITS).data == b"data"
 
 
-def test_empty_file_is_incomplete(tmp_path):
+def test_empty_file_is_incomplete(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
 
     expect(ReadFailure.INCOMPLETE, tmp_path / "a")
 
 
-def test_missing_file_is_gone(tmp_path):
+def test_missing_file_is_gone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     expect(ReadFailure.GONE, tmp_path / "a")
     expect(ReadFailure.GONE, tmp_path / "file" / "a")
 
 
-def test_large_file_is_refused_without_reading_it(tmp_path):
+def test_large_file_is_refused_without_reading_it(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as stream:
         stream.truncate(1 << 40)
@@ -432,7 +440,7 @@ def test_large_file_is_refused_without_reading_it(tmp_path):
     assert "limit" in expect(ReadFailure.PERMANENT, path)
 
 
-def test_other_version_is_changed(tmp_path):
+def test_other_version_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"data")
     status = path.stat()
@@ -440,7 +448,7 @@ def test_other_version_is_changed(tmp_path):
     expect(ReadFailure.CHANGED, path, expected=(4, status.st_mtime_ns - 1, status.st_ino))
 
 
-def test_file_that_grows_while_it_is_read_is_changed(tmp_path, monkeypatch):
+def test_file_that_grows_while_it_is_read_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"data")
     real = os.read
@@ -456,7 +464,7 @@ def test_file_that_grows_while_it_is_read_is_changed(tmp_path, monkeypatch):
     expect(ReadFailure.CHANGED, path)
 
 
-def test_unreadable_file_is_tried_again(tmp_path, monkeypatch):
+def test_unreadable_file_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"data")
 
     for number in (13, 16, 5, 28, 116, 24):  # EACCES, EBUSY, EIO, ENOSPC, ESTALE, EMFILE
@@ -468,7 +476,7 @@ def test_unreadable_file_is_tried_again(tmp_path, monkeypatch):
         expect(ReadFailure.TRANSIENT, tmp_path / "a")
 
 
-def test_what_is_not_a_regular_file_is_never_opened(tmp_path, monkeypatch):
+def test_what_is_not_a_regular_file_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
     (tmp_path / "target").write_bytes(b"data")
@@ -484,7 +492,9 @@ def test_what_is_not_a_regular_file_is_never_opened(tmp_path, monkeypatch):
             assert "not a regular file" in expect(ReadFailure.PERMANENT, path)
 
 
-def test_name_that_becomes_a_fifo_or_link_after_the_look_does_not_hang(tmp_path, monkeypatch):
+def test_name_that_becomes_a_fifo_or_link_after_the_look_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "file").write_bytes(b"data")
     (tmp_path / "link").symlink_to("file")
@@ -498,7 +508,7 @@ def test_name_that_becomes_a_fifo_or_link_after_the_look_does_not_hang(tmp_path,
 # --- the public corpus ---
 
 
-def test_corpus_is_decoded_as_far_as_pillow_can_and_no_further(shared):
+def test_corpus_is_decoded_as_far_as_pillow_can_and_no_further(shared: Path) -> None:
     """Each ends in a Picture or a PictureError within 3 s; the set is Pillow's, less what limits refuse."""
     for path in sorted((shared / "corpus" / "images").iterdir()):
         start = time.perf_counter()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pydicom.pixels.decoders import JPEG2000Decoder
+import pytest
+from pydicom.pixels.decoders.base import JPEG2000Decoder
 
 from tests.conftest import REPOSITORY
 from trainer.images.formats.codecs import decoder_plugins
@@ -13,20 +14,20 @@ from trainer.images.formats.codecs import decoder_plugins
 ROOT = REPOSITORY
 
 
-def test_every_decoder_of_the_dependencies_is_there():
+def test_every_decoder_of_the_dependencies_is_there() -> None:
     report = decoder_plugins()
 
     assert len(report) >= 15
     assert all(report.values()), report
 
 
-def test_missing_decoder_is_reported(monkeypatch):
+def test_missing_decoder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JPEG2000Decoder, "_available", {})
 
     assert [name for name, there in decoder_plugins().items() if not there] == ["DICOM JPEG 2000"]
 
 
-def test_c_libraries_are_silenced_and_python_is_not():
+def test_c_libraries_are_silenced_and_python_is_not() -> None:
     script = (
         "import os, sys; from trainer.images.silence import silence_c_libraries; silence_c_libraries();"
         "os.write(2, b'from C\\n'); print('from Python', file=sys.stderr)"

@@ -47,7 +47,7 @@ def dicom(pixels: np.ndarray, **elements: Any) -> Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3.4"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = pydicom.uid.UID("1.2.3.4")
     dataset.PatientName = dataset.PatientID = dataset.InstitutionName = CANARY
     dataset.StudyDescription = dataset.SeriesDescription = dataset.ImageComments = CANARY
     dataset.Modality = "MR"
@@ -166,13 +166,13 @@ GREY = {
 
 
 @pytest.mark.parametrize("kind", GREY)
-def test_depth_and_photometric_interpretation_do_not_show(kind, reference):
+def test_depth_and_photometric_interpretation_do_not_show(kind: str, reference: np.ndarray) -> None:
     seen = network_input(saved(GREY[kind]()))
 
     assert difference(seen, reference) < 1.0
 
 
-def test_sigmoid_window_is_a_curve():
+def test_sigmoid_window_is_a_curve() -> None:
     dataset = dicom(head(), WindowCenter=128, WindowWidth=256, VOILUTFunction="SIGMOID")
 
     (only,) = read(saved(dataset)).slices
@@ -181,7 +181,7 @@ def test_sigmoid_window_is_a_curve():
     assert np.abs(np.asarray(only.image) - expected).max() <= 0.51
 
 
-def test_narrow_window_clips_as_the_standard_says():
+def test_narrow_window_clips_as_the_standard_says() -> None:
     (only,) = read(saved(dicom(head(), WindowCenter=100, WindowWidth=50))).slices
 
     values = head().astype(float)
@@ -189,7 +189,7 @@ def test_narrow_window_clips_as_the_standard_says():
     assert np.abs(np.asarray(only.image) - expected).max() <= 0.51
 
 
-def test_padding_is_black_and_does_not_count(reference):
+def test_padding_is_black_and_does_not_count(reference: np.ndarray) -> None:
     values = head().astype(np.int16) * 8
     values[:, :8] = -2000
     dataset = dicom(values, PixelPaddingValue=-2000)
@@ -200,7 +200,7 @@ def test_padding_is_black_and_does_not_count(reference):
     assert difference(network_input(saved(dataset)), reference) < 1.0
 
 
-def test_oblong_pixels_are_made_square(reference):
+def test_oblong_pixels_are_made_square(reference: np.ndarray) -> None:
     squeezed = np.asarray(Image.fromarray(head()).resize((260, 150), Image.Resampling.BOX))
 
     seen = network_input(saved(dicom(squeezed, PixelSpacing=[2.0, 1.0])))
@@ -212,7 +212,7 @@ def test_oblong_pixels_are_made_square(reference):
 
 
 def with_syntax(dataset: Dataset, uid: str, pixels: bytes) -> bytes:
-    dataset.file_meta.TransferSyntaxUID = uid
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(uid)
     dataset.PixelData = encapsulate([pixels]) if pydicom.uid.UID(uid).is_encapsulated else pixels
     return saved(dataset)
 
@@ -253,12 +253,12 @@ SYNTAXES = {
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_transfer_syntax_does_not_show(syntax, reference):
+def test_transfer_syntax_does_not_show(syntax: str, reference: np.ndarray) -> None:
     assert difference(network_input(SYNTAXES[syntax]()), reference) < 1.0
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_object_cut_anywhere_is_incomplete_or_whole(syntax):
+def test_object_cut_anywhere_is_incomplete_or_whole(syntax: str) -> None:
     data = SYNTAXES[syntax]()
     pixels = [part.image.tobytes() for part in read(data).slices]
 
@@ -271,7 +271,7 @@ def test_object_cut_anywhere_is_incomplete_or_whole(syntax):
 
 
 @pytest.mark.parametrize("encoding", [(True, True), (False, True), (False, False)])
-def test_data_set_without_preamble_is_recognised(encoding, reference):
+def test_data_set_without_preamble_is_recognised(encoding: Any, reference: np.ndarray) -> None:
     implicit, little = encoding
     dataset = dicom(head())
     del dataset.file_meta
@@ -281,15 +281,15 @@ def test_data_set_without_preamble_is_recognised(encoding, reference):
     assert difference(network_input(stream.getvalue()), reference) < 0.6
 
 
-def test_tiff_header_in_the_preamble_does_not_mislead(reference):
+def test_tiff_header_in_the_preamble_does_not_mislead(reference: np.ndarray) -> None:
     dataset = dicom(head())
     dataset.preamble = b"II*\0" + struct.pack("<I", 64) + bytes(120)
 
     assert difference(network_input(saved(dataset)), reference) < 0.6
 
 
-def test_missing_plugin_is_named(monkeypatch):
-    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+def test_missing_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels.decoders.base import JPEGLSLosslessDecoder
 
     data = SYNTAXES["jpeg-ls 8 bit"]()
     monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
@@ -303,7 +303,7 @@ def test_missing_plugin_is_named(monkeypatch):
     assert "pyjpegls" in got.reason
 
 
-def test_video_is_refused_by_name():
+def test_video_is_refused_by_name() -> None:
     got = picture_or_error(with_syntax(dicom(head()), "1.2.840.10008.1.2.4.102", bytes(100)))
 
     assert isinstance(got, PictureError)
@@ -318,7 +318,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("syntax", FOREIGN)
-def test_codestream_of_another_encoder_is_decoded(syntax):
+def test_codestream_of_another_encoder_is_decoded(syntax: str) -> None:
     uid, stream, tolerance = FOREIGN[syntax]
     values = (head(64, 56) // 64 * 64).astype(np.uint16) * 16
     dataset = dicom(values, BitsStored=12, WindowCenter=2048.5, WindowWidth=4097)
@@ -331,18 +331,21 @@ def test_codestream_of_another_encoder_is_decoded(syntax):
 
 @pytest.mark.defects(44)
 @pytest.mark.parametrize("syntax", FOREIGN)
-def test_every_compression_is_decoded_without_a_library_under_the_gpl(syntax, monkeypatch):
+def test_every_compression_is_decoded_without_a_library_under_the_gpl(
+    syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """pylibjpeg-libjpeg may be installed or not: it is not needed."""
     uid, stream, _ = FOREIGN[syntax]
     monkeypatch.setitem(sys.modules, "libjpeg", None)
     values = (head(64, 56) // 64 * 64).astype(np.uint16) * 16
-    seen = []
+    seen: list[Any] = []
     find = trainer.images.formats.dicom_dataset._plugin
-    monkeypatch.setattr(
-        trainer.images.formats.dicom_dataset,
-        "_plugin",
-        lambda dataset: seen.append(find(dataset)) or seen[-1],
-    )
+
+    def found(dataset: Any) -> Any:
+        seen.append(find(dataset))
+        return seen[-1]
+
+    monkeypatch.setattr(trainer.images.formats.dicom_dataset, "_plugin", found)
 
     picture = read(with_syntax(dicom(values, BitsStored=12), uid, stream))
 
@@ -353,7 +356,7 @@ def test_every_compression_is_decoded_without_a_library_under_the_gpl(syntax, mo
 @pytest.mark.defects(44)
 @pytest.mark.parametrize("missing", [2, 16, 300, 900])
 @pytest.mark.parametrize("syntax", ["jpeg lossless", "jpeg extended, 12 bit"])
-def test_jpeg_stream_that_ends_early_is_not_filled_up_with_grey(syntax, missing):
+def test_jpeg_stream_that_ends_early_is_not_filled_up_with_grey(syntax: str, missing: Any) -> None:
     uid, stream, _ = FOREIGN[syntax]
     dataset = dicom(head(64, 56).astype(np.uint16) * 16, BitsStored=12)
 
@@ -363,8 +366,8 @@ def test_jpeg_stream_that_ends_early_is_not_filled_up_with_grey(syntax, missing)
 
 
 @pytest.mark.defects(44)
-def test_missing_package_for_lossless_jpeg_is_named(monkeypatch):
-    from pydicom.pixels.decoders import JPEGLosslessSV1Decoder
+def test_missing_package_for_lossless_jpeg_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels.decoders.base import JPEGLosslessSV1Decoder
 
     monkeypatch.setattr(JPEGLosslessSV1Decoder, "_available", {})
     monkeypatch.setattr(JPEGLosslessSV1Decoder, "_unavailable", {"imagecodecs": ("imagecodecs",)})
@@ -380,7 +383,7 @@ def test_missing_package_for_lossless_jpeg_is_named(monkeypatch):
 # --- several frames ---
 
 
-def test_frames_are_slices_and_empty_ones_are_not_judged():
+def test_frames_are_slices_and_empty_ones_are_not_judged() -> None:
     frames = np.stack([head() * 0, head(), head() // 2, head(), head() * 0])
 
     picture = read(saved(dicom(frames)))
@@ -390,7 +393,7 @@ def test_frames_are_slices_and_empty_ones_are_not_judged():
 
 
 @pytest.mark.parametrize("uid", [RLELossless, JPEG2000Lossless])
-def test_compressed_frames_are_evenly_spaced(uid):
+def test_compressed_frames_are_evenly_spaced(uid: Any) -> None:
     small = head(64, 60)
     frames = np.stack([np.roll(small, shift, axis=1) for shift in range(20)])
     data = compressed(dicom(frames), uid, "pydicom" if uid == RLELossless else "pylibjpeg")
@@ -402,7 +405,7 @@ def test_compressed_frames_are_evenly_spaced(uid):
         assert np.array_equal(np.asarray(part.image) > 200, frames[part.index] > 200)
 
 
-def test_window_of_each_frame_is_its_own(reference):
+def test_window_of_each_frame_is_its_own(reference: np.ndarray) -> None:
     dataset = dicom(np.stack([head().astype(np.uint16) * 2, head().astype(np.uint16) * 16]))
     shared, per_frame = Dataset(), []
     transformation = Dataset()
@@ -434,7 +437,7 @@ def reason(dataset: Dataset, limits: Limits = LIMITS) -> str:
     return got.reason
 
 
-def test_other_modality_needs_a_setting():
+def test_other_modality_needs_a_setting() -> None:
     dataset = dicom(head(), Modality="CT")
 
     assert "modality CT" in reason(dataset)
@@ -442,11 +445,11 @@ def test_other_modality_needs_a_setting():
     assert isinstance(picture_or_error(saved(dataset), ANY), Picture)
 
 
-def test_text_in_the_modality_is_not_repeated():
+def test_text_in_the_modality_is_not_repeated() -> None:
     assert "modality" in reason(dicom(head(), Modality="CANARY"))
 
 
-def test_object_without_pixels_is_named_by_its_class():
+def test_object_without_pixels_is_named_by_its_class() -> None:
     dataset = dicom(head(), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR")
     for keyword in ("PixelData", "Rows", "Columns"):
         delattr(dataset, keyword)
@@ -454,18 +457,18 @@ def test_object_without_pixels_is_named_by_its_class():
     assert reason(dataset) == "a DICOM object without a picture (Basic Text SR Storage)"
 
 
-def test_other_file_with_a_similar_beginning_is_not_called_dicom():
+def test_other_file_with_a_similar_beginning_is_not_called_dicom() -> None:
     got = picture_or_error(b"\x08\0\x05\0\x0a\0\0\0" + b"something else" * 9)
 
     assert isinstance(got, PictureError)
     assert got.reason == "not an image of a known format"
 
 
-def test_bomb_in_the_header_is_refused():
+def test_bomb_in_the_header_is_refused() -> None:
     assert "60000 x 60000 pixels" in reason(dicom(head(), Rows=60000, Columns=60000))
 
 
-def test_bomb_in_the_codestream_is_refused():
+def test_bomb_in_the_codestream_is_refused() -> None:
     """The header says 260 x 300, the JPEG 2000 or JPEG stream in it 60,000 x 60,000."""
     dataset = dicom(head())
     dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
@@ -484,7 +487,7 @@ def test_bomb_in_the_codestream_is_refused():
     assert "60000 x 60000 pixels" in reason(dataset)
 
 
-def test_box_without_a_length_does_not_hang():
+def test_box_without_a_length_does_not_hang() -> None:
     """Found by fuzzing: pydicom 3.0 looks at such a box for ever."""
     dataset = dicom(head())
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
@@ -493,7 +496,7 @@ def test_box_without_a_length_does_not_hang():
     assert "JPEG 2000" in reason(dataset)
 
 
-def test_deflated_bomb_is_refused():
+def test_deflated_bomb_is_refused() -> None:
     dataset = dicom(np.zeros((4000, 4000), np.uint8))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
 
@@ -503,7 +506,7 @@ def test_deflated_bomb_is_refused():
 # --- patient data ---
 
 
-def test_only_named_tags_are_returned():
+def test_only_named_tags_are_returned() -> None:
     dataset = dicom(head(), StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", InstanceNumber=7)
     dataset.AcquisitionDate = "20240229"
     names = ("StudyInstanceUID", "AcquisitionDate", "InstanceNumber", "SeriesNumber", "NoSuchKeyword")
@@ -516,7 +519,7 @@ def test_only_named_tags_are_returned():
     }
 
 
-def test_tag_text_is_safe_to_print():
+def test_tag_text_is_safe_to_print() -> None:
     with pytest.warns(UserWarning, match="length"):
         dataset = dicom(head(), SeriesDescription="a\x1b[31mred\u202e" + "x" * 500)
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -528,7 +531,7 @@ def test_tag_text_is_safe_to_print():
     assert len(text) <= 128
 
 
-def test_traceback_of_a_broken_object_does_not_quote_it():
+def test_traceback_of_a_broken_object_does_not_quote_it() -> None:
     dataset = dicom(head())
     data = saved(dataset).replace(b"MONOCHROME2 ", b"CANARY^JOHN ")
 
@@ -540,7 +543,7 @@ def test_traceback_of_a_broken_object_does_not_quote_it():
     assert "CANARY" not in text
 
 
-def test_patient_data_is_never_parsed(monkeypatch):
+def test_patient_data_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     import pydicom
 
     seen: list[Dataset] = []
@@ -581,7 +584,9 @@ def patient_words(path: Path) -> set[str]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limits", [LIMITS, ANY], ids=["MR only", "any modality"])
-def test_bundled_files_end_in_a_picture_or_a_reason_without_patient_data(limits, caplog, capfd):
+def test_bundled_files_end_in_a_picture_or_a_reason_without_patient_data(
+    limits: Limits, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     caplog.set_level(logging.DEBUG)
     pictures = 0
     for path in bundled_files():
@@ -609,7 +614,7 @@ def test_bundled_files_end_in_a_picture_or_a_reason_without_patient_data(limits,
         "MR_small_padded",
     ],
 )
-def test_variants_of_one_bundled_slice_are_the_same_picture(name):
+def test_variants_of_one_bundled_slice_are_the_same_picture(name: str) -> None:
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
     original = read((folder / "MR_small.dcm").read_bytes()).slices[0].image
 
@@ -618,7 +623,7 @@ def test_variants_of_one_bundled_slice_are_the_same_picture(name):
     assert variant.tobytes() == original.tobytes()
 
 
-def test_importing_the_reader_does_not_import_pydicom():
+def test_importing_the_reader_does_not_import_pydicom() -> None:
     import subprocess
 
     script = (

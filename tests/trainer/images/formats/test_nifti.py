@@ -42,10 +42,10 @@ def nifti(
     for name, value in options.items():
         image.header[name] = value
     assert nibabel.aff2axcodes(image.affine) == tuple(axes)
-    return image.to_bytes()
+    return bytes(image.to_bytes())
 
 
-def test_slices_are_axial_and_upright():
+def test_slices_are_axial_and_upright() -> None:
     picture = read(nifti(volume()))
 
     assert (picture.format, picture.width, picture.height, picture.slice_count) == ("NIfTI", 80, 96, 6)
@@ -68,7 +68,7 @@ DIRECTIONS = [
 
 
 @pytest.mark.parametrize("axes", DIRECTIONS)
-def test_stored_axes_do_not_show(axes):
+def test_stored_axes_do_not_show(axes: str) -> None:
     """All 48 ways to store a volume give the same slices in the same order."""
     expected = read(nifti(volume()))
 
@@ -82,7 +82,7 @@ def test_stored_axes_do_not_show(axes):
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 @pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "u2", "i4", "f4", "f8", ">f4"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_number_type_version_and_gzip_do_not_show(kind, dtype, packed):
+def test_number_type_version_and_gzip_do_not_show(kind: str, dtype: Any, packed: bool) -> None:
     values = (volume(3) // 2)[..., 1:2].astype(dtype).repeat(3, axis=2)
     data = nifti(values, kind=kind)
 
@@ -92,7 +92,7 @@ def test_number_type_version_and_gzip_do_not_show(kind, dtype, packed):
     assert difference(preprocess(picture.slices[0].image, HOW), reference()) < 1.0
 
 
-def test_slope_and_intercept_are_applied():
+def test_slope_and_intercept_are_applied() -> None:
     data = bytearray(nifti(volume()))
     data[112:120] = struct.pack("<ff", -2.0, 5.0)  # scl_slope, scl_inter
 
@@ -101,7 +101,7 @@ def test_slope_and_intercept_are_applied():
     assert inverted.getpixel((0, 0)) == inverted.getextrema()[1]  # what was lowest is highest
 
 
-def test_first_volume_of_a_series_is_taken():
+def test_first_volume_of_a_series_is_taken() -> None:
     series = np.stack([volume(), volume() * 0], axis=-1)
     data = nibabel.Nifti1Image(series, np.diag([-1.0, -1.0, 5.0, 1.0])).to_bytes()
 
@@ -111,7 +111,7 @@ def test_first_volume_of_a_series_is_taken():
     assert len(picture.slices) == 4
 
 
-def test_thick_slices_are_judged_in_the_plane_they_were_acquired_in():
+def test_thick_slices_are_judged_in_the_plane_they_were_acquired_in() -> None:
     """A sagittal series of 6 mm slices is not cut across: that would show six columns."""
     sagittal = np.stack([head(96, 80).T.astype(np.int16)] * 6, axis=0)  # (left, back, head)
 
@@ -121,7 +121,7 @@ def test_thick_slices_are_judged_in_the_plane_they_were_acquired_in():
     assert (picture.width, picture.height) == (80, 96)
 
 
-def test_sagittal_slices_are_head_up():
+def test_sagittal_slices_are_head_up() -> None:
     values = np.zeros((4, 80, 96), np.int16)
     values[:, :, 48:] = 100  # the upper half shines
 
@@ -132,7 +132,7 @@ def test_sagittal_slices_are_head_up():
     assert shown[48:].max() == 0
 
 
-def test_oblong_voxels_are_made_square():
+def test_oblong_voxels_are_made_square() -> None:
     squeezed = volume()[:, ::2]
 
     picture = read(nifti(squeezed, spacing=(1.0, 2.0, 5.0)))
@@ -140,7 +140,7 @@ def test_oblong_voxels_are_made_square():
     assert picture.slices[0].image.size == (80, 96)
 
 
-def test_many_slices_are_evenly_spaced_among_those_with_a_head():
+def test_many_slices_are_evenly_spaced_among_those_with_a_head() -> None:
     values = np.concatenate(
         [volume(3)[..., :1].repeat(20, axis=2), volume(3)[..., 1:2].repeat(40, axis=2)], axis=2
     )
@@ -151,14 +151,14 @@ def test_many_slices_are_evenly_spaced_among_those_with_a_head():
     assert [part.index for part in picture.slices] == [22, 27, 32, 37, 42, 47, 52, 57]
 
 
-def test_flat_picture_is_one_slice():
+def test_flat_picture_is_one_slice() -> None:
     picture = read(nibabel.Nifti1Image(head(96, 80).T.copy(), np.diag([-1.0, -1.0, 1.0, 1.0])).to_bytes())
 
     assert picture.slice_count == 1
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_volume_cut_anywhere_is_incomplete(packed):
+def test_volume_cut_anywhere_is_incomplete(packed: bool) -> None:
     data = nifti(volume())
     data = gzip.compress(data) if packed else data
 
@@ -175,7 +175,7 @@ def reason(data: bytes, limits: Limits = LIMITS) -> str:
     return got.reason
 
 
-def test_gzip_bomb_is_not_inflated():
+def test_gzip_bomb_is_not_inflated() -> None:
     bomb = gzip.compress(nifti(volume()) + bytes(100_000_000), 1)
     start = time.perf_counter()
 
@@ -183,7 +183,7 @@ def test_gzip_bomb_is_not_inflated():
     assert time.perf_counter() - start < 2
 
 
-def test_volume_over_a_limit_is_refused_from_its_header():
+def test_volume_over_a_limit_is_refused_from_its_header() -> None:
     header = nibabel.Nifti1Header()
     header.set_data_shape((30000, 30000, 3000))
     header.set_data_dtype(np.int16)
@@ -195,7 +195,7 @@ def test_volume_over_a_limit_is_refused_from_its_header():
     assert "limit" in reason(gzip.compress(data))
 
 
-def test_what_is_no_volume_is_refused():
+def test_what_is_no_volume_is_refused() -> None:
     colours = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
 
     assert "no NIfTI" in reason(gzip.compress(b"some log file" * 100))
@@ -204,7 +204,7 @@ def test_what_is_no_volume_is_refused():
     assert "gzip" in reason(b"\x1f\x8b" + b"garbage" * 99)
 
 
-def test_real_volume_and_its_dicom_slices_agree(shared):
+def test_real_volume_and_its_dicom_slices_agree(shared: Path) -> None:
     """The same FLAIR series as one NIfTI file and as DICOM objects: slice by slice the same input.
 
     The objects carry a window for viewing, which NIfTI has no place for; with it they are alike.
