@@ -10,6 +10,7 @@ import click
 from config.folders import made_folder
 from config.options import Invocation, Place, pass_invocation, program_options, setting_options
 from config.text import printable
+from daemon.output.words import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from daemon.service.classify import Classified
@@ -128,4 +129,4 @@ def _reason(one: Any) -> str | None:
 
 
 def _style(one: Any) -> str:
-    return {"ok": "green", "uncertain": "yellow", "rejected": "magenta"}.get(one.judged.status.value, "red")
+    return STATUS_COLOURS[one.judged.status.value]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from daemon.output.columns import Column, Kind
 from daemon.output.terminal_table import TableStyle
+from daemon.output.words import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from storage.queries.results import ResultRow
@@ -57,8 +58,6 @@ PLAIN = ("id", "time", "file", "class", "confidence", "status", "model", "reason
          "positive")  # fmt: skip
 EVERY = tuple(COLUMNS)
 
-_STYLES = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
-
 
 def _brief(column: str, text: str) -> str:
     """Of a model only the hash is left where the line is short."""
@@ -67,7 +66,7 @@ def _brief(column: str, text: str) -> str:
 
 LOOK = TableStyle(
     note=lambda row: row.reason,
-    style=lambda row: _STYLES[row.status.value],
+    style=lambda row: STATUS_COLOURS[row.status.value],
     brief=_brief,
     spare=("model", "time"),
 )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from storage.queries.totals import Totals
     from trainer.model.spec import ModelSpec
 
+# The colours of a result's status at a terminal.
+STATUS_COLOURS = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
+
 SCORE = (
     "score is the calibrated probability of the class that is looked for: from the model's threshold on the "
     "answer is that class, inside the band around it the answer is uncertain and a person should look"

@@ -12,13 +12,12 @@ from daemon.output.columns import Column, Kind
 from daemon.output.facts import Style, pairs
 from daemon.output.json_text import json_name, json_object
 from daemon.output.result_columns import COLUMNS, model_name
-from daemon.output.words import score_of
+from daemon.output.words import STATUS_COLOURS, score_of
 
 if TYPE_CHECKING:
     from storage.queries.history import Attempt, Story, VersionStory
     from storage.queries.results import ResultRow
 
-_COLORS = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
 _RESULT = ("time", "class", "confidence", "status", "reason", "model", "weights_sha256", "engine",
            "precision", "device", "sha256", "slice_index", "slice_count", "tags", "duration_us", "score",
            "threshold", "positive", "uncertain_low", "uncertain_high")  # fmt: skip
@@ -101,7 +100,7 @@ def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[s
 
 
 def _conclusion(result: ResultRow, style: Style) -> str:
-    status = style(result.status.value, _COLORS[result.status.value])
+    status = style(result.status.value, STATUS_COLOURS[result.status.value])
     return status if result.label is None else f"{style(printable(result.label), bold=True)} ({status})"
 
 

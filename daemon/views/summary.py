@@ -10,7 +10,7 @@ from daemon.output.columns import Column, Kind
 from daemon.output.facts import style_of
 from daemon.output.result_columns import SHORT_HASH
 from daemon.output.sink import stdout_is_terminal, text_sink
-from daemon.output.words import counted
+from daemon.output.words import STATUS_COLOURS, counted
 from daemon.views.listing import footer, say, text_writer
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ COLUMNS = (
 )
 # The longest bar of the summary, in characters.
 BAR = 40
-_COLORS = {"ok": "green", "uncertain": "yellow", "rejected": "magenta", "error": "red"}
 
 
 def print_count(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
@@ -99,7 +98,7 @@ def _bars_of(found: Sequence[ModelSummaryRow], style: Style) -> str:
     lines = []
     for row, (label, status, number) in zip(found, cells, strict=True):
         share = row.count / total
-        color = _COLORS[row.status.value]
+        color = STATUS_COLOURS[row.status.value]
         bar = style("█" * max(1, round(share * BAR)), color)
         lines.append(
             f"{label.ljust(widths[0])}  {style(status.ljust(widths[1]), color)}  "
