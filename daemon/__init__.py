@@ -1,1 +1,1 @@
-"""Images in, rows out: inbox, lanes, engines, the service, and every `bt-daemon` command."""
+"""Images in, rows out: inbox, workers, engines, the service, and every `bt-daemon` command."""

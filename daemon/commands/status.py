@@ -22,7 +22,7 @@ def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> in
     r"""Show whether a daemon runs on this database, since when, and what waits.
 
     With --check one line says how it is and why, and so does the exit code. 0: healthy. 1: degraded, that
-    is, it works but an inbox is degraded, the database takes nothing, lanes are being replaced, moves are
+    is, it works but an inbox is degraded, the database takes nothing, workers are being replaced, moves are
     stuck, or it is only starting. 2: down, that is, none ever ran, it was stopped, it died, or it has
     reported nothing for 15 seconds. 3: the database cannot be read. Without --check the exit code is 0
     whatever the daemon does.

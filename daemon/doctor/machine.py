@@ -21,7 +21,7 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 
 
 def memory(_: Surroundings) -> Iterator[Found]:
-    """How much memory the lanes may have."""
+    """How much memory the workers may have."""
     available = _available_memory()
     if available is None:
         return

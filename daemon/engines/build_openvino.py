@@ -67,7 +67,7 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
         raise
     prepared = replace(prepared, folder=str(folder))
     # Under its last name: the compiled forms that this leaves are found again by that name only, and what
-    # opens the engine later must find them, or all lanes would compile and write them at the same time.
+    # opens the engine later must find them, or all workers would compile and write them at the same time.
     open_engine(prepared).run(probes[:1])
     write_manifest(folder, prepared, weights.spec)
     return prepared

@@ -56,12 +56,12 @@ def _compiled_model(folder: Path, network: Compiled) -> Any:
 
 
 def settings(precision: str) -> dict[str, Any]:
-    """Return OpenVINO's settings for one lane: one thread, this precision."""
+    """Return OpenVINO's settings for one worker: one thread, this precision."""
     return {
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        # Where lanes run is the scheduler's business: two of them pinned to one core would halve the speed.
+        # Where workers run is the scheduler's business: two of them pinned to one core would halve the speed.
         "ENABLE_CPU_PINNING": False,
     }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 # None makes `import` of a module fail. Without the first OpenVINO takes its own stub, without the second
-# it goes without `convert_model`, which takes a third of the import's time and which lanes do not need.
+# it goes without `convert_model`, which takes a third of the import's time and which workers do not need.
 _TELEMETRY = "openvino_telemetry"
 _CONVERTER = "openvino.tools"
 

@@ -1,7 +1,7 @@
-"""The memory that a lane and the engine's process share: pictures one way, rows of numbers the other.
+"""The memory that a worker and the engine's process share: pictures one way, rows of numbers the other.
 
 A row is everything the network says of one picture: logits, features, maps, one after the other. So
-one copy brings a batch's answers back from a device, and one more puts a lane's share where it reads.
+one copy brings a batch's answers back from a device, and one more puts a worker's share where it reads.
 """
 
 from __future__ import annotations

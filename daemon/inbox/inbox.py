@@ -29,7 +29,7 @@ from storage.records import FileVersion
 
 __all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
 
-# Entries looked at in one step: the reactor is back at its lanes within about 20 ms.
+# Entries looked at in one step: the reactor is back at its workers within about 20 ms.
 STEP_ENTRIES = 2_000
 # Files waited for at a time (some 40 MB); the folder itself remembers the rest.
 WAITING_LIMIT = 100_000

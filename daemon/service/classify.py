@@ -1,4 +1,4 @@
-"""The same judgement as `watch`, on single files, on the spot: the daemon's own lanes, no inbox."""
+"""The same judgement as `watch`, on single files, on the spot: the daemon's own workers, no inbox."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def classify(
     outcomes = {task.file_id: task for task in waiting if isinstance(task, Outcome)}
     count = min(worker_count(settings), len(tasks))
     engine = likely_engine(settings)
-    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as workers:
         prepared, spec = ready_engine(settings, logger)
-        lanes.begin(worker_setup(settings, prepared))
-        outcomes |= {outcome.file_id: outcome for outcome in _all(lanes, tasks)}
+        workers.begin(worker_setup(settings, prepared))
+        outcomes |= {outcome.file_id: outcome for outcome in _all(workers, tasks)}
     model = f"{spec.name} {spec.version} {prepared.weights_sha256[:8]}"
     limits = score_limits(spec)
     found = [
@@ -119,17 +119,17 @@ def _makes_a_row(outcome: Outcome) -> bool:
     return isinstance(failed, Judged) or failed.kind not in (FailureKind.GONE, FailureKind.CHANGED)
 
 
-def _all(lanes: WorkerPool, tasks: Sequence[Task]) -> list[Outcome]:
+def _all(workers: WorkerPool, tasks: Sequence[Task]) -> list[Outcome]:
     rest = list(tasks)
     outcomes: list[Outcome] = []
     while len(outcomes) < len(tasks):
-        room = lanes.room(len(rest))
+        room = workers.room(len(rest))
         if room:
-            lanes.submit(rest[:room])
+            workers.submit(rest[:room])
             rest = rest[room:]
-        left = lanes.next_deadline() - time.monotonic()
-        wait(lanes.waitables(), max(0.0, min(left, 1.0)))
-        outcomes += lanes.collect()
+        left = workers.next_deadline() - time.monotonic()
+        wait(workers.waitables(), max(0.0, min(left, 1.0)))
+        outcomes += workers.collect()
     return outcomes
 
 

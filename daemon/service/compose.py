@@ -140,12 +140,12 @@ def open_service(
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
     count, engine = worker_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
-    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as lanes:
+    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as workers:
         prepared, spec = ready_engine(settings, logger)
-        lanes.begin(
+        workers.begin(
             replace(worker_setup(settings, prepared), heatmaps=heatmaps)
         )  # they open their engines while this process imports the storage
-        with _service_on(lanes, prepared, spec, _Start(settings, roots, logger, waker, once)) as service:
+        with _service_on(workers, prepared, spec, _Start(settings, roots, logger, waker, once)) as service:
             yield service
 
 
@@ -162,7 +162,7 @@ class _Start:
 
 @contextmanager
 def _service_on(
-    lanes: WorkerPool, prepared: PreparedEngine, spec: ModelSpec, start: _Start
+    workers: WorkerPool, prepared: PreparedEngine, spec: ModelSpec, start: _Start
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
     from daemon.service.heartbeat_writer import HeartbeatWriter
@@ -178,17 +178,17 @@ def _service_on(
     with ExitStack() as stack:
         lock = stack.enter_context(DatabaseLock(path))
         ledger, connection = stack.enter_context(_open_ledger(settings, path, once=start.once))
-        stack.callback(lanes.close)  # they read the database: only the last to close it folds its log in
+        stack.callback(workers.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
-        lanes.remember(Known(str(path), model_id))
+        workers.remember(Known(str(path), model_id))
         rules = inbox_rules(settings, start.roots, path, once=start.once)
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, start.waker, clock, logger))
             for root in start.roots
         ]
         beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock)
-        service = Service(ledger, inboxes, lanes, model_id, start.waker, clock, logger)
+        service = Service(ledger, inboxes, workers, model_id, start.waker, clock, logger)
         service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:
             roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
@@ -327,8 +327,8 @@ class _Announcement:
         self._said = False
 
     def turned(self, service: Service) -> None:
-        """Say it when the first lane is ready."""
-        if self._said or not service.lanes.ready:
+        """Say it when the first worker is ready."""
+        if self._said or not service.workers.ready:
             return
         self._said = True
         health = [inbox.health() for inbox in service.inboxes]

@@ -92,14 +92,14 @@ class HeartbeatWriter:
             self._not_stored = str(error)
 
     def _snapshot(self, service: Service) -> dict[str, Any]:
-        if service.lanes.restarts != self._lane_restarts:
-            self._lane_restarts, self._lane_replaced_us = service.lanes.restarts, service.clock.now_us()
+        if service.workers.restarts != self._lane_restarts:
+            self._lane_restarts, self._lane_replaced_us = service.workers.restarts, service.clock.now_us()
         return {
             **self._about,
             "inboxes": [_inbox(inbox.health(), service.clock.now_us()) for inbox in service.inboxes],
             "counters": asdict(service.counters),
             "waiting": service.waiting,
-            "lane_restarts": service.lanes.restarts,
+            "lane_restarts": service.workers.restarts,
             "lane_replaced_us": self._lane_replaced_us,
             "trouble": service.trouble,
             "last_error": service.counters.last_error,

@@ -1,7 +1,7 @@
-"""The daemon's one loop: inboxes in, lanes between, the ledger out.
+"""The daemon's one loop: inboxes in, workers between, the ledger out.
 
 Everything happens on one thread, so there is nothing to lock and no order to prove: wait until
-something is ready, collect what the lanes finished, ask the inboxes what is complete, store both in
+something is ready, collect what the workers finished, ask the inboxes what is complete, store both in
 one transaction, hand out the next work. The loop's body is `step`; `run` only repeats it.
 
 What must not be lost is always in one of three places: in the folder, in `_found`/`_outcomes`
@@ -29,13 +29,13 @@ from storage.ledger.ledger import Ledger
 from storage.records import Entry, Failed, FailureKind, FileVersion, Outcome
 from storage.schema import FileState
 
-# Entries kept in memory between ledger and lanes. More would only cost memory, fewer would cost a
+# Entries kept in memory between ledger and workers. More would only cost memory, fewer would cost a
 # query more often; the ledger holds the rest of any backlog.
 QUEUE_LIMIT = 2048
 # While the database takes nothing, this many found versions are kept for the next try before the
 # inboxes are left alone; the files are still in the folder, a later scan finds them again.
 HELD_LIMIT = 20_000
-# How long the lanes may finish what they have after a stop; the promise is to exit within 10 s.
+# How long the workers may finish what they have after a stop; the promise is to exit within 10 s.
 FINISH_SECONDS = 6.0
 STORE_RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
 # How soon a file that `bt-daemon retry` put back is taken up.
@@ -94,7 +94,7 @@ class Service:
 
     ledger: Ledger
     inboxes: Sequence[Inbox]
-    lanes: WorkerPool
+    workers: WorkerPool
     model_id: int
     waker: Waker
     clock: Clock
@@ -128,8 +128,8 @@ class Service:
 
     def step(self, timeout: float | None = 0.0) -> None:
         """Do one turn: wait at most `timeout` seconds, collect, look, store, hand out."""
-        self.waker.wait(self.lanes.waitables(), timeout)
-        self._outcomes += self.lanes.collect()
+        self.waker.wait(self.workers.waitables(), timeout)
+        self._outcomes += self.workers.collect()
         self._look()
         self._notice_roots()
         self._notice_others()
@@ -173,7 +173,7 @@ class Service:
     @property
     def trouble(self) -> str:
         """What holds the work up right now, '' if nothing does."""
-        return self.counters.last_error if self._store_failures else self.lanes.trouble
+        return self.counters.last_error if self._store_failures else self.workers.trouble
 
     def known_work(self) -> int:
         """Return how many images this run knows of so far, judged or waiting."""
@@ -182,10 +182,10 @@ class Service:
     def _patience(self) -> float | None:
         """Return how long the next wait may last."""
         now = self.clock.monotonic()
-        if self.lanes.room(len(self._queue)) > 0 and not self._store_failures:
+        if self.workers.room(len(self._queue)) > 0 and not self._store_failures:
             return 0.0
         due = min((inbox.next_due() for inbox in self.inboxes), default=float("inf"))
-        due = min(due, self.lanes.next_deadline(), now + 1.0)  # at least once a second: the status row
+        due = min(due, self.workers.next_deadline(), now + 1.0)  # at least once a second: the status row
         if self._found or self._outcomes or self._store_failures:
             due = min(due, self._store_not_before)
         if not self._store_failures:
@@ -338,11 +338,11 @@ class Service:
         )
 
     def _dispatch(self) -> None:
-        """Hand queued entries to the lanes; nothing is handed out while the database takes nothing."""
+        """Hand queued entries to the workers; nothing is handed out while the database takes nothing."""
         if self._store_failures:
             return
         while self._queue or self._refill():
-            room = self.lanes.room(len(self._queue))
+            room = self.workers.room(len(self._queue))
             if room == 0:
                 return
             entries = [self._queue.popleft() for _ in range(room)]
@@ -351,7 +351,7 @@ class Service:
             if not entries:
                 continue
             self._in_flight.update((entry.file_id, entry) for entry in entries)
-            self.lanes.submit([self._task(entry) for entry in entries])
+            self.workers.submit([self._task(entry) for entry in entries])
 
     def _refill(self) -> bool:
         """Fill the queue from the ledger when it may hold something due; return whether it did."""
@@ -384,12 +384,12 @@ class Service:
         return next(inbox for inbox in self.inboxes if inbox.inbox_id == entry.version.inbox_id)
 
     def _finish(self) -> None:
-        """Let the lanes finish what they have, store it, and leave the rest in the ledger."""
+        """Let the workers finish what they have, store it, and leave the rest in the ledger."""
         deadline = self.clock.monotonic() + FINISH_SECONDS
         self._queue.clear()
-        while self.lanes.in_flight() and (left := deadline - self.clock.monotonic()) > 0:
-            self.waker.wait(self.lanes.waitables(), min(left, 0.2))
-            self._outcomes += self.lanes.collect()
+        while self.workers.in_flight() and (left := deadline - self.clock.monotonic()) > 0:
+            self.waker.wait(self.workers.waitables(), min(left, 0.2))
+            self._outcomes += self.workers.collect()
         self._store_not_before = 0.0
         if self._found or self._outcomes:
             self._store()

@@ -10,7 +10,7 @@ from enum import StrEnum
 from config.text import printable
 from daemon.views.daemon_status import DaemonStatus, Life, headline, inboxes
 
-# A lane that was replaced is no trouble any more when the next ones have lived so long.
+# A worker that was replaced is no trouble any more when the next ones have lived so long.
 LANE_SECONDS = 60.0
 
 
@@ -45,7 +45,7 @@ def health(status: DaemonStatus, zone: tzinfo) -> Health:
     """Return how healthy the daemon is.
 
     Down: none runs, none ever ran, it died, or it has been silent for long while it names no trouble.
-    Degraded: it has only just started, an inbox is degraded, the database takes nothing, lanes are
+    Degraded: it has only just started, an inbox is degraded, the database takes nothing, workers are
     being replaced, or moves are stuck.
     """
     living = headline(status, zone)

@@ -22,7 +22,7 @@ _MOST_KILLS = 4
 
 
 class _Deaths(NamedTuple):
-    """How often a lane ended while it worked on one file."""
+    """How often a worker ended while it worked on one file."""
 
     own: int = 0
     killed: int = 0
@@ -48,7 +48,7 @@ class Blame:
     ) -> tuple[list[Outcome], list[list[Task]]]:
         """Return the outcomes of the guilty, and the batches in which the others are tried again.
 
-        `place` is what the lane was working on, outside the batch if it was not decoding; `killed` says
+        `place` is what the worker was working on, outside the batch if it was not decoding; `killed` says
         that a signal from outside ended it.
         """
         if not 0 <= place < len(batch):

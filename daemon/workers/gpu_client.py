@@ -1,6 +1,6 @@
-"""A lane's engine where another process owns the device: pictures go there and answers come back.
+"""A worker's engine where another process owns the device: pictures go there and answers come back.
 
-Imports no torch: a lane only reads, decodes and judges. The other end is `daemon.workers.gpu_server`.
+Imports no torch: a worker only reads, decodes and judges. The other end is `daemon.workers.gpu_server`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EngineLostError(Exception):
 
 
 class SharedEngine:
-    """The engine of one lane; `run` returns when its pictures have come through the device."""
+    """The engine of one worker; `run` returns when its pictures have come through the device."""
 
     def __init__(self, connection: Connection, answer_seconds: float) -> None:
         """Wait until the device is ready; raise EngineLostError if it never is."""

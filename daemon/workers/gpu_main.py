@@ -1,4 +1,4 @@
-"""The process that owns a device: it opens the network there once, for all lanes.
+"""The process that owns a device: it opens the network there once, for all workers.
 
     python -m daemon.workers.gpu_main DESCRIPTOR
 

@@ -1,4 +1,4 @@
-"""The process that owns a device, as the daemon sees it: started, given the lanes, replaced, ended."""
+"""The process that owns a device, as the daemon sees it: started, given the workers, replaced, ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BYTES = 1 << 16
 
 
 class GpuOwner:
-    """One engine process for all lanes; for one single-threaded caller."""
+    """One engine process for all workers; for one single-threaded caller."""
 
     def __init__(self, logger: logging.Logger) -> None:
         """Start the process: it imports what it needs while it waits for `begin`."""
@@ -43,16 +43,16 @@ class GpuOwner:
         with contextlib.suppress(OSError):  # one that died at once is noticed by `listen`
             self.control.send(setup)
 
-    def connect(self, lane: Connection) -> None:
-        """Give a lane and the process the two ends of a new socket.
+    def connect(self, worker: Connection) -> None:
+        """Give a worker and the process the two ends of a new socket.
 
-        If the process is dead the lane finds its end closed. Raises OSError if the lane is dead.
+        If the process is dead the worker finds its end closed. Raises OSError if the worker is dead.
         """
         near, far = socket.socketpair()
         with near, far:
             with contextlib.suppress(OSError):
                 reduction.send_handle(self.control, near.fileno(), self._process.pid)
-            reduction.send_handle(lane, far.fileno(), 0)
+            reduction.send_handle(worker, far.fileno(), 0)
 
     def listen(self) -> bool:
         """Log what the process has remarked; return False if it has ended, or talks as it never does."""

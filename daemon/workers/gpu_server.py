@@ -1,7 +1,7 @@
-"""The work of the process that owns a device: whatever pictures wait, from all lanes, in one batch.
+"""The work of the process that owns a device: whatever pictures wait, from all workers, in one batch.
 
-No lane waits for a fuller batch: an idle device starts at once on a single picture, and what arrives
-while it computes becomes the next batch. A lane that has died is forgotten.
+No worker waits for a fuller batch: an idle device starts at once on a single picture, and what arrives
+while it computes becomes the next batch. A worker that has died is forgotten.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class _Client:
 
 
 class EngineServer:
-    """Serves lanes, whose connections arrive through `control`, until that is closed."""
+    """Serves workers, whose connections arrive through `control`, until that is closed."""
 
     def __init__(self, engine: RowEngine, control: Connection, batch: int) -> None:
-        """`batch` is the most pictures one lane sends at once."""
+        """`batch` is the most pictures one worker sends at once."""
         self._engine = engine
         self._control = control
         self._layout = replace(engine.layout, batch=min(batch, engine.layout.batch))
@@ -68,7 +68,7 @@ class EngineServer:
         return True
 
     def _admit(self) -> bool:
-        """Take a new lane's connection and answer with memory: that tells the lane that all is ready."""
+        """Take a new worker's connection and answer with memory: that tells the worker that all is ready."""
         try:
             handle = reduction.recv_handle(self._control)
         except (EOFError, OSError):
@@ -77,13 +77,13 @@ class EngineServer:
         descriptor = os.memfd_create("bt-batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, self._layout.bytes)
-            # Memory that a lane could make shorter would kill this process.
+            # Memory that a worker could make shorter would kill this process.
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             client = _Client(connection, SharedBatch(self._layout, descriptor))
             connection.send(self._layout)
             reduction.send_handle(connection, descriptor, 0)
             self._selector.register(connection, selectors.EVENT_READ, client)
-        except OSError:  # the lane has died meanwhile
+        except OSError:  # the worker has died meanwhile
             connection.close()
         finally:
             os.close(descriptor)
@@ -95,7 +95,7 @@ class EngineServer:
         except (EOFError, OSError, struct.error):
             self._forget(client)
             return
-        if not 0 < client.waiting <= self._layout.batch:  # no lane asks that; it would block the others
+        if not 0 < client.waiting <= self._layout.batch:  # no worker asks that; it would block the others
             self._forget(client)
             return
         self._queue.append(client)

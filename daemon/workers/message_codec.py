@@ -1,6 +1,6 @@
 """Encode and check a worker's answers: JSON, checked value by value where it arrives.
 
-A lane decodes files of unknown origin. Should one of them take a decoder over, what it can send is an
+A worker decodes files of unknown origin. Should one of them take a decoder over, what it can send is an
 answer for the files of its own batch, and nothing that is run.
 """
 
@@ -44,7 +44,7 @@ def decode(message: bytes, batch: Sequence[Task]) -> list[Outcome]:
 
 
 def encode_unable(error: Exception) -> bytes:
-    """Return the message that tells why a lane cannot open its engine."""
+    """Return the message that tells why a worker cannot open its engine."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return _UNABLE + line[:_LONGEST_REASON].encode(errors="replace")
 

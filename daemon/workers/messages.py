@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from daemon.engines.manifest import PreparedEngine
     from trainer.images.picture import Limits
 
-# Memory shared by the daemon and a lane: number of the task being worked on within its batch and since
+# Memory shared by the daemon and a worker: number of the task being worked on within its batch and since
 # when, monotonic nanoseconds. Written without a message, so it costs nothing and shows a hang.
 PROGRESS = struct.Struct("qq")
 NO_TASK = -1
-# How a lane ends when the process that owns the device is gone or hangs (EX_TEMPFAIL of sysexits.h): no
+# How a worker ends when the process that owns the device is gone or hangs (EX_TEMPFAIL of sysexits.h): no
 # file is to blame.
 ENGINE_LOST = 75
 # What the process that owns a device tells: the first byte of a message, before a line of text.
@@ -35,23 +35,23 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """Everything a lane is told once, at its start."""
+    """Everything a worker is told once, at its start."""
 
     prepared: PreparedEngine
     limits: Limits
     batch: int  # of the network: what its caches hold at once is fastest
-    memory_bytes: int  # what decoding may allocate on top of the idle lane
+    memory_bytes: int  # what decoding may allocate on top of the idle worker
     tasks: int = 32  # files in one message: each message costs the daemon a wake-up
     heatmaps: str = ""  # folder that gets one per judged image
-    shared: bool = False  # whether one process computes for all lanes: it owns the device
-    # A device computes a batch in milliseconds; one that takes this long hangs. Shorter than the lanes'
+    shared: bool = False  # whether one process computes for all workers: it owns the device
+    # A device computes a batch in milliseconds; one that takes this long hangs. Shorter than the workers'
     # own patience, so that the device is blamed and not the files.
     answer_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Where a lane finds what was concluded before about the very same bytes."""
+    """Where a worker finds what was concluded before about the very same bytes."""
 
     database: str
     model_id: int
@@ -62,5 +62,5 @@ class EngineSetup:
     """What the process that owns a device is told at its start."""
 
     prepared: PreparedEngine
-    batch: int  # the most one lane sends at once
+    batch: int  # the most one worker sends at once
     maps: bool  # whether anybody wants the activation maps

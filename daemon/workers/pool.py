@@ -1,10 +1,10 @@
 """Worker pool: processes that read and judge files, watched, restarted and fed from one loop.
 
-A lane that dies or works on one file for too long is replaced. Which file it was working on is read
+A worker that dies or works on one file for too long is replaced. Which file it was working on is read
 from memory shared with it: that file is tried again alone and becomes an error outcome if it is guilty,
-its neighbours are tried again (`daemon.workers.blame`). How soon the next lane is started
+its neighbours are tried again (`daemon.workers.blame`). How soon the next worker is started
 `daemon.workers.restarts` knows.
-Where one process owns a device for all lanes, its end is nobody's guilt: it and all lanes are
+Where one process owns a device for all workers, its end is nobody's guilt: it and all workers are
 started anew, and what they held is tried again. No threads: the daemon's loop waits on `waitables` and
 calls `collect`.
 """
@@ -29,43 +29,43 @@ from typing import TYPE_CHECKING, Any
 from daemon.frames import FrameReader, GarbledError
 from daemon.log import LOGGER_NAME
 from daemon.process import spawn
-from daemon.workers import message_codec as lane_messages
+from daemon.workers import message_codec
 from daemon.workers.blame import Blame
 from daemon.workers.gpu_owner import GpuOwner
 from daemon.workers.messages import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
-from daemon.workers.restarts import LaneError, Restarts, from_outside, in_words
+from daemon.workers.restarts import Restarts, WorkerError, from_outside, in_words
 
 if TYPE_CHECKING:
     from daemon.workers.messages import Known, Task, WorkerSetup
     from storage.records import Outcome
 
-__all__ = ["LaneError", "WorkerPool"]
+__all__ = ["WorkerError", "WorkerPool"]
 
-# Batches a lane may hold: one in work, one waiting, so that it never stands idle between two.
+# Batches a worker may hold: one in work, one waiting, so that it never stands idle between two.
 _DEPTH = 2
-# A lane needs less than a second to start; one that takes this long is stuck.
+# A worker needs less than a second to start; one that takes this long is stuck.
 _START_SECONDS = 60.0
 # The engine computes a batch in some milliseconds; a batch that stands this long after its last file
 # was decoded is stuck in the engine.
 _ENGINE_SECONDS = 60.0
-# How long a lane that has closed its connection may take to end.
+# How long a worker that has closed its connection may take to end.
 _REAP_SECONDS = 2.0
-# Where lanes wait for a device to be opened they notice themselves if it never is (after 120 s).
+# Where workers wait for a device to be opened they notice themselves if it never is (after 120 s).
 _DEVICE_START_SECONDS = 150.0
 # A device that is lost this often without one outcome between will not do better the next time.
 _MOST_LOSSES = 3
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class _WorkerProcess:
     process: subprocess.Popen[bytes]
     connection: Connection
     progress: mmap.mmap
     started: float
     fed: float = 0.0  # when its first batch became the one to work on
     ready: bool = False
-    unable: str = ""  # what it said instead of what a lane says
-    frames: FrameReader = field(default_factory=lambda: FrameReader(lane_messages.MOST_BYTES))
+    unable: str = ""  # what it said instead of what a worker says
+    frames: FrameReader = field(default_factory=lambda: FrameReader(message_codec.MOST_BYTES))
     batches: deque[list[Task]] = field(default_factory=deque)
 
     @property
@@ -101,12 +101,12 @@ class WorkerPool:
         self._losses = 0  # of the device in a row, with no outcome between
         self._logger = logger or logging.getLogger(LOGGER_NAME)
         self._restarts = Restarts(count, self._logger, monotonic)
-        self._vacancies: list[float] = []  # when each lane that is missing is started, monotonic seconds
+        self._vacancies: list[float] = []  # when each worker that is missing is started, monotonic seconds
         self._count = count
         self._device = GpuOwner(self._logger) if engine == "shared" else None
         if setup is not None:
             self._begin_device(setup)
-        self._lanes = [self._start() for _ in range(count)]
+        self._workers = [self._start() for _ in range(count)]
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -117,97 +117,97 @@ class WorkerPool:
         self.close()
 
     def begin(self, setup: WorkerSetup) -> None:
-        """Tell the lanes what to do; once, if they were started without a setup."""
+        """Tell the workers what to do; once, if they were started without a setup."""
         self._setup = setup
         self._begin_device(setup)
-        for lane in self._lanes:
-            self._tell(lane)
+        for worker in self._workers:
+            self._tell(worker)
 
     def remember(self, known: Known) -> None:
-        """Tell the lanes where answers may be known already; what they were given before is inferred."""
+        """Tell the workers where answers may be known already; what they were given before is inferred."""
         self._known = known
-        for lane in self._lanes:
-            _tell_known(lane, known)
+        for worker in self._workers:
+            _tell_known(worker, known)
 
     def room(self, waiting: int) -> int:
         """Return how many of the `waiting` tasks `submit` takes now.
 
-        When few are left it takes them in smaller batches, so that all lanes end at about the same time
+        When few are left it takes them in smaller batches, so that all workers end at about the same time
         (guided self-scheduling, Polychronopoulos and Kuck 1987).
         """
-        if self._retry or self._setup is None or not self._lanes:
+        if self._retry or self._setup is None or not self._workers:
             return 0
-        share = -(-waiting // (_DEPTH * len(self._lanes)))
+        share = -(-waiting // (_DEPTH * len(self._workers)))
         size = min(self._setup.tasks, max(self._setup.batch, share))
-        return min(waiting, size * sum(len(lane.batches) < _DEPTH for lane in self._lanes))
+        return min(waiting, size * sum(len(worker.batches) < _DEPTH for worker in self._workers))
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Hand tasks to the least loaded lanes, at most `room()` of them."""
+        """Hand tasks to the least loaded workers, at most `room()` of them."""
         assert self._setup is not None
         rest = list(tasks)
         while rest:
-            lane = min(self._lanes, key=lambda one: (len(one.batches), one.held))
-            # Spread over the lanes that are equally idle, in batches as large as allowed.
-            equals = sum(len(one.batches) == len(lane.batches) for one in self._lanes)
+            worker = min(self._workers, key=lambda one: (len(one.batches), one.held))
+            # Spread over the workers that are equally idle, in batches as large as allowed.
+            equals = sum(len(one.batches) == len(worker.batches) for one in self._workers)
             size = min(self._setup.tasks, -(-len(rest) // equals))
-            self._send(lane, rest[:size])
+            self._send(worker, rest[:size])
             rest = rest[size:]
 
     @property
     def ready(self) -> bool:
-        """Whether at least one lane has opened its engine."""
-        return any(lane.ready for lane in self._lanes)
+        """Whether at least one worker has opened its engine."""
+        return any(worker.ready for worker in self._workers)
 
     @property
     def restarts(self) -> int:
-        """How many lanes were replaced."""
+        """How many workers were replaced."""
         return self._restarts.count
 
     @property
     def trouble(self) -> str:
-        """What keeps lanes from working, '' if nothing does."""
+        """What keeps workers from working, '' if nothing does."""
         return self._restarts.trouble
 
     def in_flight(self) -> int:
         """Return how many tasks have no outcome yet."""
-        return sum(lane.held for lane in self._lanes) + sum(map(len, self._retry)) + len(self._outcomes)
+        return sum(worker.held for worker in self._workers) + sum(map(len, self._retry)) + len(self._outcomes)
 
     def waitables(self) -> list[Any]:
-        """Return what becomes readable when a lane or the device's process has something to say."""
+        """Return what becomes readable when a worker or the device's process has something to say."""
         device = [] if self._device is None else [self._device.control]
-        return [*device, *(lane.connection for lane in self._lanes)]
+        return [*device, *(worker.connection for worker in self._workers)]
 
     def next_deadline(self) -> float:
-        """Return when `collect` should look for hung or missing lanes, monotonic seconds; inf for never."""
-        deadlines = [self._deadline(lane) for lane in self._lanes if lane.batches or not lane.ready]
+        """Return when `collect` should look for hung or missing workers, monotonic seconds; inf for never."""
+        deadlines = [self._deadline(worker) for worker in self._workers if worker.batches or not worker.ready]
         return min(deadlines + self._vacancies, default=float("inf"))
 
     def collect(self) -> list[Outcome]:
-        """Return the outcomes that are there now, replacing lanes that died or hang.
+        """Return the outcomes that are there now, replacing workers that died or hang.
 
         Raises LaneError when replacing does not help.
         """
         if self._device is not None and not self._device.listen():
             self._lose_device()
-        for lane in list(self._lanes):
-            if lane in self._lanes:  # else it went with the device
-                self._attend(lane)
+        for worker in list(self._workers):
+            if worker in self._workers:  # else it went with the device
+                self._attend(worker)
         self._fill_vacancies()
         self._resubmit()
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def close(self) -> None:
-        """End all lanes; what has no outcome yet stays without one."""
-        for lane in self._lanes:
-            _end(lane)
-        self._lanes, self._vacancies = [], []
+        """End all workers; what has no outcome yet stays without one."""
+        for worker in self._workers:
+            _end(worker)
+        self._workers, self._vacancies = [], []
         if self._device is not None:
             self._device.close()
             self._device = None
 
     def _begin_device(self, setup: WorkerSetup) -> None:
-        """Have the device opened for all lanes; if each computes for itself, no such process is needed."""
+        """Have the device opened for all workers; if each computes for itself, no such process is needed."""
         if not setup.shared:
             if self._device is not None:
                 self._device.close()
@@ -216,10 +216,10 @@ class WorkerPool:
         self._device = self._device or GpuOwner(self._logger)
         self._device.begin(EngineSetup(setup.prepared, setup.batch, maps=bool(setup.heatmaps)))
 
-    def _start(self) -> _Lane:
+    def _start(self) -> _WorkerProcess:
         shared = os.memfd_create("bt-lane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(shared, PROGRESS.size)
-        # Memory that a lane could make shorter would kill who looks at it.
+        # Memory that a worker could make shorter would kill who looks at it.
         fcntl.fcntl(shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         progress = mmap.mmap(shared, PROGRESS.size)
         try:
@@ -228,153 +228,153 @@ class WorkerPool:
             )
         finally:
             os.close(shared)
-        lane = _Lane(process, connection, progress, self._monotonic())
+        worker = _WorkerProcess(process, connection, progress, self._monotonic())
         if self._setup is not None:
-            self._tell(lane)
-        return lane
+            self._tell(worker)
+        return worker
 
-    def _tell(self, lane: _Lane) -> None:
-        lane.started = self._monotonic()
-        with contextlib.suppress(OSError):  # a lane that died at once is noticed by `collect`
-            lane.connection.send(self._setup)
+    def _tell(self, worker: _WorkerProcess) -> None:
+        worker.started = self._monotonic()
+        with contextlib.suppress(OSError):  # a worker that died at once is noticed by `collect`
+            worker.connection.send(self._setup)
             if self._device is not None:
-                self._device.connect(lane.connection)
+                self._device.connect(worker.connection)
         if self._known is not None:
-            _tell_known(lane, self._known)
+            _tell_known(worker, self._known)
 
-    def _send(self, lane: _Lane, batch: list[Task]) -> None:
-        if not lane.batches:
-            lane.fed = self._monotonic()
-        lane.batches.append(batch)
+    def _send(self, worker: _WorkerProcess, batch: list[Task]) -> None:
+        if not worker.batches:
+            worker.fed = self._monotonic()
+        worker.batches.append(batch)
         with contextlib.suppress(OSError):  # noticed by `collect`, which has the batch from `batches`
-            lane.connection.send(batch)
+            worker.connection.send(batch)
 
-    def _attend(self, lane: _Lane) -> None:
-        """Take what a lane has sent; let go of it if it died or hangs."""
-        if not self._receive(lane):
-            self._lose(lane, hung=False)
-        elif (lane.batches or not lane.ready) and self._monotonic() >= self._deadline(lane):
-            self._lose(lane, hung=True)
+    def _attend(self, worker: _WorkerProcess) -> None:
+        """Take what a worker has sent; let go of it if it died or hangs."""
+        if not self._receive(worker):
+            self._lose(worker, hung=False)
+        elif (worker.batches or not worker.ready) and self._monotonic() >= self._deadline(worker):
+            self._lose(worker, hung=True)
 
-    def _receive(self, lane: _Lane) -> bool:
-        """Take what a lane has sent; return False if it is dead, or talks as no lane does."""
+    def _receive(self, worker: _WorkerProcess) -> bool:
+        """Take what a worker has sent; return False if it is dead, or talks as no worker does."""
         try:
-            while lane.connection.poll():
-                for message in lane.frames.read(lane.connection.fileno()):
-                    self._take(lane, message)
+            while worker.connection.poll():
+                for message in worker.frames.read(worker.connection.fileno()):
+                    self._take(worker, message)
         except (EOFError, OSError):
             return False
         except GarbledError as error:
-            lane.unable = str(error)
+            worker.unable = str(error)
             return False
         return True
 
-    def _take(self, lane: _Lane, message: bytes) -> None:
-        if not lane.ready:
-            if message != lane_messages.READY:
-                raise GarbledError(lane_messages.why_unable(message) or "no greeting")
-            lane.ready = True
+    def _take(self, worker: _WorkerProcess, message: bytes) -> None:
+        if not worker.ready:
+            if message != message_codec.READY:
+                raise GarbledError(message_codec.why_unable(message) or "no greeting")
+            worker.ready = True
             self._restarts.ready()
             return
-        if not lane.batches:
+        if not worker.batches:
             raise GarbledError("an answer to nothing")
-        outcomes = lane_messages.decode(message, lane.batches[0])
-        self._blame.acquit(lane.batches.popleft())
+        outcomes = message_codec.decode(message, worker.batches[0])
+        self._blame.acquit(worker.batches.popleft())
         self._losses = 0
-        lane.fed = self._monotonic()
+        worker.fed = self._monotonic()
         self._outcomes += outcomes
 
-    def _deadline(self, lane: _Lane) -> float:
-        place, since = self._place(lane)
-        if not lane.ready:
-            return lane.started + (_START_SECONDS if self._device is None else _DEVICE_START_SECONDS)
-        # `since` of a lane that was idle may be hours old: its time counts from when it got work. A lane
+    def _deadline(self, worker: _WorkerProcess) -> float:
+        place, since = self._place(worker)
+        if not worker.ready:
+            return worker.started + (_START_SECONDS if self._device is None else _DEVICE_START_SECONDS)
+        # `since` of a worker that was idle may be hours old: its time counts from when it got work. A worker
         # that says it has just begun, over and over, is held to the time its whole batch may take.
-        whole = len(lane.batches[0]) * self._decode_seconds if lane.batches else 0.0
-        latest = max(since, lane.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
-        return min(latest, lane.fed + whole + _ENGINE_SECONDS)
+        whole = len(worker.batches[0]) * self._decode_seconds if worker.batches else 0.0
+        latest = max(since, worker.fed) + (self._decode_seconds if place != NO_TASK else _ENGINE_SECONDS)
+        return min(latest, worker.fed + whole + _ENGINE_SECONDS)
 
-    def _place(self, lane: _Lane) -> tuple[int, float]:
-        place, since = PROGRESS.unpack_from(lane.progress)
+    def _place(self, worker: _WorkerProcess) -> tuple[int, float]:
+        place, since = PROGRESS.unpack_from(worker.progress)
         return place, since / 1e9
 
-    def _lose(self, lane: _Lane, *, hung: bool) -> None:
-        """End a dead or hung lane, decide what becomes of its tasks, and when another is started."""
-        place, _ = self._place(lane)
-        code, by_us = _end(lane)
+    def _lose(self, worker: _WorkerProcess, *, hung: bool) -> None:
+        """End a dead or hung worker, decide what becomes of its tasks, and when another is started."""
+        place, _ = self._place(worker)
+        code, by_us = _end(worker)
         if self._device is not None and code == ENGINE_LOST:
             self._lose_device()
             return
-        self._lanes.remove(lane)
-        how = "it hung" if hung else lane.unable or in_words(code)
+        self._workers.remove(worker)
+        how = "it hung" if hung else worker.unable or in_words(code)
         killed = not by_us and from_outside(code)
-        if lane.batches and lane.ready:
+        if worker.batches and worker.ready:
             reason = (
                 f"took longer than {self._decode_seconds:g} s" if hung else f"crashed the decoder ({how})"
             )
-            guilty, again = self._blame.divide(lane.batches.popleft(), place, reason, killed=killed)
+            guilty, again = self._blame.divide(worker.batches.popleft(), place, reason, killed=killed)
             self._outcomes += guilty
             self._retry.extend(again)
-        self._retry.extend(lane.batches)  # nobody had looked at these
-        pause = self._restarts.after(how, killed=killed, was_ready=lane.ready)
+        self._retry.extend(worker.batches)  # nobody had looked at these
+        pause = self._restarts.after(how, killed=killed, was_ready=worker.ready)
         self._vacancies.append(self._monotonic() + pause)
 
     def _fill_vacancies(self) -> None:
         now = self._monotonic()
         due = sum(vacancy <= now for vacancy in self._vacancies)
         self._vacancies = [vacancy for vacancy in self._vacancies if vacancy > now]
-        self._lanes += [self._start() for _ in range(due)]
+        self._workers += [self._start() for _ in range(due)]
 
     def _lose_device(self) -> None:
-        """Start the device's process anew, and all lanes, whose connections led to the old one."""
+        """Start the device's process anew, and all workers, whose connections led to the old one."""
         assert self._device is not None
-        for lane in self._lanes:
-            self._receive(lane)  # what is finished need not be done again
-            _end(lane)
-            self._retry.extend(lane.batches)
+        for worker in self._workers:
+            self._receive(worker)  # what is finished need not be done again
+            _end(worker)
+            self._retry.extend(worker.batches)
         where = self._setup.prepared.device if self._setup is not None else "the device"
         reason = self._device.close()
         self._losses += not (self._device.killed and self._restarts.opened)
         if self._losses >= _MOST_LOSSES:
-            raise LaneError(
+            raise WorkerError(
                 f"the engine on {where} ends again and again ({reason})", hint="see bt-daemon doctor"
             )
         self._logger.warning("the engine on %s is started again (%s)", where, reason)
         self._device.restart()
-        self._restarts.count += len(self._lanes)
+        self._restarts.count += len(self._workers)
         self._vacancies = []
-        self._lanes = [self._start() for _ in range(self._count)]
+        self._workers = [self._start() for _ in range(self._count)]
 
     def _resubmit(self) -> None:
-        while self._retry and self._lanes:
-            lane = min(self._lanes, key=lambda one: len(one.batches))
-            if len(lane.batches) >= _DEPTH:
+        while self._retry and self._workers:
+            worker = min(self._workers, key=lambda one: len(one.batches))
+            if len(worker.batches) >= _DEPTH:
                 return
-            self._send(lane, self._retry.popleft())
+            self._send(worker, self._retry.popleft())
 
 
-def _tell_known(lane: _Lane, known: Known) -> None:
+def _tell_known(worker: _WorkerProcess, known: Known) -> None:
     with contextlib.suppress(OSError):  # as above
-        lane.connection.send(known)
+        worker.connection.send(known)
 
 
-def _end(lane: _Lane) -> tuple[int, bool]:
-    """End a lane; return how it ended (subprocess's return code), and whether it was ended here."""
-    if lane.connection.closed:
-        return lane.process.wait(), False
-    # A dying lane closes its connection a moment before it can be reaped: how it died is worth the wait.
+def _end(worker: _WorkerProcess) -> tuple[int, bool]:
+    """End a worker; return how it ended (subprocess's return code), and whether it was ended here."""
+    if worker.connection.closed:
+        return worker.process.wait(), False
+    # A dying worker closes its connection a moment before it can be reaped: how it died is worth the wait.
     with contextlib.suppress(subprocess.TimeoutExpired):
-        lane.process.wait(_REAP_SECONDS if _hung_up(lane) else 0)
-    by_us = lane.process.poll() is None
-    lane.process.kill()
-    code = lane.process.wait()
-    lane.connection.close()
-    lane.progress.close()
+        worker.process.wait(_REAP_SECONDS if _hung_up(worker) else 0)
+    by_us = worker.process.poll() is None
+    worker.process.kill()
+    code = worker.process.wait()
+    worker.connection.close()
+    worker.progress.close()
     return code, by_us
 
 
-def _hung_up(lane: _Lane) -> bool:
-    """Whether the lane's end of the connection is closed."""
+def _hung_up(worker: _WorkerProcess) -> bool:
+    """Whether the worker's end of the connection is closed."""
     poll = select.poll()
-    poll.register(lane.connection.fileno(), select.POLLHUP)
+    poll.register(worker.connection.fileno(), select.POLLHUP)
     return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -1,8 +1,8 @@
 """Restart policy of workers: when one that ended is started again, and when starting is of no use.
 
-A lane that has worked is replaced at once. Lanes that end before they are ready are started more and more
+A worker that has worked is replaced at once. Workers that end before they are ready are started more and more
 slowly: whatever kills them (the kernel short of memory, an operator) may stop, so the daemon never gives up
-over that. Only an engine that no lane has ever opened ends it, once they have tried often enough.
+over that. Only an engine that no worker has ever opened ends it, once they have tried often enough.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from collections.abc import Callable
 from config.errors import BtError
 from daemon.log import CauseLog
 
-# Seconds before the next start, after so many rounds of lanes that ended before they were ready.
+# Seconds before the next start, after so many rounds of workers that ended before they were ready.
 _PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
-# So often every lane may end by itself before any was ever ready.
+# So often every worker may end by itself before any was ever ready.
 _MOST_TRIES = 3
 _FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM})
 
 
-class LaneError(BtError):
-    """Lanes or the device's process die again and again: the engine cannot be opened here."""
+class WorkerError(BtError):
+    """Workers or the device's process die again and again: the engine cannot be opened here."""
 
 
 class Restarts:
-    """The patience with the lanes of one daemon."""
+    """The patience with the workers of one daemon."""
 
-    def __init__(self, lanes: int, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
-        self._lanes = lanes
+    def __init__(self, workers: int, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
+        self._workers = workers
         self._log = CauseLog(logger, monotonic)
-        self._unable = 0  # lanes that ended by themselves before any was ready
-        self._early = 0  # lanes that ended before they were ready, since one was
-        self.opened = False  # whether any lane was ever ready
+        self._unable = 0  # workers that ended by themselves before any was ready
+        self._early = 0  # workers that ended before they were ready, since one was
+        self.opened = False  # whether any worker was ever ready
         self.count = 0
-        self.trouble = ""  # what keeps lanes from starting, '' if nothing does
+        self.trouble = ""  # what keeps workers from starting, '' if nothing does
 
     def ready(self) -> None:
-        """Take note that a lane has opened its engine."""
+        """Take note that a worker has opened its engine."""
         self.opened, self._early, self.trouble = True, 0, ""
         self._log.over("early", "the worker processes start again; nothing was lost")
 
     def after(self, how: str, *, killed: bool, was_ready: bool) -> float:
-        """Return for how many seconds no lane is started, after one that ended as the words `how` say.
+        """Return for how many seconds no worker is started, after one that ended as the words `how` say.
 
         `killed` says that somebody else ended it. Raises LaneError when starting another will not help.
         """
@@ -54,12 +54,12 @@ class Restarts:
             return 0.0
         if not self.opened and not killed:
             self._unable += 1
-            if self._unable >= _MOST_TRIES * self._lanes:
-                raise LaneError(
+            if self._unable >= _MOST_TRIES * self._workers:
+                raise WorkerError(
                     f"the worker processes end before they are ready ({how})", hint="see bt-daemon doctor"
                 )
         self._early += 1
-        pause = _PAUSES[min(self._early // self._lanes, len(_PAUSES) - 1)]
+        pause = _PAUSES[min(self._early // self._workers, len(_PAUSES) - 1)]
         if pause:
             self.trouble = f"worker processes end before they are ready ({how}); tried again and again"
             self._log("early", f"{self.trouble}, nothing is lost")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from trainer.model.spec import ModelSpec
 
 
-# What a lane sends to a GPU at once: all slices of a volume, or all images of one message and more. The
-# GPU takes what all lanes have sent together.
+# What a worker sends to a GPU at once: all slices of a volume, or all images of one message and more. The
+# GPU takes what all workers have sent together.
 _DEVICE_BATCH = 64
 
 
 def likely_engine(settings: Settings) -> str:
-    """Return what lanes should import before it is known for certain: a wrong guess costs a moment."""
+    """Return what workers should import before it is known for certain: a wrong guess costs a moment."""
     return "shared" if settings.device.startswith("cuda") else "openvino"
 
 
@@ -36,7 +36,7 @@ def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEn
 
 
 def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
-    """Return what a lane is told at its start."""
+    """Return what a worker is told at its start."""
     from daemon.workers.messages import WorkerSetup
 
     shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
@@ -45,5 +45,5 @@ def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
 
 
 def worker_count(settings: Settings) -> int:
-    """Return how many lanes run: one per core this process may use, unless the settings say otherwise."""
+    """Return how many workers run: one per core this process may use, unless the settings say otherwise."""
     return settings.lanes or len(os.sched_getaffinity(0))

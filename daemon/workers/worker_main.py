@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from daemon.frames import send_frame
 from daemon.process import die_with_the_parent, leave_stopping_to_the_parent
-from daemon.workers import message_codec as lane_messages
+from daemon.workers import message_codec
 from daemon.workers.messages import ENGINE_LOST, PROGRESS, Known
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ def main(arguments: Sequence[str]) -> None:
     try:
         setup: WorkerSetup = connection.recv()
         silence_c_libraries()
-        lane = _opened(connection, setup, progress)
-        send_frame(connection.fileno(), lane_messages.READY)
+        worker = _opened(connection, setup, progress)
+        send_frame(connection.fileno(), message_codec.READY)
         while True:
             message: Known | list[Task] = connection.recv()
             if isinstance(message, Known):
-                lane.remember(message)
+                worker.remember(message)
             else:
-                send_frame(connection.fileno(), lane_messages.encode(lane.work(message)))
+                send_frame(connection.fileno(), message_codec.encode(worker.work(message)))
     except EngineLostError:
         os._exit(ENGINE_LOST)  # at once: the parent sees the connection close and asks how this ended
     except (EOFError, OSError):
@@ -78,7 +78,7 @@ def _opened(connection: Connection, setup: WorkerSetup, progress: mmap.mmap) -> 
     except (EngineLostError, EOFError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon says it in one line
-        send_frame(connection.fileno(), lane_messages.encode_unable(error))
+        send_frame(connection.fileno(), message_codec.encode_unable(error))
         sys.exit(1)
 
 

@@ -1,10 +1,10 @@
-"""Measures a daemon's first start: no engine in the cache, two lanes, a few images.
+"""Measures a daemon's first start: no engine in the cache, two workers, a few images.
 
     python -m tests.benchmark.first_start [--repeat 6] [--images 40] [--lanes 2] [--json FILE]
 
-Each repetition has a cache of its own. It ends with 1 if a lane was started again, if anything looks like a
+Each repetition has a cache of its own. It ends with 1 if a worker was started again, if anything looks like a
 traceback, if an image has no row, or if what lies in the cache changed once the engine was made: then
-lanes compiled for themselves.
+workers compiled for themselves.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 _POLL_SECONDS = 0.02
-# Looking at memory takes the kernel 20 ms for a daemon with two lanes, from the cores that are measured: of
+# Looking at memory takes the kernel 20 ms for a daemon with two workers, from the cores that are measured: of
 # one core it may take so much.
 _LOOKING_SHARE = 0.02
 _LIMIT_SECONDS = 1800.0

@@ -2,8 +2,8 @@
 
     python -m tests.benchmark.protection [--count 4000] [--repeat 3] [--json FILE]
 
-The same images through the same code, by one lane called directly in this kind of process, and by one
-lane in a process of its own that is watched, limited and replaced: images/s of each, and the ratio.
+The same images through the same code, by one worker called directly in this kind of process, and by one
+worker in a process of its own that is watched, limited and replaced: images/s of each, and the ratio.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _setup(folder: Path) -> tuple[WorkerSetup, list[Task]]:
 
 
 def _bare(folder: Path) -> float:
-    """Return images/s of a lane that this process calls itself."""
+    """Return images/s of a worker that this process calls itself."""
     setup, tasks = _setup(folder)
     lane = Worker(setup, mmap.mmap(-1, PROGRESS.size))
     lane.work(tasks[: setup.tasks])
@@ -93,7 +93,7 @@ def _bare(folder: Path) -> float:
 
 
 def _protected(folder: Path) -> float:
-    """Return images/s of a lane in a process of its own."""
+    """Return images/s of a worker in a process of its own."""
     setup, tasks = _setup(folder)
     with WorkerPool(1, setup, decode_seconds=_DECODE_SECONDS) as lanes:
         _judge(lanes, tasks[: setup.tasks])

@@ -5,7 +5,7 @@
 Without a folder: the corpus beside the checkout. With --canaries the folder's DICOM objects (without a
 folder: those that come with pydicom) get made-up patient names first, which are then looked for in the
 database, the log and the report. Counts rows per status, what Pillow can decode of the accepted
-formats and the daemon did not, the slowest file, and the largest memory of the daemon and its lanes.
+formats and the daemon did not, the slowest file, and the largest memory of the daemon and its workers.
 """
 
 from __future__ import annotations

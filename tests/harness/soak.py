@@ -5,7 +5,7 @@
 Files are renamed into the inbox at a steady rate, each with bytes of its own. One in ten is deleted a
 moment later, one in twenty renamed, one in fifty is no image; the judged are moved to a done folder that
 is emptied as it fills, as its user would. A reader asks for results once a second. Every five seconds the
-memory of daemon and lanes (proportional set size), descriptors, threads and the size of the write-ahead
+memory of daemon and workers (proportional set size), descriptors, threads and the size of the write-ahead
 log are written down. After the first minutes (`--warm-up`) a line is fitted through each.
 
 Exits 1 unless every file that stayed has exactly one row, the database is whole, and no process grows by

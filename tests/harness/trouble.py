@@ -5,7 +5,7 @@
 lock: another process holds the write lock for 60 s while images come. full: the database lies on a
 file system that fills up, and gets room again (needs root, for a tmpfs). root: the inbox is deleted
 and made again, renamed and replaced, while images come. inbox-away: the inbox is renamed away in a
-backlog, and back. lanes-killed: six lanes are killed in a row, then one a second. After each: one row
+backlog, and back. lanes-killed: six workers are killed in a row, then one a second. After each: one row
 per image, none of a good image an error, the daemon alive, the database whole. database-deleted,
 database-replaced: the daemon must end within seconds, with exit 3 and one line. read-error: one read of
 the database fails (needs strace). done-folder-full, moves-blocked, lock-after-commit: finished files are

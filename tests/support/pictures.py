@@ -41,7 +41,7 @@ def encoded(image: Image.Image, format_name: str, **options: Any) -> bytes:
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> Picture:
-    """Decode as a lane does."""
+    """Decode as a worker does."""
     return decode(data, limits, HOW.image_size)
 
 

@@ -1,4 +1,4 @@
-"""Lanes over drawn images, for tests: real processes, waited for with a deadline."""
+"""Workers over drawn images, for tests: real processes, waited for with a deadline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drawn_images(folder: Path) -> list[Task]:
     return [task(number, path) for number, path in enumerate(paths)]
 
 
-def make_lanes(
+def make_workers(
     prepared: PreparedEngine,
     *,
     count: int = 1,
@@ -47,24 +47,24 @@ def task(number: int, path: Path) -> Task:
     return Task(number, os.fsencode(path), found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def judge(lanes: WorkerPool, tasks: list[Task]) -> list[Outcome]:
-    lanes.submit(tasks)
-    return collect(lanes, len(tasks))
+def judge(workers: WorkerPool, tasks: list[Task]) -> list[Outcome]:
+    workers.submit(tasks)
+    return collect(workers, len(tasks))
 
 
-def collect(lanes: WorkerPool, count: int) -> list[Outcome]:
+def collect(workers: WorkerPool, count: int) -> list[Outcome]:
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(outcomes) < count:
         assert time.monotonic() < deadline, f"{len(outcomes)} of {count} outcomes"
-        wait(lanes.waitables(), min(0.2, max(0.0, lanes.next_deadline() - time.monotonic())))
-        outcomes += lanes.collect()
+        wait(workers.waitables(), min(0.2, max(0.0, workers.next_deadline() - time.monotonic())))
+        outcomes += workers.collect()
     return outcomes
 
 
-def wait_until_ready(lanes: WorkerPool) -> None:
+def wait_until_ready(workers: WorkerPool) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not lanes.ready:
+    while not workers.ready:
         assert time.monotonic() < deadline
-        wait(lanes.waitables(), 0.2)
-        lanes.collect()
+        wait(workers.waitables(), 0.2)
+        workers.collect()

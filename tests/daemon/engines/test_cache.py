@@ -20,7 +20,7 @@ from daemon.engines.manifest import PreparedEngine
 from daemon.engines.parity import probe_batch
 from daemon.process import child_environment
 from tests.conftest import REPOSITORY
-from tests.support.workers import drawn_images, judge, make_lanes
+from tests.support.workers import drawn_images, judge, make_workers
 from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.spec import ModelSpec, Preprocessing
 from trainer.model.weights import write_weights
@@ -72,7 +72,7 @@ def test_lanes_open_what_was_compiled_and_compile_nothing(made: PreparedEngine, 
     before = _files(made.folder)
     tasks = drawn_images(tmp_path / "images")
 
-    with make_lanes(made, count=2) as lanes:
+    with make_workers(made, count=2) as lanes:
         judge(lanes, tasks)
         restarts = lanes.restarts
 

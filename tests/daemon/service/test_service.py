@@ -1,4 +1,4 @@
-"""The daemon's loop over real folders, a real database and real lanes, turned by hand."""
+"""The daemon's loop over real folders, a real database and real workers, turned by hand."""
 
 from __future__ import annotations
 

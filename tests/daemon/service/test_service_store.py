@@ -25,7 +25,7 @@ class _Clock:
 
 
 class _Idle:
-    """Lanes and waker with nothing to do."""
+    """Workers and waker with nothing to do."""
 
     trouble = ""
 

@@ -1,4 +1,4 @@
-"""One process owns the device: lanes that read and decode for it, and what happens when it fails.
+"""One process owns the device: workers that read and decode for it, and what happens when it fails.
 
 Where there is no GPU torch computes on the CPU here, in the same process, through the same memory.
 """
@@ -34,7 +34,7 @@ from daemon.process import child_environment
 from daemon.workers.gpu_client import REQUEST, EngineLostError, SharedEngine
 from daemon.workers.gpu_server import EngineServer, RowEngine
 from daemon.workers.messages import Task, WorkerSetup
-from daemon.workers.pool import LaneError, WorkerPool
+from daemon.workers.pool import WorkerError, WorkerPool
 from daemon.workers.setup import likely_engine, worker_setup
 from storage.records import Judged, Outcome
 from tests.conftest import REPOSITORY
@@ -44,7 +44,7 @@ from tests.support.workers import (
     collect,
     drawn_images,
     judge,
-    make_lanes,
+    make_workers,
     wait_until_ready,
 )
 from trainer.images.arrays import Floats
@@ -103,12 +103,12 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_answers_are_those_of_an_engine_per_lane(prepared: PreparedEngine, images: list[Task]) -> None:
-    with make_lanes(prepared) as lanes:
-        own = judge(lanes, images)
-    with make_lanes(prepared, count=2, shared=True) as lanes:
-        shared = judge(lanes, images)
+    with make_workers(prepared) as workers:
+        own = judge(workers, images)
+    with make_workers(prepared, count=2, shared=True) as workers:
+        shared = judge(workers, images)
 
-    assert lanes.restarts == 0
+    assert workers.restarts == 0
     assert sorted(one.file_id for one in shared) == list(range(8))
     for ours, theirs in zip(_judged(shared), _judged(own), strict=True):
         assert (ours.status, ours.label) == (theirs.status, theirs.label)
@@ -118,8 +118,8 @@ def test_the_answers_are_those_of_an_engine_per_lane(prepared: PreparedEngine, i
 def test_only_the_process_that_owns_the_device_loads_torch(prepared: PreparedEngine) -> None:
     before = set(psutil.Process().children())
 
-    with make_lanes(prepared, count=2, shared=True) as lanes:
-        wait_until_ready(lanes)
+    with make_workers(prepared, count=2, shared=True) as workers:
+        wait_until_ready(workers)
         loaded = [_has_torch(one.pid) for one in set(psutil.Process().children()) - before]
 
     assert sorted(loaded) == [False, False, True]
@@ -131,8 +131,8 @@ def test_heatmaps_are_drawn_when_they_are_wanted(
     folder = tmp_path / "heatmaps"
     folder.mkdir()
 
-    with make_lanes(prepared, shared=True, heatmaps=str(folder)) as lanes:
-        outcomes = judge(lanes, images)
+    with make_workers(prepared, shared=True, heatmaps=str(folder)) as workers:
+        outcomes = judge(workers, images)
 
     labelled = [one for one in _judged(outcomes) if one.label is not None]
     assert labelled
@@ -144,18 +144,18 @@ def test_a_device_that_is_lost_costs_no_image(
     prepared: PreparedEngine, images: list[Task], caplog: pytest.LogCaptureFixture, end: int | None
 ) -> None:
     """Killed, and hanging: both are noticed, and no file is blamed."""
-    with make_lanes(prepared, count=2, batch=2, shared=True, answer_seconds=3.0) as lanes:
-        wait_until_ready(lanes)
+    with make_workers(prepared, count=2, batch=2, shared=True, answer_seconds=3.0) as workers:
+        wait_until_ready(workers)
         owner = _owner()
         owner.suspend()
-        lanes.submit(images)
+        workers.submit(images)
         if end is not None:
             owner.send_signal(end)
-        outcomes = collect(lanes, len(images))
+        outcomes = collect(workers, len(images))
 
     assert sorted(one.file_id for one in outcomes) == list(range(8))
     assert len(_judged(outcomes)) == 8
-    assert lanes.restarts == 2
+    assert workers.restarts == 2
     reason = "it did not answer" if end is None else "SIGKILL"
     assert f"the engine on cpu is started again ({reason})" in caplog.text
 
@@ -163,14 +163,14 @@ def test_a_device_that_is_lost_costs_no_image(
 def test_a_device_that_is_lost_while_nothing_is_to_do_is_opened_again_at_once(
     prepared: PreparedEngine, images: list[Task]
 ) -> None:
-    with make_lanes(prepared, shared=True) as lanes:
-        wait_until_ready(lanes)
+    with make_workers(prepared, shared=True) as workers:
+        wait_until_ready(workers)
         lost = _owner()
         lost.kill()
-        wait(lanes.waitables(), PATIENCE_SECONDS)
-        early = lanes.collect()
+        wait(workers.waitables(), PATIENCE_SECONDS)
+        early = workers.collect()
         found = _owner()
-        outcomes = judge(lanes, images)
+        outcomes = judge(workers, images)
 
     assert early == []
     assert found != lost
@@ -180,30 +180,30 @@ def test_a_device_that_is_lost_while_nothing_is_to_do_is_opened_again_at_once(
 def test_a_lane_that_dies_is_replaced_and_the_device_stays(
     prepared: PreparedEngine, images: list[Task]
 ) -> None:
-    with make_lanes(prepared, count=2, batch=2, shared=True) as lanes:
-        wait_until_ready(lanes)
+    with make_workers(prepared, count=2, batch=2, shared=True) as workers:
+        wait_until_ready(workers)
         owner = _owner()
-        lane = next(
+        worker = next(
             one for one in psutil.Process().children() if "daemon.workers.worker_main" in one.cmdline()
         )
-        lane.suspend()
-        lanes.submit(images)
-        lane.send_signal(signal.SIGKILL)
-        outcomes = collect(lanes, len(images))
+        worker.suspend()
+        workers.submit(images)
+        worker.send_signal(signal.SIGKILL)
+        outcomes = collect(workers, len(images))
 
         assert owner.is_running()
     assert len(_judged(outcomes)) == 8
-    assert lanes.restarts == 1
+    assert workers.restarts == 1
 
 
 def test_a_device_that_cannot_be_opened_ends_in_one_line(
     prepared: PreparedEngine, images: list[Task]
 ) -> None:
     with (
-        make_lanes(replace(prepared, device="cuda:99"), count=2, shared=True) as lanes,
-        pytest.raises(LaneError, match="the engine on cuda:99 ends again and again") as caught,
+        make_workers(replace(prepared, device="cuda:99"), count=2, shared=True) as workers,
+        pytest.raises(WorkerError, match="the engine on cuda:99 ends again and again") as caught,
     ):
-        judge(lanes, images)
+        judge(workers, images)
 
     assert "\n" not in str(caught.value)
     assert "exit code" not in str(caught.value)  # torch's own words instead
@@ -235,8 +235,8 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
     children = set(ours.children())
     descriptors = ours.num_fds()
 
-    with make_lanes(prepared, count=2, shared=True) as lanes:
-        judge(lanes, images)
+    with make_workers(prepared, count=2, shared=True) as workers:
+        judge(workers, images)
 
     assert set(ours.children()) == children
     assert ours.num_fds() == descriptors
@@ -248,9 +248,9 @@ def test_a_wrong_guess_at_who_computes_costs_a_moment_only(
 ) -> None:
     setup = WorkerSetup(prepared, Limits(), 8, 1 << 31, shared=shared)
     before = set(psutil.Process().children())
-    with WorkerPool(1, decode_seconds=10, engine=guess) as lanes:
-        lanes.begin(setup)
-        outcomes = judge(lanes, images)
+    with WorkerPool(1, decode_seconds=10, engine=guess) as workers:
+        workers.begin(setup)
+        outcomes = judge(workers, images)
 
         assert len(set(psutil.Process().children()) - before) == 1 + shared
     assert len(_judged(outcomes)) == 8
@@ -270,8 +270,8 @@ def test_a_gpu_is_shared_and_a_cpu_is_not(prepared: PreparedEngine) -> None:
 def test_what_waits_is_computed_in_one_batch_up_to_the_largest(engine: TorchEngine) -> None:
     counting = _Counting(engine)
     pictures = _noise(30)
-    with _serving(counting, lanes=3, batch=40) as (server, _, lanes), ThreadPoolExecutor(3) as pool:
-        said = [pool.submit(lane.run, pictures) for lane in lanes]
+    with _serving(counting, workers=3, batch=40) as (server, _, workers), ThreadPoolExecutor(3) as pool:
+        said = [pool.submit(worker.run, pictures) for worker in workers]
         _wait_for_requests(server, 3)
         server.step()
         server.step()
@@ -288,9 +288,9 @@ def test_what_waits_is_computed_in_one_batch_up_to_the_largest(engine: TorchEngi
 def test_more_pictures_than_a_request_holds_go_in_several(engine: TorchEngine) -> None:
     counting = _Counting(engine)
     pictures = _noise(7)
-    with _serving(counting, lanes=1, batch=3) as (server, control, lanes), ThreadPoolExecutor(1) as pool:
+    with _serving(counting, workers=1, batch=3) as (server, control, workers), ThreadPoolExecutor(1) as pool:
         served = pool.submit(server.serve)
-        answer = lanes[0].run(pictures)
+        answer = workers[0].run(pictures)
         control.close()  # that ends it
         served.result(PATIENCE_SECONDS)
 
@@ -300,11 +300,11 @@ def test_more_pictures_than_a_request_holds_go_in_several(engine: TorchEngine) -
 
 def test_a_lane_that_has_died_is_forgotten_with_what_it_asked_for(engine: TorchEngine) -> None:
     counting = _Counting(engine)
-    with _serving(counting, lanes=2, batch=8) as (server, _, lanes), ThreadPoolExecutor(1) as pool:
-        lanes[0]._connection.send_bytes(REQUEST.pack(5))
+    with _serving(counting, workers=2, batch=8) as (server, _, workers), ThreadPoolExecutor(1) as pool:
+        workers[0]._connection.send_bytes(REQUEST.pack(5))
         server._receive(server._selector.select()[0][0].data)  # it waits its turn
-        lanes[0]._connection.close()
-        said = pool.submit(lanes[1].run, _noise(2))
+        workers[0]._connection.close()
+        said = pool.submit(workers[1].run, _noise(2))
         _wait_for_requests(server, 2)
         server.step()
         said.result(PATIENCE_SECONDS)
@@ -315,9 +315,12 @@ def test_a_lane_that_has_died_is_forgotten_with_what_it_asked_for(engine: TorchE
 @pytest.mark.defects(26)
 @pytest.mark.parametrize("asked", [0, -1, 9])
 def test_a_lane_that_asks_for_what_does_not_fit_is_forgotten(engine: TorchEngine, asked: int) -> None:
-    with _serving(_Counting(engine), lanes=2, batch=8) as (server, _, lanes), ThreadPoolExecutor(1) as pool:
-        lanes[0]._connection.send_bytes(REQUEST.pack(asked))
-        said = pool.submit(lanes[1].run, _noise(2))
+    with (
+        _serving(_Counting(engine), workers=2, batch=8) as (server, _, workers),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        workers[0]._connection.send_bytes(REQUEST.pack(asked))
+        said = pool.submit(workers[1].run, _noise(2))
         _wait_for_requests(server, 2)
         server.step()
 
@@ -326,11 +329,11 @@ def test_a_lane_that_asks_for_what_does_not_fit_is_forgotten(engine: TorchEngine
 
 def test_a_lane_whose_device_is_gone_or_silent_says_so(engine: TorchEngine) -> None:
     with (
-        _serving(engine, lanes=1, batch=8, answer_seconds=0.1) as (_, _, (silent,)),
+        _serving(engine, workers=1, batch=8, answer_seconds=0.1) as (_, _, (silent,)),
         pytest.raises(EngineLostError),
     ):
         silent.run(_noise(1))
-    with _serving(engine, lanes=1, batch=8) as (_, _, (gone,)):
+    with _serving(engine, workers=1, batch=8) as (_, _, (gone,)):
         pass
 
     with pytest.raises(EngineLostError):
@@ -414,11 +417,11 @@ def test_a_gpu_computes_what_the_cpu_computes(
 
 @needs_cuda
 def test_lanes_share_a_gpu(prepared: PreparedEngine, images: list[Task]) -> None:
-    with make_lanes(replace(prepared, device="cuda:0"), count=3, batch=2, shared=True) as lanes:
-        outcomes = judge(lanes, images)
+    with make_workers(replace(prepared, device="cuda:0"), count=3, batch=2, shared=True) as workers:
+        outcomes = judge(workers, images)
 
     assert len(_judged(outcomes)) == 8
-    assert lanes.restarts == 0
+    assert workers.restarts == 0
 
 
 class _Counting:
@@ -439,14 +442,14 @@ class _Counting:
 
 @contextmanager
 def _serving(
-    engine: RowEngine, *, lanes: int, batch: int, answer_seconds: float = PATIENCE_SECONDS
+    engine: RowEngine, *, workers: int, batch: int, answer_seconds: float = PATIENCE_SECONDS
 ) -> Iterator[tuple[EngineServer, Connection, list[SharedEngine]]]:
-    """A server in this process, stepped by the test, with lanes' ends; and the end that ends it."""
+    """A server in this process, stepped by the test, with workers' ends; and the end that ends it."""
     control, theirs = Pipe()
     server = EngineServer(engine, theirs, batch)
     ends: list[Connection] = []
     engines = []
-    for _ in range(lanes):
+    for _ in range(workers):
         end, far = Pipe()
         reduction.send_handle(control, far.fileno(), os.getpid())
         far.close()

@@ -1,4 +1,4 @@
-"""What lanes tell: nothing but answers for their own batch gets through."""
+"""What workers tell: nothing but answers for their own batch gets through."""
 
 from __future__ import annotations
 

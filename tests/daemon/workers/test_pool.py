@@ -1,4 +1,4 @@
-"""Lanes: every task gets its outcome, whatever a decoder does to the process it runs in."""
+"""Workers: every task gets its outcome, whatever a decoder does to the process it runs in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from daemon.engines.cache import prepare_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
 from daemon.workers.messages import Task
-from daemon.workers.pool import LaneError, WorkerPool
+from daemon.workers.pool import WorkerError, WorkerPool
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
 from tests.support.daemons import until
@@ -30,13 +30,13 @@ from tests.support.workers import (
     collect,
     drawn_images,
     judge,
-    make_lanes,
+    make_workers,
     task,
     wait_until_ready,
 )
 from trainer.model.identity import default_weights
 
-# Python imports this by itself at the start of a lane: a decoder that does what real ones have done.
+# Python imports this by itself at the start of a worker: a decoder that does what real ones have done.
 HOSTILE_DECODER = """
 import os, pickle, signal, struct, sys, time
 import trainer.images.decode
@@ -89,7 +89,7 @@ def prepared(engine_cache: Path) -> PreparedEngine:
 
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the lanes a decoder that hangs, crashes or eats memory when a file says so."""
+    """Give the workers a decoder that hangs, crashes or eats memory when a file says so."""
     folder = tmp_path / "hostile"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(HOSTILE_DECODER)
@@ -102,12 +102,12 @@ def images(tmp_path: Path) -> list[Task]:
 
 
 def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: list[Task]) -> None:
-    with make_lanes(prepared, count=2) as lanes:
-        outcomes = judge(lanes, images)
+    with make_workers(prepared, count=2) as workers:
+        outcomes = judge(workers, images)
 
     assert sorted(outcome.file_id for outcome in outcomes) == list(range(8))
     assert all(isinstance(outcome.result, Judged) and outcome.sha256 for outcome in outcomes)
-    assert lanes.restarts == 0
+    assert workers.restarts == 0
 
 
 @pytest.mark.usefixtures("hostile")
@@ -126,9 +126,9 @@ def test_a_decoder_that_misbehaves_costs_its_own_file_only(
     guilty = tmp_path / "inbox" / "guilty.png"
     guilty.write_bytes(content)
 
-    with make_lanes(prepared, decode_seconds=1.0) as lanes:
+    with make_workers(prepared, decode_seconds=1.0) as workers:
         outcomes = {
-            one.file_id: one.result for one in judge(lanes, [*images[:4], task(99, guilty), *images[4:]])
+            one.file_id: one.result for one in judge(workers, [*images[:4], task(99, guilty), *images[4:]])
         }
 
     failed = outcomes.pop(99)
@@ -136,7 +136,7 @@ def test_a_decoder_that_misbehaves_costs_its_own_file_only(
     assert failed.reason == reason
     assert sorted(outcomes) == list(range(8))
     assert all(isinstance(result, Judged) for result in outcomes.values())
-    assert lanes.restarts == restarts
+    assert workers.restarts == restarts
 
 
 def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
@@ -144,17 +144,17 @@ def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
 ) -> None:
     before = set(psutil.Process().children())
 
-    with make_lanes(prepared) as lanes:
-        wait_until_ready(lanes)
-        (lane,) = set(psutil.Process().children()) - before
-        lane.suspend()
-        lanes.submit(images)
-        lane.send_signal(signal.SIGKILL)
-        outcomes = collect(lanes, len(images))
+    with make_workers(prepared) as workers:
+        wait_until_ready(workers)
+        (worker,) = set(psutil.Process().children()) - before
+        worker.suspend()
+        workers.submit(images)
+        worker.send_signal(signal.SIGKILL)
+        outcomes = collect(workers, len(images))
 
     assert sorted(one.file_id for one in outcomes) == list(range(8))
     assert all(isinstance(one.result, Judged) for one in outcomes)
-    assert lanes.restarts == 1
+    assert workers.restarts == 1
 
 
 @pytest.mark.defects(26)
@@ -168,9 +168,9 @@ def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run
     mark = tmp_path / "mark"
     monkeypatch.setenv("EVIL_MARK", str(mark))
 
-    with make_lanes(prepared, decode_seconds=0.5) as lanes:
+    with make_workers(prepared, decode_seconds=0.5) as workers:
         monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 1.0)
-        outcomes = judge(lanes, [*images[:2], task(99, guilty), *images[2:]])
+        outcomes = judge(workers, [*images[:2], task(99, guilty), *images[2:]])
 
     results = {one.file_id: one.result for one in outcomes}
     assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
@@ -187,8 +187,8 @@ def test_the_duration_of_a_file_is_its_own(
     slow = tmp_path / "inbox" / "slow.png"
     slow.write_bytes(b"SLOW")
 
-    with make_lanes(prepared) as lanes:
-        outcomes = judge(lanes, [*images, task(99, slow)])
+    with make_workers(prepared) as workers:
+        outcomes = judge(workers, [*images, task(99, slow)])
 
     durations = {one.file_id: one.duration_us for one in outcomes}
     assert max(durations, key=lambda file_id: durations[file_id]) == 99
@@ -208,11 +208,11 @@ def test_a_lane_killed_over_a_healthy_image_makes_it_no_error(
     monkeypatch.setenv("STOP_WHILE", str(flag))
     before = set(psutil.Process().children())
 
-    with make_lanes(prepared) as lanes:
-        lanes.submit([*images[:2], task(99, slow), *images[2:]])
-        outcomes = [*_kill_when_stopped(lanes, before), *_kill_when_stopped(lanes, before)]
+    with make_workers(prepared) as workers:
+        workers.submit([*images[:2], task(99, slow), *images[2:]])
+        outcomes = [*_kill_when_stopped(workers, before), *_kill_when_stopped(workers, before)]
         flag.unlink()
-        outcomes += collect(lanes, 9 - len(outcomes))
+        outcomes += collect(workers, 9 - len(outcomes))
 
     assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
     assert all(isinstance(one.result, Judged) for one in outcomes)
@@ -226,12 +226,12 @@ def test_a_lane_killed_before_it_is_ready_blames_no_image(
     clock = MovableClock()
     outcomes: list[Outcome] = []
 
-    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
-        lanes.submit(images[:1])
+    with make_workers(prepared, monotonic=clock.monotonic) as workers:
+        workers.submit(images[:1])
         for _ in range(5):
-            outcomes += _kill_the_lane(lanes, before)
-            clock.ahead += 40  # the next lane is started now
-        outcomes += collect(lanes, 1 - len(outcomes))
+            outcomes += _kill_the_worker(workers, before)
+            clock.ahead += 40  # the next worker is started now
+        outcomes += collect(workers, 1 - len(outcomes))
 
     assert [type(one.result) for one in outcomes] == [Judged]
 
@@ -244,16 +244,16 @@ def test_lanes_killed_faster_than_they_start_are_started_more_slowly_and_never_g
     clock = MovableClock()
     caplog.set_level(logging.INFO, "bt-daemon")
 
-    with make_lanes(prepared, monotonic=clock.monotonic) as lanes:
-        lanes.submit(images)
+    with make_workers(prepared, monotonic=clock.monotonic) as workers:
+        workers.submit(images)
         for _ in range(5):
-            _kill_the_lane(lanes, before)
-            assert lanes.trouble == "" or "SIGKILL" in lanes.trouble
-            clock.ahead += max(0.0, lanes.next_deadline() - clock.monotonic())
-        trouble = lanes.trouble
-        wait_until_ready(lanes)
-        after = lanes.trouble
-        outcomes = collect(lanes, len(images))
+            _kill_the_worker(workers, before)
+            assert workers.trouble == "" or "SIGKILL" in workers.trouble
+            clock.ahead += max(0.0, workers.next_deadline() - clock.monotonic())
+        trouble = workers.trouble
+        wait_until_ready(workers)
+        after = workers.trouble
+        outcomes = collect(workers, len(images))
 
     assert "worker processes end before they are ready (SIGKILL)" in trouble
     assert after == ""
@@ -269,14 +269,14 @@ def test_an_engine_that_no_lane_can_open_ends_in_one_line(
     broken = replace(prepared, weights=str(tmp_path / "missing.safetensors"))
 
     with (
-        make_lanes(broken, count=2) as lanes,
-        pytest.raises(LaneError, match="end before they are ready") as caught,
+        make_workers(broken, count=2) as workers,
+        pytest.raises(WorkerError, match="end before they are ready") as caught,
     ):
-        judge(lanes, images)
+        judge(workers, images)
 
     assert "missing.safetensors" in str(caught.value)  # why it could not be opened, in its own words
     assert "\n" not in str(caught.value)
-    assert lanes.restarts == 6
+    assert workers.restarts == 6
 
 
 def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
@@ -284,36 +284,36 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
 ) -> None:
     """What counts is the time since it got work, not since it last had some."""
     monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 0.5)
-    with make_lanes(prepared) as lanes:
-        wait_until_ready(lanes)
+    with make_workers(prepared) as workers:
+        wait_until_ready(workers)
         time.sleep(0.6)
 
-        lanes.submit(images[:1])
-        outcomes = lanes.collect()
-        outcomes += collect(lanes, 1 - len(outcomes))
+        workers.submit(images[:1])
+        outcomes = workers.collect()
+        outcomes += collect(workers, 1 - len(outcomes))
 
     assert len(outcomes) == 1
-    assert lanes.restarts == 0
+    assert workers.restarts == 0
 
 
 def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
-    with make_lanes(prepared, batch=2) as lanes:
-        rooms = [lanes.room(8)]
-        lanes.submit(images[:2])
-        rooms.append(lanes.room(8))
-        lanes.submit(images[2:4])
-        rooms.append(lanes.room(8))
-        collect(lanes, 4)
+    with make_workers(prepared, batch=2) as workers:
+        rooms = [workers.room(8)]
+        workers.submit(images[:2])
+        rooms.append(workers.room(8))
+        workers.submit(images[2:4])
+        rooms.append(workers.room(8))
+        collect(workers, 4)
 
         assert rooms == [2, 2, 0]
-        assert lanes.in_flight() == 0
+        assert workers.in_flight() == 0
 
 
 def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, images: list[Task]) -> None:
-    with make_lanes(prepared, count=2, batch=2, tasks=32) as lanes:
-        rooms = [lanes.room(waiting) for waiting in (0, 1, 3, 20, 1000)]
-        lanes.submit(images[:2])
-        rooms.append(lanes.room(20))
+    with make_workers(prepared, count=2, batch=2, tasks=32) as workers:
+        rooms = [workers.room(waiting) for waiting in (0, 1, 3, 20, 1000)]
+        workers.submit(images[:2])
+        rooms.append(workers.room(20))
 
         assert rooms == [0, 1, 3, 10, 64, 10]
 
@@ -331,39 +331,39 @@ def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngi
     ) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
-        lanes = psutil.Process(parent.pid).children()
+        workers = psutil.Process(parent.pid).children()
 
         parent.kill()
-        gone, alive = psutil.wait_procs(lanes, timeout=PATIENCE_SECONDS)
+        gone, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
 
     assert (len(gone), alive) == (2, [])
 
 
-def _kill_the_lane(lanes: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
-    """Kill the only lane as soon as there is one, and let the daemon notice."""
+def _kill_the_worker(workers: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only worker as soon as there is one, and let the daemon notice."""
     outcomes: list[Outcome] = []
 
     def gathered() -> bool:
-        outcomes.extend(lanes.collect())
+        outcomes.extend(workers.collect())
         return bool(_children_since(before))
 
     until(gathered)
-    (lane,) = _children_since(before)
-    lane.kill()
-    wait(lanes.waitables(), PATIENCE_SECONDS)
-    return outcomes + lanes.collect()
+    (worker,) = _children_since(before)
+    worker.kill()
+    wait(workers.waitables(), PATIENCE_SECONDS)
+    return outcomes + workers.collect()
 
 
-def _kill_when_stopped(lanes: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
-    """Kill the only lane when it has stopped itself over an image."""
+def _kill_when_stopped(workers: WorkerPool, before: set[psutil.Process]) -> list[Outcome]:
+    """Kill the only worker when it has stopped itself over an image."""
     outcomes: list[Outcome] = []
 
     def is_stopped() -> bool:
-        outcomes.extend(lanes.collect())
+        outcomes.extend(workers.collect())
         return any(one.status() == psutil.STATUS_STOPPED for one in _children_since(before))
 
     until(is_stopped)
-    return outcomes + _kill_the_lane(lanes, before)
+    return outcomes + _kill_the_worker(workers, before)
 
 
 def _children_since(before: set[psutil.Process]) -> set[psutil.Process]:
@@ -375,8 +375,8 @@ def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, i
     children = set(ours.children())
     descriptors = ours.num_fds()
 
-    with make_lanes(prepared, count=2) as lanes:
-        judge(lanes, images)
+    with make_workers(prepared, count=2) as workers:
+        judge(workers, images)
 
     assert set(ours.children()) == children
     assert ours.num_fds() == descriptors

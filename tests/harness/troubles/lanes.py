@@ -1,4 +1,4 @@
-"""An inbox that goes away in a backlog, and lanes that are killed while they work and while they start."""
+"""An inbox that goes away in a backlog, and workers that are killed while they work and while they start."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _lanes_killed(folder: Path) -> dict[str, Any]:
         put(inbox, range(20))
         until_rows(daemon, 20)
         for _ in range(_IN_A_ROW):
-            until(lambda: _lanes(daemon))
-            _lanes(daemon)[0].kill()
+            until(lambda: _workers(daemon))
+            _workers(daemon)[0].kill()
             time.sleep(0.05)
         put(inbox, range(20, 40))
         recovered = until_rows(daemon, 40)
@@ -61,17 +61,17 @@ def _lanes_killed(folder: Path) -> dict[str, Any]:
 
 
 def _kill_one_a_second(daemon: Daemon) -> int:
-    """Kill a lane every second, each in its turn, working or starting; return how many were killed."""
+    """Kill a worker every second, each in its turn, working or starting; return how many were killed."""
     kills = 0
     while kills < _KILLS and count(daemon.database) < _KILLED_AMONG:
         time.sleep(1.0)
-        if found := _lanes(daemon):
+        if found := _workers(daemon):
             found[kills % len(found)].kill()
             kills += 1
     return kills
 
 
-def _lanes(daemon: Daemon) -> list[psutil.Process]:
+def _workers(daemon: Daemon) -> list[psutil.Process]:
     children = psutil.Process(daemon.process.pid).children()
     return [one for one in children if "daemon.workers.worker_main" in one.cmdline()]
 

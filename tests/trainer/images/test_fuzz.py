@@ -103,7 +103,7 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Decode and assert what a lane relies on."""
+    """Decode and assert what a worker relies on."""
     got = picture_or_error(data, LIMITS)
     if isinstance(got, PictureError):
         assert got.reason
