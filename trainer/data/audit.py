@@ -66,17 +66,17 @@ def audit_text(report: Mapping[str, Any]) -> str:
 def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     pairs = Counter(zip(dataset.sources.tolist(), dataset.labels.tolist(), strict=True))
     return {
-        name: {label: pairs[number, place] for place, label in enumerate(dataset.classes)}
+        name: {label: pairs[number, index] for index, label in enumerate(dataset.classes)}
         for number, name in enumerate(dataset.source_names)
     }
 
 
 def _spanning(groups: Ints, kinds: Ints, dataset: Dataset) -> list[list[str]]:
     """Return the groups whose images are of more than one kind, as lists of names."""
-    found = np.unique(np.stack((groups, kinds), axis=1), axis=0)
-    numbers, counts = np.unique(found[:, 0], return_counts=True)
+    spans = np.unique(np.stack((groups, kinds), axis=1), axis=0)
+    numbers, counts = np.unique(spans[:, 0], return_counts=True)
     return [
-        [dataset.files[place].name for place in np.flatnonzero(groups == number)]
+        [dataset.files[index].name for index in np.flatnonzero(groups == number)]
         for number in numbers[counts > 1]
     ]
 

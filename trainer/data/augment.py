@@ -11,33 +11,33 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def augment(pictures: Tensor, draw_from: torch.Generator) -> Tensor:
+def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Return changed pictures, float32 (batch, 1, S, S) in 0..255, of uint8 (batch, 1, S, S).
 
-    All chance comes from `draw_from`, so a seed gives the same pictures again.
+    All chance comes from `generator`, so a seed gives the same pictures again.
     """
-    x = _moved(_stripped(pictures.float(), draw_from), draw_from)
-    x = _coarser(x, draw_from) / 255
-    x = _shaded(x, draw_from)
-    x = _toned(x, draw_from)
-    x = _noisy(x, draw_from)
-    return _covered(x, draw_from).clamp_(0, 1) * 255
+    x = _moved(_stripped(pictures.float(), generator), generator)
+    x = _coarser(x, generator) / 255
+    x = _shaded(x, generator)
+    x = _toned(x, generator)
+    x = _noisy(x, generator)
+    return _covered(x, generator).clamp_(0, 1) * 255
 
 
-def _uniform(draw_from: torch.Generator, count: int, low: float, high: float) -> Tensor:
-    return torch.rand(count, generator=draw_from) * (high - low) + low
+def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
 
 
-def _stripped(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _stripped(x: Tensor, generator: torch.Generator) -> Tensor:
     """Peel skull and scalp off a quarter of the batch, roughly, and enlarge what is left to the frame.
 
     Sources without skulls may have only one class; then no skull would mean that class.
     """
-    chosen = torch.rand(x.shape[0], generator=draw_from) < 0.25
+    chosen = torch.rand(x.shape[0], generator=generator) < 0.25
     if not chosen.any():
         return x
     side = x.shape[-1]
-    depth = max(1, int(side * float(_uniform(draw_from, 1, 0.04, 0.11))))
+    depth = max(1, int(side * float(_uniform(generator, 1, 0.04, 0.11))))
     whole = x[chosen]
     head = _grown((whole > 0.06 * 255).float(), side // 10)  # closes what is dark inside
     inner = 1 - _grown(1 - functional.pad(head, (depth,) * 4), side // 10 + depth)
@@ -67,20 +67,20 @@ def _grown(mask: Tensor, by: int) -> Tensor:
     return mask
 
 
-def _moved(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
     """Flip left and right, turn by up to 20 degrees, scale, stretch and shift, in one resampling."""
     count = x.shape[0]
-    angle = _uniform(draw_from, count, -0.35, 0.35)  # radians
-    scale = torch.exp(_uniform(draw_from, count, -0.2, 0.2))
-    stretch = torch.exp(_uniform(draw_from, count, -0.1, 0.1))
-    flip = (torch.rand(count, generator=draw_from) < 0.5).float() * -2 + 1
+    angle = _uniform(generator, count, -0.35, 0.35)  # radians
+    scale = torch.exp(_uniform(generator, count, -0.2, 0.2))
+    stretch = torch.exp(_uniform(generator, count, -0.1, 0.1))
+    flip = (torch.rand(count, generator=generator) < 0.5).float() * -2 + 1
     rows = torch.stack(
         (
             torch.stack(
                 (
                     flip * scale * stretch * angle.cos(),
                     -scale * angle.sin(),
-                    _uniform(draw_from, count, -0.1, 0.1),
+                    _uniform(generator, count, -0.1, 0.1),
                 ),
                 1,
             ),
@@ -88,7 +88,7 @@ def _moved(x: Tensor, draw_from: torch.Generator) -> Tensor:
                 (
                     flip * scale * angle.sin(),
                     scale / stretch * angle.cos(),
-                    _uniform(draw_from, count, -0.1, 0.1),
+                    _uniform(generator, count, -0.1, 0.1),
                 ),
                 1,
             ),
@@ -99,57 +99,57 @@ def _moved(x: Tensor, draw_from: torch.Generator) -> Tensor:
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _coarser(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _coarser(x: Tensor, generator: torch.Generator) -> Tensor:
     """Take a third of the batch down to a lower resolution and up again."""
-    chosen = torch.rand(x.shape[0], generator=draw_from) < 0.33
+    chosen = torch.rand(x.shape[0], generator=generator) < 0.33
     if not chosen.any():
         return x
-    size = int(x.shape[-1] * float(_uniform(draw_from, 1, 0.35, 0.85)))
+    size = int(x.shape[-1] * float(_uniform(generator, 1, 0.35, 0.85)))
     small = functional.interpolate(x[chosen], size=(size, size), mode="bilinear", antialias=True)
     x[chosen] = functional.interpolate(small, size=x.shape[-2:], mode="bilinear")
     return x
 
 
-def _shaded(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _shaded(x: Tensor, generator: torch.Generator) -> Tensor:
     """Multiply by a smooth field, as a receiver coil does."""
-    field = torch.randn(x.shape[0], 1, 3, 3, generator=draw_from) * 0.22
+    field = torch.randn(x.shape[0], 1, 3, 3, generator=generator) * 0.22
     return x * torch.exp(functional.interpolate(field, size=x.shape[-2:], mode="bicubic"))
 
 
-def _toned(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _toned(x: Tensor, generator: torch.Generator) -> Tensor:
     """Change gamma and contrast, and bend the middle tones of half the batch; black stays black."""
-    gamma = torch.exp(_uniform(draw_from, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
-    gain = _uniform(draw_from, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
+    gamma = torch.exp(_uniform(generator, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
+    gain = _uniform(generator, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
     # Tissues differ in order between sequences; |bend| below 1/3 keeps theirs, up to 0.5 flattens some.
-    bend = _uniform(draw_from, x.shape[0], -0.5, 0.5) * (torch.rand(x.shape[0], generator=draw_from) < 0.5)
+    bend = _uniform(generator, x.shape[0], -0.5, 0.5) * (torch.rand(x.shape[0], generator=generator) < 0.5)
     toned = x.clamp(1e-4, 1.5).pow(gamma) * gain
     return toned + bend.view(-1, 1, 1, 1) / 3 * torch.sin(2 * torch.pi * toned.clamp(0, 1))
 
 
-def _noisy(x: Tensor, draw_from: torch.Generator) -> Tensor:
-    amount = _uniform(draw_from, x.shape[0], 0.0, 0.06) * (torch.rand(x.shape[0], generator=draw_from) < 0.5)
-    return x + torch.randn(x.shape, generator=draw_from) * amount.view(-1, 1, 1, 1)
+def _noisy(x: Tensor, generator: torch.Generator) -> Tensor:
+    amount = _uniform(generator, x.shape[0], 0.0, 0.06) * (torch.rand(x.shape[0], generator=generator) < 0.5)
+    return x + torch.randn(x.shape, generator=generator) * amount.view(-1, 1, 1, 1)
 
 
-def _covered(x: Tensor, draw_from: torch.Generator) -> Tensor:
+def _covered(x: Tensor, generator: torch.Generator) -> Tensor:
     """Cover rectangles (black or a flat grey) and write text-like bright specks into corners."""
     side = x.shape[-1]
     for number in range(x.shape[0]):
-        chance = torch.rand(8, generator=draw_from).tolist()
+        chance = torch.rand(8, generator=generator).tolist()
         if chance[0] < 0.45:
             height, width = int(side * (0.06 + 0.2 * chance[1])), int(side * (0.06 + 0.2 * chance[2]))
             top, left = int((side - height) * chance[3]), int((side - width) * chance[4])
             x[number, 0, top : top + height, left : left + width] = chance[5] if chance[6] < 0.3 else 0.0
         if chance[7] < 0.25:
-            _write_specks(x[number, 0], draw_from)
+            _write_specks(x[number, 0], generator)
     return x
 
 
-def _write_specks(picture: Tensor, draw_from: torch.Generator) -> None:
+def _write_specks(picture: Tensor, generator: torch.Generator) -> None:
     side = picture.shape[-1]
     height, width = side // 32, side // 5
-    top = 0 if float(_uniform(draw_from, 1, 0, 1)) < 0.5 else side - height
-    left = 0 if float(_uniform(draw_from, 1, 0, 1)) < 0.5 else side - width
-    specks = (torch.rand(height, width, generator=draw_from) < 0.35).float() * 0.9
+    top = 0 if float(_uniform(generator, 1, 0, 1)) < 0.5 else side - height
+    left = 0 if float(_uniform(generator, 1, 0, 1)) < 0.5 else side - width
+    specks = (torch.rand(height, width, generator=generator) < 0.35).float() * 0.9
     patch = picture[top : top + height, left : left + width]
     torch.maximum(patch, specks, out=patch)

@@ -153,7 +153,7 @@ def parse_merge(rules: Iterable[str]) -> dict[str, str]:
 
 def load_dataset(
     files: Sequence[ImageFile],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     cache: Path,
     *,
     workers: int = 0,
@@ -166,10 +166,10 @@ def load_dataset(
     when they were cached, so a large set does not have to fit into memory.
     """
     workers = workers or os.cpu_count() or 1
-    place = cache / "pictures" / f"{_key(files, how)}.npz"
+    place = cache / "pictures" / f"{_key(files, preprocessing)}.npz"
     loaded = _from_cache(place, len(files))
     if loaded is None:
-        loaded = _decode_all(files, how, workers, progress)
+        loaded = _decode_all(files, preprocessing, workers, progress)
         _to_cache(place, *loaded)
     pictures, hashes, reasons = loaded
     good = [number for number, reason in enumerate(reasons) if not reason]
@@ -192,12 +192,12 @@ def load_dataset(
     )
 
 
-def read_picture(path: Path, how: Preprocessing) -> tuple[Grey, str]:
+def read_picture(path: Path, preprocessing: Preprocessing) -> tuple[Grey, str]:
     """Return the network's input for a file (the middle slice of a volume) and the file's sha256."""
     limits = Limits()
     content = read_file(path, limits)
-    slices = decode(content.data, limits, how.image_size).slices
-    return preprocess(slices[len(slices) // 2].image, how), content.sha256.hex()
+    slices = decode(content.data, limits, preprocessing.image_size).slices
+    return preprocess(slices[len(slices) // 2].image, preprocessing), content.sha256.hex()
 
 
 Job = tuple[int, list[Path], Preprocessing]  # place of the first file, files
@@ -206,15 +206,15 @@ JobResult = tuple[int, list[tuple[Grey | None, str, str]]]  # picture, sha256, r
 
 def _decode_all(
     files: Sequence[ImageFile],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     workers: int,
     progress: Progress | None,
 ) -> Decoded:
-    size = how.image_size
+    size = preprocessing.image_size
     pictures = np.zeros((len(files), size, size), dtype=np.uint8)
     hashes, reasons = [""] * len(files), [""] * len(files)
     jobs = [
-        (start, [image.path for image in files[start : start + _CHUNK]], how)
+        (start, [image.path for image in files[start : start + _CHUNK]], preprocessing)
         for start in range(0, len(files), _CHUNK)
     ]
     done = 0
@@ -244,9 +244,9 @@ def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
 
 def _run_jobs_one_by_one(jobs: Sequence[Job]) -> Iterator[JobResult]:
     crashed = 0  # in a row
-    for start, paths, how in jobs:
+    for start, paths, preprocessing in jobs:
         for offset, path in enumerate(paths):
-            result = _decode_alone((start + offset, [path], how))
+            result = _decode_alone((start + offset, [path], preprocessing))
             crashed = crashed + 1 if result[1][0][2] == _CRASHED else 0
             if crashed >= _MOST_CRASHES:
                 raise DataError(
@@ -266,11 +266,11 @@ def _decode_alone(job: Job) -> JobResult:
 
 
 def _decode_some(job: Job) -> JobResult:
-    start, paths, how = job
+    start, paths, preprocessing = job
     results: list[tuple[Grey | None, str, str]] = []
     for path in paths:
         try:
-            picture, digest = read_picture(path, how)
+            picture, digest = read_picture(path, preprocessing)
             results.append((picture, digest, ""))
         except PictureError as error:
             results.append((None, "", error.reason))
@@ -286,9 +286,9 @@ def _files_below(folder: Path) -> list[Path]:
     )
 
 
-def _key(files: Sequence[ImageFile], how: Preprocessing) -> str:
+def _key(files: Sequence[ImageFile], preprocessing: Preprocessing) -> str:
     """Name the cached pictures by what they are made of: paths, sizes, times and the preprocessing."""
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {how}".encode())
+    digest = hashlib.sha256(f"{_CACHE_FORMAT} {preprocessing}".encode())
     for image in files:
         seen = image.path.stat()
         digest.update(

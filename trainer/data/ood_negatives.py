@@ -16,91 +16,89 @@ from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 
 
-def other_pictures(pictures: Grey, how: Preprocessing, count: int, seed: int) -> Grey:
+def other_pictures(pictures: Grey, preprocessing: Preprocessing, count: int, seed: int) -> Grey:
     """Return `count` network inputs (count, S, S) uint8 that show no head; `pictures` are training inputs."""
-    chance = np.random.default_rng((seed, 7))
+    rng = np.random.default_rng((seed, 7))
     made = []
     for number in range(count):
         if number % 4 == 0:
             spoil = _shuffled if number % 8 else _tomography
-            made.append(spoil(pictures[int(chance.integers(len(pictures)))], chance))
+            made.append(spoil(pictures[int(rng.integers(len(pictures)))], rng))
         else:
-            drawn = _MAKERS[number % len(_MAKERS)](chance)
-            made.append(preprocess(drawn, how))
+            drawn = _MAKERS[number % len(_MAKERS)](rng)
+            made.append(preprocess(drawn, preprocessing))
     return np.stack(made)
 
 
-def _noise(chance: np.random.Generator) -> Image.Image:
+def _noise(rng: np.random.Generator) -> Image.Image:
     """Noise of any grain: white, or clouds."""
-    grain = int(chance.choice([1, 2, 4, 8, 16, 32]))
+    grain = int(rng.choice([1, 2, 4, 8, 16, 32]))
     side = max(4, 256 // grain)
-    values = chance.normal(chance.uniform(60, 190), chance.uniform(15, 80), (side, side)).clip(0, 255)
+    values = rng.normal(rng.uniform(60, 190), rng.uniform(15, 80), (side, side)).clip(0, 255)
     small = Image.fromarray(values.astype(np.uint8))
-    return small.resize((256, int(chance.integers(160, 320))), Image.Resampling.BICUBIC)
+    return small.resize((256, int(rng.integers(160, 320))), Image.Resampling.BICUBIC)
 
 
-def _gradient(chance: np.random.Generator) -> Image.Image:
+def _gradient(rng: np.random.Generator) -> Image.Image:
     """A ramp in any direction, plain or round."""
     rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
-    angle = chance.uniform(0, 2 * np.pi)
+    angle = rng.uniform(0, 2 * np.pi)
     ramp = np.cos(angle) * rows + np.sin(angle) * columns
-    if chance.random() < 0.5:
-        ramp = np.hypot(rows - chance.uniform(-0.5, 0.5), columns - chance.uniform(-0.5, 0.5))
+    if rng.random() < 0.5:
+        ramp = np.hypot(rows - rng.uniform(-0.5, 0.5), columns - rng.uniform(-0.5, 0.5))
     ramp = (ramp - ramp.min()) / np.ptp(ramp)
-    return Image.fromarray((ramp ** chance.uniform(0.4, 2.5) * 255).astype(np.uint8))
+    return Image.fromarray((ramp ** rng.uniform(0.4, 2.5) * 255).astype(np.uint8))
 
 
-def _shapes(chance: np.random.Generator) -> Image.Image:
+def _shapes(rng: np.random.Generator) -> Image.Image:
     """Ellipses, boxes and lines of flat grey on a flat ground: diagrams, logos, screenshots."""
-    image = Image.new("L", (256, int(chance.integers(160, 340))), int(chance.choice([0, 255, 40, 200])))
+    image = Image.new("L", (256, int(rng.integers(160, 340))), int(rng.choice([0, 255, 40, 200])))
     pen = ImageDraw.Draw(image)
-    for _ in range(int(chance.integers(1, 14))):
-        left, top = (int(chance.integers(0, side)) for side in image.size)
-        box = (left, top, left + int(chance.integers(4, 180)), top + int(chance.integers(4, 180)))
-        grey = int(chance.integers(0, 256))
-        kind = chance.integers(3)
+    for _ in range(int(rng.integers(1, 14))):
+        left, top = (int(rng.integers(0, side)) for side in image.size)
+        box = (left, top, left + int(rng.integers(4, 180)), top + int(rng.integers(4, 180)))
+        grey = int(rng.integers(0, 256))
+        kind = rng.integers(3)
         if kind == 0:
             pen.ellipse(box, fill=grey)
         elif kind == 1:
             pen.rectangle(box, fill=grey)
         else:
-            pen.line(box, fill=grey, width=int(chance.integers(1, 8)))
+            pen.line(box, fill=grey, width=int(rng.integers(1, 8)))
     return image
 
 
-def _text(chance: np.random.Generator) -> Image.Image:
+def _text(rng: np.random.Generator) -> Image.Image:
     """A page of letters, dark on light or light on dark."""
-    light = chance.random() < 0.75
-    image = Image.new(
-        "L", (int(chance.integers(180, 400)), int(chance.integers(180, 400))), 245 if light else 8
-    )
+    light = rng.random() < 0.75
+    image = Image.new("L", (int(rng.integers(180, 400)), int(rng.integers(180, 400))), 245 if light else 8)
     pen = ImageDraw.Draw(image)
-    size = float(chance.uniform(7, 40))
+    size = float(rng.uniform(7, 40))
     font = ImageFont.load_default(size=size)
-    height = int(size * chance.uniform(1.1, 2.0))
-    left = int(chance.integers(2, 40))
-    for top in range(int(chance.integers(2, 40)), image.height, height):
-        words = "".join(chr(int(code)) for code in chance.choice([32, *range(65, 91), *range(97, 123)], 60))
-        pen.text((left, top), words[: int(chance.integers(4, 60))], fill=10 if light else 240, font=font)
+    height = int(size * rng.uniform(1.1, 2.0))
+    left = int(rng.integers(2, 40))
+    for top in range(int(rng.integers(2, 40)), image.height, height):
+        words = "".join(chr(int(code)) for code in rng.choice([32, *range(65, 91), *range(97, 123)], 60))
+        pen.text((left, top), words[: int(rng.integers(4, 60))], fill=10 if light else 240, font=font)
     return image
 
 
-def _stripes(chance: np.random.Generator) -> Image.Image:
+def _stripes(rng: np.random.Generator) -> Image.Image:
     """Waves, checks and bars: test images and defects."""
     rows, columns = np.mgrid[0:256, 0:256]
-    angle, length = chance.uniform(0, np.pi), chance.uniform(3, 90)
+    angle, length = rng.uniform(0, np.pi), rng.uniform(3, 90)
     wave = np.sin(2 * np.pi * (np.cos(angle) * rows + np.sin(angle) * columns) / length)
-    if chance.random() < 0.5:
-        wave = np.sign(wave * np.sin(2 * np.pi * columns / chance.uniform(6, 90)))
+    if rng.random() < 0.5:
+        wave = np.sign(wave * np.sin(2 * np.pi * columns / rng.uniform(6, 90)))
     return Image.fromarray(((wave + 1) * 127).astype(np.uint8))
 
 
-def _shuffled(picture: Grey, chance: np.random.Generator) -> Grey:
+def _shuffled(picture: Grey, rng: np.random.Generator) -> Grey:
     """Cut a picture into 3x3 to 8x8 tiles and put them back in any order."""
-    tiles = int(chance.integers(3, 9))
+    tiles = int(rng.integers(3, 9))
     side = picture.shape[0] // tiles
     inner = picture[: side * tiles, : side * tiles].reshape(tiles, side, tiles, side).swapaxes(1, 2)
-    mixed = inner.reshape(-1, side, side)[chance.permutation(tiles * tiles)]
+    mixed = inner.reshape(-1, side, side)[rng.permutation(tiles * tiles)]
     out = np.zeros_like(picture)
     out[: side * tiles, : side * tiles] = (
         mixed.reshape(tiles, tiles, side, side).swapaxes(1, 2).reshape(side * tiles, -1)
@@ -108,62 +106,62 @@ def _shuffled(picture: Grey, chance: np.random.Generator) -> Grey:
     return out
 
 
-def _scene(chance: np.random.Generator) -> Image.Image:
+def _scene(rng: np.random.Generator) -> Image.Image:
     """Leaves of all sizes over one another, shaded and grained, as photographs' statistics have them.
 
     The dead leaves model (Lee, Mumford and Huang 2001), which networks can learn to see from (Baradad et
     al. 2021, "Learning to See by Looking at Noise").
     """
     side = 256
-    image = Image.new("L", (side, int(chance.integers(180, 320))), int(chance.integers(0, 256)))
+    image = Image.new("L", (side, int(rng.integers(180, 320))), int(rng.integers(0, 256)))
     pen = ImageDraw.Draw(image)
-    for _ in range(int(chance.integers(20, 250))):
+    for _ in range(int(rng.integers(20, 250))):
         # Sizes spread as natural objects' do: as many between 4 and 8 pixels as between 40 and 80.
-        reach = float(np.exp(chance.uniform(np.log(4), np.log(side / 2))))
-        x, y = (float(chance.uniform(0, length)) for length in image.size)
-        angles = np.sort(chance.uniform(0, 2 * np.pi, int(chance.integers(3, 9))))
+        reach = float(np.exp(rng.uniform(np.log(4), np.log(side / 2))))
+        x, y = (float(rng.uniform(0, length)) for length in image.size)
+        angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
         corners = [(x + reach * np.cos(one), y + reach * np.sin(one)) for one in angles]
-        pen.polygon(corners, fill=int(chance.integers(0, 256)))
+        pen.polygon(corners, fill=int(rng.integers(0, 256)))
     rows, columns = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : side * 1j]
-    light = 1 + chance.uniform(-0.4, 0.4) * rows + chance.uniform(-0.4, 0.4) * columns
-    grain = _cloud(chance, image.size, int(chance.integers(8, 64))) * chance.uniform(0, 40)
+    light = 1 + rng.uniform(-0.4, 0.4) * rows + rng.uniform(-0.4, 0.4) * columns
+    grain = _cloud(rng, image.size, int(rng.integers(8, 64))) * rng.uniform(0, 40)
     return Image.fromarray((np.asarray(image) * light + grain).clip(0, 255).astype(np.uint8))
 
 
-def _chest(chance: np.random.Generator) -> Image.Image:
+def _chest(rng: np.random.Generator) -> Image.Image:
     """Two dark lungs beside a bright spine, crossed by ribs."""
     rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
-    picture = 170 - 60 * columns**2 + chance.uniform(20, 60) * np.exp(-((columns / 0.12) ** 2))
-    for place in (-chance.uniform(0.35, 0.5), chance.uniform(0.35, 0.5)):
-        width, height = chance.uniform(0.22, 0.36), chance.uniform(0.5, 0.8)
-        depth = np.hypot((columns - place) / width, (rows - chance.uniform(-0.15, 0.15)) / height)
-        picture -= chance.uniform(70, 140) / (1 + np.exp((depth - 1) * chance.uniform(6, 14)))
-    ribs = np.sin(2 * np.pi * chance.uniform(3, 6) * (rows - chance.uniform(0.2, 0.7) * np.abs(columns)))
-    heart = np.hypot((columns - chance.uniform(0, 0.2)) / 0.3, (rows - 0.35) / 0.35)
-    picture += chance.uniform(5, 22) * ribs + chance.uniform(20, 70) / (1 + np.exp((heart - 1) * 10))
-    picture += _cloud(chance, (256, 256), int(chance.integers(8, 64))) * chance.uniform(2, 12)
+    picture = 170 - 60 * columns**2 + rng.uniform(20, 60) * np.exp(-((columns / 0.12) ** 2))
+    for place in (-rng.uniform(0.35, 0.5), rng.uniform(0.35, 0.5)):
+        width, height = rng.uniform(0.22, 0.36), rng.uniform(0.5, 0.8)
+        depth = np.hypot((columns - place) / width, (rows - rng.uniform(-0.15, 0.15)) / height)
+        picture -= rng.uniform(70, 140) / (1 + np.exp((depth - 1) * rng.uniform(6, 14)))
+    ribs = np.sin(2 * np.pi * rng.uniform(3, 6) * (rows - rng.uniform(0.2, 0.7) * np.abs(columns)))
+    heart = np.hypot((columns - rng.uniform(0, 0.2)) / 0.3, (rows - 0.35) / 0.35)
+    picture += rng.uniform(5, 22) * ribs + rng.uniform(20, 70) / (1 + np.exp((heart - 1) * 10))
+    picture += _cloud(rng, (256, 256), int(rng.integers(8, 64))) * rng.uniform(2, 12)
     return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
-def _cloud(chance: np.random.Generator, size: tuple[int, int], knots: int) -> Doubles:
+def _cloud(rng: np.random.Generator, size: tuple[int, int], knots: int) -> Doubles:
     """Smooth noise (height, width) of about unit size."""
-    coarse = chance.normal(128, 50, (knots, knots)).clip(0, 255).astype(np.uint8)
+    coarse = rng.normal(128, 50, (knots, knots)).clip(0, 255).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     return (np.asarray(smooth, dtype=np.float64) - 128) / 50
 
 
-def _tomography(picture: Grey, chance: np.random.Generator) -> Grey:
+def _tomography(picture: Grey, rng: np.random.Generator) -> Grey:
     """Tone a head as X-rays would: what is near the air white and flat, what is inside flat grey."""
     side = picture.shape[0]
     head = Image.fromarray(((picture > 20) * 255).astype(np.uint8))
-    reach = 2 * int(side * chance.uniform(0.03, 0.06)) + 1
+    reach = 2 * int(side * rng.uniform(0.03, 0.06)) + 1
     closed = head.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
     inner = np.asarray(closed.filter(ImageFilter.MinFilter(reach))) > 127
-    grey, contrast = chance.uniform(60, 130), chance.uniform(0.05, 0.25)
+    grey, contrast = rng.uniform(60, 130), rng.uniform(0.05, 0.25)
     middle = float(picture[inner].mean()) if inner.any() else 128.0
     inside = grey + contrast * (picture.astype(np.float64) - middle)
-    bone = np.where(np.asarray(closed) > 127, chance.uniform(220, 255), 0.0)
-    grain = chance.normal(0, chance.uniform(1, 8), picture.shape)
+    bone = np.where(np.asarray(closed) > 127, rng.uniform(220, 255), 0.0)
+    grain = rng.normal(0, rng.uniform(1, 8), picture.shape)
     return np.asarray((np.where(inner, inside, bone) + grain * inner).clip(0, 255), dtype=np.uint8)
 
 

@@ -20,6 +20,8 @@ def folds(labels: Ints, groups: Ints, sources: Ints, count: int, seed: int) -> l
     """Return `count` pairs of (training, validation) places; each image is validated exactly once.
 
     Greedy: the largest groups first, each to the fold that has the fewest images of its stratum.
+    Not scikit-learn's StratifiedGroupKFold, which divides otherwise for the same seed: the commands in model
+    cards would make other models than those that their figures are of.
     """
     strata = _strata(labels, sources)
     members = _members(groups)
@@ -28,12 +30,12 @@ def folds(labels: Ints, groups: Ints, sources: Ints, count: int, seed: int) -> l
     held = np.zeros((count, int(strata.max()) + 1), dtype=np.int64)
     fold_of = np.empty(len(labels), dtype=np.int64)
     for number in order:
-        places = members[number]
-        stratum = int(np.bincount(strata[places]).argmax())
+        indices = members[number]
+        stratum = int(np.bincount(strata[indices]).argmax())
         # The fold with the fewest of this stratum; among equals the one with the fewest images at all.
-        fold = min(range(count), key=lambda place: (held[place, stratum], held[place].sum()))
-        fold_of[places] = fold
-        held[fold] += np.bincount(strata[places], minlength=held.shape[1])
+        fold = min(range(count), key=lambda part: (held[part, stratum], held[part].sum()))
+        fold_of[indices] = fold
+        held[fold] += np.bincount(strata[indices], minlength=held.shape[1])
     return [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(count)]
 
 

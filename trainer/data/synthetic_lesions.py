@@ -22,18 +22,18 @@ _AIR = 20.0  # grey values up to this are air
 
 
 def draw_lesions(
-    pictures: Tensor, labels: Tensor, share: float, negative: int, positive: int, draw_from: torch.Generator
+    pictures: Tensor, labels: Tensor, share: float, negative: int, positive: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return pictures and labels in which a share of the negatives have a lesion and are positives.
 
     `pictures` are uint8 (batch, 1, S, S), `labels` int64 (batch,); both are left as they are. All chance
-    comes from `draw_from`.
+    comes from `generator`.
     """
     negatives = torch.nonzero(labels == negative).flatten()
-    chosen = negatives[torch.rand(len(negatives), generator=draw_from) < share]
+    chosen = negatives[torch.rand(len(negatives), generator=generator) < share]
     if not len(chosen):
         return pictures, labels
-    drawn = _with_lesion(pictures[chosen].float(), draw_from)
+    drawn = _with_lesion(pictures[chosen].float(), generator)
     pictures, labels = pictures.clone(), labels.clone()
     pictures[chosen] = drawn.round().clamp(0, 255).to(torch.uint8)
     labels[chosen] = positive
@@ -59,11 +59,11 @@ class _Chance:
         return functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
 
 
-def _with_lesion(heads: Tensor, draw_from: torch.Generator) -> Tensor:
+def _with_lesion(heads: Tensor, generator: torch.Generator) -> Tensor:
     """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head."""
-    chance = _Chance(len(heads), draw_from)
+    chance = _Chance(len(heads), generator)
     head, deep = _inside(heads)
-    across, along = _offsets(deep, draw_from)
+    across, along = _offsets(deep, generator)
     distance = _distance(across, along, chance)
     pushed = _pushed(heads, across, along, distance, chance)
     tissue = ((heads * deep).sum((2, 3)) / (deep.sum((2, 3)) + 1)).view(-1, 1, 1, 1)
@@ -90,10 +90,10 @@ def _mean_of_squares(mask: Tensor, reach: int) -> Tensor:
     return sums / window**2
 
 
-def _offsets(deep: Tensor, draw_from: torch.Generator) -> tuple[Tensor, Tensor]:
+def _offsets(deep: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return each pixel's distance in x and in y from a centre drawn inside the head."""
     side = deep.shape[-1]
-    centre = torch.multinomial(deep.flatten(1) + 1e-9, 1, generator=draw_from).view(-1, 1, 1, 1)
+    centre = torch.multinomial(deep.flatten(1) + 1e-9, 1, generator=generator).view(-1, 1, 1, 1)
     places = torch.arange(side, dtype=torch.float32)
     return places.view(1, 1, 1, -1) - centre % side, places.view(1, 1, -1, 1) - centre // side
 

@@ -32,15 +32,15 @@ _CHUNK = 256
 
 
 def fit_limit(
-    network: nn.Module, data: TrainingSet, device: torch.device, how: Preprocessing, seed: int
+    network: nn.Module, data: TrainingSet, device: torch.device, preprocessing: Preprocessing, seed: int
 ) -> tuple[OutOfDistribution, Tensors]:
     """Return a trained network's distance limit and its tensors; the same for the same seed."""
-    order = np.random.default_rng((seed, 11))
-    train = np.sort(order.permutation(data.train)[:_MOST])
-    chance = torch.Generator().manual_seed(seed)
-    plain, changed = _seen(network, data, train, train[::3], chance, device)
-    held_out = _seen(network, data, data.validation, data.validation[::2], chance, device)
-    drawn = other_pictures(data.pictures[train], how, OTHERS, seed)
+    rng = np.random.default_rng((seed, 11))
+    train = np.sort(rng.permutation(data.train)[:_MOST])
+    generator = torch.Generator().manual_seed(seed)
+    plain, changed = _seen(network, data, train, train[::3], generator, device)
+    held_out = _seen(network, data, data.validation, data.validation[::2], generator, device)
+    drawn = other_pictures(data.pictures[train], preprocessing, OTHERS, seed)
     return fit_out_of_distribution(
         np.concatenate((plain, changed)),
         np.concatenate((data.labels[train], data.labels[train[::3]])),
@@ -55,12 +55,12 @@ def _seen(
     data: TrainingSet,
     plain: Ints,
     changed: Ints,
-    chance: torch.Generator,
+    generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Floats, Floats]:
     """Return the features of pictures as they are, and of others changed as in training."""
     altered = [
-        augment(torch.from_numpy(data.pictures[changed[start : start + _CHUNK]])[:, None], chance)
+        augment(torch.from_numpy(data.pictures[changed[start : start + _CHUNK]])[:, None], generator)
         for start in range(0, len(changed), _CHUNK)
     ]
     bytes_again: Grey = torch.cat(altered)[:, 0].round().to(torch.uint8).numpy()

@@ -26,13 +26,13 @@ def scores(
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
     """Return every figure of logits (n, classes) for labels (n,), with intervals over groups (n,)."""
-    shares = probabilities(logits, decision.temperature).astype(np.float64)
+    likely = probabilities(logits, decision.temperature).astype(np.float64)
     if decision.positive is None:
-        return measure_classes(shares, labels, classes)
-    place = classes.index(decision.positive)
-    truth = (labels == place).astype(np.int64)
-    report = measure(shares[:, place], truth, groups, decision.threshold)
-    if place == 0:  # the matrix's order is the classes'
+        return measure_classes(likely, labels, classes)
+    index = classes.index(decision.positive)
+    truth = (labels == index).astype(np.int64)
+    report = measure(likely[:, index], truth, groups, decision.threshold)
+    if index == 0:  # the matrix's order is the classes'
         report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
     return report
 
@@ -42,25 +42,25 @@ def score_quantiles(logits: Floats, decision: Decision, classes: tuple[str, ...]
 
     The score is the calibrated probability of the positive class, without one the highest.
     """
-    shares = probabilities(logits, decision.temperature)
+    likely = probabilities(logits, decision.temperature)
     positive = decision.positive
-    score = shares.max(axis=1) if positive is None else shares[:, classes.index(positive)]
-    places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    return [round(float(value), 4) for value in np.quantile(score, places)]
+    score = likely.max(axis=1) if positive is None else likely[:, classes.index(positive)]
+    indices = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return [round(float(value), 4) for value in np.quantile(score, indices)]
 
 
 def by_source(
     logits: Floats,
-    places: Ints,
+    indices: Ints,
     dataset: Dataset,
     groups: Ints,
     decision: Decision,
 ) -> dict[str, Any]:
-    """Return the same for each source that has at least ten images among `places` of the dataset."""
-    sources = dataset.sources[places]
+    """Return the same for each source that has at least ten images among `indices` of the dataset."""
+    sources = dataset.sources[indices]
     return {
         name: scores(
-            logits[here], dataset.labels[places][here], groups[places][here], decision, dataset.classes
+            logits[here], dataset.labels[indices][here], groups[indices][here], decision, dataset.classes
         )
         for number, name in enumerate(dataset.source_names)
         if (here := sources == number).sum() >= _SMALLEST_SOURCE

@@ -16,17 +16,17 @@ LABEL = "SYNTHETIC SAMPLE"
 
 def phantom(seed: int, *, lesion: bool, size: int = 256, label: bool = True) -> Image.Image:
     """Return a grey (mode L) square picture of a made-up head slice, with a bright lesion if asked for."""
-    draw_from = random.Random(seed)  # noqa: S311 - a drawing, not a secret
+    rng = random.Random(seed)  # noqa: S311 - a drawing, not a secret
     scale = 2  # drawn at twice the size and reduced: smooth edges
     side = size * scale
     head = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(head)
     middle = side / 2
-    wide, tall = side * draw_from.uniform(0.33, 0.38), side * draw_from.uniform(0.42, 0.46)
+    wide, tall = side * rng.uniform(0.33, 0.38), side * rng.uniform(0.42, 0.46)
     pen.ellipse(_box(middle, middle, wide, tall), fill=150)  # scalp
     pen.ellipse(_box(middle, middle, wide * 0.93, tall * 0.94), fill=25)  # skull
     pen.ellipse(_box(middle, middle, wide * 0.87, tall * 0.89), fill=95)  # cortex
-    _folds(pen, draw_from, middle, wide * 0.8, tall * 0.82)
+    _folds(pen, rng, middle, wide * 0.8, tall * 0.82)
     pen.ellipse(_box(middle, middle, wide * 0.62, tall * 0.66), fill=130)  # white matter
     for sign in (-1, 1):  # lateral ventricles
         pen.ellipse(
@@ -34,9 +34,9 @@ def phantom(seed: int, *, lesion: bool, size: int = 256, label: bool = True) -> 
         )
     pen.line([(middle, middle - tall * 0.88), (middle, middle + tall * 0.88)], fill=45, width=scale)
     if lesion:
-        _lesion(pen, draw_from, middle, wide, tall)
+        _lesion(pen, rng, middle, wide, tall)
     head = head.filter(ImageFilter.GaussianBlur(scale * 1.2)).resize((size, size), Image.Resampling.BOX)
-    head = _with_noise(head, draw_from)
+    head = _with_noise(head, rng)
     if label:
         ImageDraw.Draw(head).text((4, size - 14), LABEL, fill=140)
     return head
@@ -46,33 +46,29 @@ def _box(x: float, y: float, wide: float, tall: float) -> tuple[float, float, fl
     return (x - wide, y - tall, x + wide, y + tall)
 
 
-def _folds(
-    pen: ImageDraw.ImageDraw, draw_from: random.Random, middle: float, wide: float, tall: float
-) -> None:
+def _folds(pen: ImageDraw.ImageDraw, rng: random.Random, middle: float, wide: float, tall: float) -> None:
     """Dark furrows around the rim, where the cortex folds."""
     for number in range(34):
-        angle = math.tau * number / 34 + draw_from.uniform(-0.06, 0.06)
+        angle = math.tau * number / 34 + rng.uniform(-0.06, 0.06)
         x, y = middle + wide * math.cos(angle), middle + tall * math.sin(angle)
-        inner = draw_from.uniform(0.78, 0.88)
+        inner = rng.uniform(0.78, 0.88)
         end = (middle + wide * inner * math.cos(angle), middle + tall * inner * math.sin(angle))
         pen.line([(x, y), end], fill=55, width=5)
 
 
-def _lesion(
-    pen: ImageDraw.ImageDraw, draw_from: random.Random, middle: float, wide: float, tall: float
-) -> None:
+def _lesion(pen: ImageDraw.ImageDraw, rng: random.Random, middle: float, wide: float, tall: float) -> None:
     """A bright ring with a dark core and a paler surround, off the midline."""
-    sign = draw_from.choice((-1, 1))
-    x = middle + sign * wide * draw_from.uniform(0.38, 0.5)
-    y = middle + tall * draw_from.uniform(-0.35, 0.35)
-    radius = wide * draw_from.uniform(0.2, 0.28)
+    sign = rng.choice((-1, 1))
+    x = middle + sign * wide * rng.uniform(0.38, 0.5)
+    y = middle + tall * rng.uniform(-0.35, 0.35)
+    radius = wide * rng.uniform(0.2, 0.28)
     pen.ellipse(_box(x, y, radius * 1.5, radius * 1.4), fill=165)
     pen.ellipse(_box(x, y, radius, radius * 0.9), fill=250)
     pen.ellipse(_box(x, y, radius * 0.45, radius * 0.4), fill=90)
 
 
-def _with_noise(picture: Image.Image, draw_from: random.Random) -> Image.Image:
-    grain = Image.frombytes("L", picture.size, draw_from.randbytes(picture.width * picture.height))
+def _with_noise(picture: Image.Image, rng: random.Random) -> Image.Image:
+    grain = Image.frombytes("L", picture.size, rng.randbytes(picture.width * picture.height))
     grain = grain.filter(ImageFilter.GaussianBlur(0.8))
     head = picture.point([0 if value < 12 else 255 for value in range(256)])
     noisy = Image.blend(picture, grain, 0.12)

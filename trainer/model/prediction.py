@@ -40,8 +40,8 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     grown = np.exp(scaled)
-    shares: Floats = (grown / grown.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares
+    likely: Floats = (grown / grown.sum(axis=1, keepdims=True)).astype(np.float32)
+    return likely
 
 
 def distance_tensors(tensors: Tensors) -> Tensors:
@@ -66,44 +66,44 @@ def judge(logits: Floats, features: Floats, spec: ModelSpec, tensors: Tensors) -
     `tensors` need hold only the `ood.*` tensors, and those only if the spec has a limit. A row's
     prediction depends on that row alone.
     """
-    shares = probabilities(logits, spec.decision.temperature)
+    likely = probabilities(logits, spec.decision.temperature)
     limit = spec.out_of_distribution
     away = distances(features, tensors) if limit is not None else None
     return [
         conclude(row, spec, None if away is None else float(away[number]))
-        for number, row in enumerate(shares)
+        for number, row in enumerate(likely)
     ]
 
 
 def conclude(row: Floats, spec: ModelSpec, distance: float | None) -> Prediction:
     """Return what calibrated probabilities (classes,) and a distance (None: not measured) amount to."""
-    shares = tuple(float(share) for share in row)
+    likely = tuple(float(probability) for probability in row)
     limit = spec.out_of_distribution
     if limit is not None and distance is not None and not distance <= limit.max_distance:
-        return Prediction(Verdict.REJECTED, None, None, shares, distance)
-    label = _label(shares, spec)
+        return Prediction(Verdict.REJECTED, None, None, likely, distance)
+    label = _label(likely, spec)
     decision = spec.decision
-    unsure = decision.uncertain_low <= _score(shares, spec) < decision.uncertain_high
+    unsure = decision.uncertain_low <= _score(likely, spec) < decision.uncertain_high
     return Prediction(
         Verdict.UNCERTAIN if unsure else Verdict.OK,
         label,
-        shares[spec.classes.index(label)],
-        shares,
+        likely[spec.classes.index(label)],
+        likely,
         distance,
     )
 
 
-def _score(shares: tuple[float, ...], spec: ModelSpec) -> float:
+def _score(likely: tuple[float, ...], spec: ModelSpec) -> float:
     positive = spec.decision.positive
-    return max(shares) if positive is None else shares[spec.classes.index(positive)]
+    return max(likely) if positive is None else likely[spec.classes.index(positive)]
 
 
-def _label(shares: tuple[float, ...], spec: ModelSpec) -> str:
+def _label(likely: tuple[float, ...], spec: ModelSpec) -> str:
     positive = spec.decision.positive
     if positive is None:
-        return spec.classes[int(np.argmax(shares))]
-    place = spec.classes.index(positive)
-    if shares[place] >= spec.decision.threshold:
+        return spec.classes[int(np.argmax(likely))]
+    index = spec.classes.index(positive)
+    if likely[index] >= spec.decision.threshold:
         return positive
-    others = [(share, number) for number, share in enumerate(shares) if number != place]
+    others = [(probability, number) for number, probability in enumerate(likely) if number != index]
     return spec.classes[max(others)[1]]

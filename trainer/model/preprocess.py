@@ -29,13 +29,17 @@ _OUTSIDE = 0.004
 _SMALLEST_HEAD = 0.3
 
 
-def preprocess(picture: Image.Image, how: Preprocessing) -> Grey:
+def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
     """Return the network's input, (image_size, image_size) uint8, for a grey picture of mode L."""
-    factor = reduction(picture.width, picture.height, how.image_size)
+    factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:
         picture = picture.reduce(factor)
-    box = head_box(picture, how.margin) if how.crop_head else (0, 0, picture.width, picture.height)
-    return _stretched(_squared(picture, box, how.image_size), how)
+    box = (
+        head_box(picture, preprocessing.margin)
+        if preprocessing.crop_head
+        else (0, 0, picture.width, picture.height)
+    )
+    return _stretched(_squared(picture, box, preprocessing.image_size), preprocessing)
 
 
 def head_box(picture: Image.Image, margin: float) -> Box:
@@ -81,13 +85,13 @@ def _squared(picture: Image.Image, box: Box, size: int) -> tuple[Image.Image, tu
     return head, ((size - inner[0]) // 2, (size - inner[1]) // 2)
 
 
-def _stretched(placed: tuple[Image.Image, tuple[int, int]], how: Preprocessing) -> Grey:
+def _stretched(placed: tuple[Image.Image, tuple[int, int]], preprocessing: Preprocessing) -> Grey:
     """Map the head's percentiles to 0 and 255 and put it into the black square."""
     head, (left, upper) = placed
-    low, high = _percentiles(head.histogram(), how.low_percentile, how.high_percentile)
+    low, high = _percentiles(head.histogram(), preprocessing.low_percentile, preprocessing.high_percentile)
     ramp = (np.arange(256, dtype=np.float32) - low) * (255.0 / max(1, high - low))
     table = np.clip(np.rint(ramp), 0, 255).astype(np.uint8)
-    out = np.zeros((how.image_size, how.image_size), dtype=np.uint8)
+    out = np.zeros((preprocessing.image_size, preprocessing.image_size), dtype=np.uint8)
     out[upper : upper + head.height, left : left + head.width] = table.take(np.asarray(head))
     return out
 

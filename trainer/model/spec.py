@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
+import msgspec
+
 from config.errors import WeightsError
 from trainer.model.spec_ranges import check_options, check_quantiles, check_range, check_texts
 
@@ -100,25 +102,13 @@ class ModelSpec:
         if not isinstance(raw, dict):
             raise WeightsError("the weights file's model description is not an object")
         _refuse_newer(raw.get("format"))
-        spec: ModelSpec = _build(cls, raw, "spec")
+        try:
+            spec = msgspec.convert(raw, cls)
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise WeightsError(f"the weights file's {_reason(error)}") from error
+        _check_fields(spec, raw, "spec")
         _check(spec)
         return spec
-
-
-_NESTED: dict[str, type] = {
-    "preprocessing": Preprocessing,
-    "decision": Decision,
-    "out_of_distribution": OutOfDistribution,
-    "provenance": Provenance,
-}
-_TUPLES = frozenset({"classes", "data"})
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "bool": (bool,),
-    "str | None": (str, type(None)),
-}
 
 
 def _refuse_newer(number: object) -> None:
@@ -131,46 +121,26 @@ def _refuse_newer(number: object) -> None:
         )
 
 
-def _build(cls: Any, raw: Any, where: str) -> Any:
-    """Make the dataclass `cls` from a JSON object, checking names and types on the way."""
-    if not isinstance(raw, dict):
-        raise WeightsError(f"the weights file's {where} is not an object")
-    known = {item.name: item for item in fields(cls)}
-    unknown = sorted(set(raw) - set(known))
-    if unknown:
+def _reason(error: Exception) -> str:
+    """Return which field is wrong and why, of msgspec's "Expected `float`, got `str` - at `$.a.b`"."""
+    problem, _, where = str(error).partition(" - at `$")
+    return f"spec{where.removesuffix('`')} is wrong: {problem[:1].lower()}{problem[1:]}"
+
+
+def _check_fields(made: Any, raw: dict[str, Any], where: str) -> None:
+    """Refuse fields that the dataclass `made` lacks, and numbers that are not finite or out of range."""
+    if unknown := sorted(set(raw) - {item.name for item in fields(made)}):
         raise WeightsError(
             f"the weights file's {where} has unknown fields: {', '.join(map(repr, unknown[:3]))}"
         )
-    values: dict[str, Any] = {}
-    for name, value in raw.items():
-        values[name] = _value(name, str(known[name].type), value, f"{where}.{name}")
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise WeightsError(f"the weights file's {where} lacks a field") from error
-
-
-def _value(name: str, kind: str, value: Any, where: str) -> Any:
-    nested = _NESTED.get(name)
-    if nested is not None and is_dataclass(nested):
-        return None if value is None and "None" in kind else _build(nested, value, where)
-    if name in _TUPLES:
-        item = str if name == "classes" else dict
-        if not isinstance(value, list) or not all(isinstance(entry, item) for entry in value):
-            raise WeightsError(f"the weights file's {where} is not a list of {item.__name__}")
-        return tuple(value)
-    allowed = _KINDS.get(kind, (dict,))
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise WeightsError(f"the weights file's {where} is not of type {kind}")
-    if kind == "float":
-        number = float(str(value))
-        if not abs(number) < float("inf"):
-            raise WeightsError(f"the weights file's {where} is not a finite number")
-        check_range(where, number)
-        return number
-    if kind == "int" and isinstance(value, int):
-        check_range(where, value)
-    return value
+    for name, inner in raw.items():
+        value = getattr(made, name)
+        if is_dataclass(value):
+            _check_fields(value, inner, f"{where}.{name}")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) < float("inf"):
+                raise WeightsError(f"the weights file's {where}.{name} is not a finite number")
+            check_range(f"{where}.{name}", value)
 
 
 def _check(spec: ModelSpec) -> None:
@@ -178,17 +148,17 @@ def _check(spec: ModelSpec) -> None:
     check_texts(spec.classes, (spec.name, spec.version, spec.architecture), spec.meanings)
     check_options(spec.architecture_options)
     check_quantiles(spec.provenance.metrics)
-    decision, how = spec.decision, spec.preprocessing
+    decision, preprocessing = spec.decision, spec.preprocessing
     if decision.positive is not None and decision.positive not in spec.classes:
         raise WeightsError(
             f"the weights file's positive class {decision.positive!r} is not one of its classes"
         )
     if decision.uncertain_low > decision.uncertain_high:
         raise WeightsError("the weights file's uncertain band ends before it begins")
-    if how.low_percentile >= how.high_percentile:
+    if preprocessing.low_percentile >= preprocessing.high_percentile:
         raise WeightsError("the weights file's percentiles are not in order")
-    if spec.preprocessing.version != 1:
+    if preprocessing.version != 1:
         raise WeightsError(
-            f"the weights file needs preprocessing {spec.preprocessing.version}, this version has 1",
+            f"the weights file needs preprocessing {preprocessing.version}, this version has 1",
             hint="upgrade bt-daemon",
         )

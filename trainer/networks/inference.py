@@ -24,9 +24,9 @@ def predict(
         # copied: a memory map is read-only, which torch warns of
         x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
         with _autocast(device, network):
-            said, found, _ = network(x.contiguous(memory_format=torch.channels_last))
-        logits.append(said.float().cpu().numpy())
-        features.append(found.float().cpu().numpy())
+            scores, described, _ = network(x.contiguous(memory_format=torch.channels_last))
+        logits.append(scores.float().cpu().numpy())
+        features.append(described.float().cpu().numpy())
     return np.concatenate(logits), np.concatenate(features)
 
 

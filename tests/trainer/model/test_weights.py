@@ -64,6 +64,26 @@ def test_an_absurd_value_anywhere_in_the_description_is_refused(where: str, valu
         ModelSpec.from_json(json.dumps(told))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"decision": {"threshold": "x"}}, "spec.decision.threshold is wrong: expected `float`, got `str`"),
+        ({"classes": ["no", 1]}, r"spec.classes\[1\] is wrong: expected `str`, got `int`"),
+        ({"out_of_distribution": {"max_distance": 1.0}}, "missing required field `acceptance`"),
+        ({"decision": {"colour": 1}}, "spec.decision has unknown fields: 'colour'"),
+        ({"decision": {"threshold": float("nan")}}, "spec.decision.threshold is not a finite number"),
+        ({"decision": {"threshold": 10**400}}, "spec.decision.threshold"),
+        ({"format": True}, "no format number"),
+        ({"preprocessing": {"crop_head": 1}}, "expected `bool`, got `int`"),
+    ],
+)
+def test_a_damaged_description_is_refused_by_the_name_of_its_field(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(WeightsError, match=words):
+        ModelSpec.from_json(json.dumps(json.loads(WITH_LIMIT.to_json()) | change))
+
+
 @pytest.mark.defects(25)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["head.bias", "ood.means"])
