@@ -277,8 +277,8 @@ def test_an_image_judged_by_another_model_only_is_named_with_what_judges_it_agai
         of_other, of_first = ledger.judged_by_others(other), ledger.judged_by_others(1)
     altered = sqlite3.connect(database)
     altered.execute("UPDATE result SET model_id = ?", (other,))
-    connection.commit()
-    connection.close()
+    altered.commit()
+    altered.close()
     second = bt_daemon("watch", inbox, "--once", "--lanes", "1", "--db", database)
 
     assert "--reclassify" not in first.stderr
