@@ -85,7 +85,7 @@ LAYERS: dict[str, set[str]] = {
 NAMES_SHARED = {"cli"}
 # Tested by what uses them: a package of pages by its browser tests, migrations by the database's.
 UNTESTED_ALONE = {"daemon/web/pages", "storage/migrations", "storage/migrations/versions"}
-MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 17, 400, 6
+MOST_MODULES, MOST_LINES, MOST_PARAMETERS, LONGEST_FUNCTION = 17, 400, 6, 40
 # Below the line: what judges an image imports no torch.
 WITHOUT_TORCH = ("trainer.images", "trainer.model", "daemon.inbox", "daemon.service")
 
@@ -206,6 +206,18 @@ def test_packages_and_modules_stay_small_enough_to_be_looked_over() -> None:
 
     assert not {name: len(found) for name, found in packages.items() if len(found) > MOST_MODULES}
     assert not {name: count for name, count in lines.items() if count > MOST_LINES}
+
+
+def test_functions_stay_short_enough_to_be_read_at_once() -> None:
+    long = {
+        f"{name}.{node.name}": node.end_lineno - node.lineno + 1
+        for name, path in MODULES.items()
+        if not name.startswith("storage.migrations.versions")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    }
+
+    assert not {name: count for name, count in long.items() if count > LONGEST_FUNCTION}
 
 
 def test_the_checks_hold_functions_and_tests_to_the_rules_too() -> None:

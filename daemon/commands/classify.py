@@ -13,6 +13,7 @@ from config.text import printable
 from daemon.output.words import STATUS_COLOURS
 
 if TYPE_CHECKING:
+    from daemon.output.columns import Column
     from daemon.service.classify import Classified
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv")
@@ -81,29 +82,13 @@ def _stored(new: int, files: int) -> str:
 def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
     from config.text import DISCLAIMER
     from config.when import local_zone
-    from daemon.output.columns import Column, Kind
     from daemon.output.sink import text_sink
     from daemon.output.table import print_table
     from daemon.output.terminal_table import TableStyle
     from daemon.output.words import score_of
     from daemon.views.listing import text_writer
 
-    columns = [
-        Column("file", Kind.NAME, lambda one: one.path),
-        Column("class", Kind.TEXT, lambda one: one.judged.label),
-        Column("confidence", Kind.CONFIDENCE, lambda one: one.judged.confidence),
-        Column("status", Kind.TEXT, lambda one: one.judged.status.value),
-        Column("reason", Kind.TEXT, lambda one: one.judged.reason),
-        Column("model", Kind.TEXT, lambda one: one.model),
-        Column("slice_index", Kind.INTEGER, lambda one: one.judged.slice_index),
-        Column("slice_count", Kind.INTEGER, lambda one: one.judged.slice_count),
-        Column("tags", Kind.MAPPING, lambda one: one.judged.tags),
-        Column("score", Kind.CONFIDENCE, lambda one: one.judged.score),
-        Column("threshold", Kind.CONFIDENCE, lambda one: one.limits.threshold),
-        Column("positive", Kind.TEXT, lambda one: one.limits.positive),
-        Column("uncertain_low", Kind.CONFIDENCE, lambda one: one.limits.uncertain_low),
-        Column("uncertain_high", Kind.CONFIDENCE, lambda one: one.limits.uncertain_high),
-    ]
+    columns = _columns()
     if form != "table":
         with text_sink(None) as stream:
             text_writer(form)(found, columns, local_zone(), stream)
@@ -121,6 +106,27 @@ def _print(found: list[Classified], form: str, invocation: Invocation) -> None:
     if invocation.verbosity >= 0 and (words := score_of(found[0].limits)):
         click.echo(f"score: {words}", err=True)
     click.echo(DISCLAIMER, err=True)
+
+
+def _columns() -> list[Column]:
+    from daemon.output.columns import Column, Kind
+
+    return [
+        Column("file", Kind.NAME, lambda one: one.path),
+        Column("class", Kind.TEXT, lambda one: one.judged.label),
+        Column("confidence", Kind.CONFIDENCE, lambda one: one.judged.confidence),
+        Column("status", Kind.TEXT, lambda one: one.judged.status.value),
+        Column("reason", Kind.TEXT, lambda one: one.judged.reason),
+        Column("model", Kind.TEXT, lambda one: one.model),
+        Column("slice_index", Kind.INTEGER, lambda one: one.judged.slice_index),
+        Column("slice_count", Kind.INTEGER, lambda one: one.judged.slice_count),
+        Column("tags", Kind.MAPPING, lambda one: one.judged.tags),
+        Column("score", Kind.CONFIDENCE, lambda one: one.judged.score),
+        Column("threshold", Kind.CONFIDENCE, lambda one: one.limits.threshold),
+        Column("positive", Kind.TEXT, lambda one: one.limits.positive),
+        Column("uncertain_low", Kind.CONFIDENCE, lambda one: one.limits.uncertain_low),
+        Column("uncertain_high", Kind.CONFIDENCE, lambda one: one.limits.uncertain_high),
+    ]
 
 
 def _reason(one: Any) -> str | None:

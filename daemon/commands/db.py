@@ -181,13 +181,8 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     if dry_run:
         click.echo(f"{number} results from before {shown} would be deleted")
         return
-    if not yes and not sys.stdin.isatty():
-        raise UsageError(
-            f"{number} results from before {shown} would be deleted and nobody can be asked",
-            hint="add --yes to delete them, or --dry-run to only count",
-        )
-    if number and not yes:
-        click.confirm(f"Delete {number} results from before {shown}?", abort=True, err=True)
+    if not yes:
+        _confirm(number, shown)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
         pruned = delete_before(writer, microseconds(moment))
         models = forget_models(database_path(invocation.settings.db), models_named(writer))
@@ -195,3 +190,14 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
         f"deleted {pruned.results} results from before {shown}, forgot {pruned.files} files that are gone"
         + (f" and {models} model{'' if models == 1 else 's'} that no row names" if models else "")
     )
+
+
+def _confirm(number: int, shown: str) -> None:
+    """Ask whether so many results are to be deleted; raise UsageError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{number} results from before {shown} would be deleted and nobody can be asked",
+            hint="add --yes to delete them, or --dry-run to only count",
+        )
+    if number:
+        click.confirm(f"Delete {number} results from before {shown}?", abort=True, err=True)

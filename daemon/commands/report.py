@@ -38,12 +38,7 @@ STATUSES = (*(status.value for status in Status), "all")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @partial(program_options, quiet_names=("--quiet",))
 @pass_invocation
-def command(
-    invocation: Invocation,
-    output: Path,
-    pictures: int,
-    **filters: Any,
-) -> None:
+def command(invocation: Invocation, output: Path, pictures: int, **filters: Any) -> None:
     r"""Write a report: counts, charts, pictures with heatmaps, errors, the models.
 
     The file holds everything it shows and opens offline. Pictures are drawn from the files as they

@@ -13,6 +13,9 @@ from config.options import Invocation, Place, pass_invocation, program_options
 from config.text import printable, printable_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
     import sqlalchemy as sa
 
     from storage.queries.history import Story
@@ -52,12 +55,8 @@ def command(
     from datetime import UTC
 
     from config.when import local_zone
-    from daemon.output.facts import style_of
     from daemon.output.image_format import picture_format
-    from daemon.output.json_text import json_text
     from daemon.output.sink import check_place
-    from daemon.views.image_history import story_as_dict, story_as_text
-    from daemon.views.listing import footer
     from storage.database import open_reader
 
     form = None if heatmap is None else picture_format(heatmap)
@@ -66,13 +65,7 @@ def command(
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
-    if as_json:
-        told = [story_as_dict(story, zone) for story in stories]
-        click.echo(json_text(told[0] if len(told) == 1 else told, indent=2))
-    else:
-        style = style_of(invocation)
-        click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
-        footer(invocation)
+    _print(stories, zone, invocation, as_json=as_json)
     if heatmap is not None and form is not None:
         _draw(invocation, _judged(stories[0], target, model), heatmap, form)
 
@@ -112,6 +105,21 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
         with binary_sink(place) as stream:
             image.save(stream, form, quality=92)  # a PNG has no quality
     click.echo(f"heatmap by {judge} written to {printable(str(place))}", err=True)
+
+
+def _print(stories: Sequence[Story], zone: tzinfo, invocation: Invocation, *, as_json: bool) -> None:
+    from daemon.output.facts import style_of
+    from daemon.output.json_text import json_text
+    from daemon.views.image_history import story_as_dict, story_as_text
+    from daemon.views.listing import footer
+
+    if as_json:
+        rows = [story_as_dict(story, zone) for story in stories]
+        click.echo(json_text(rows[0] if len(rows) == 1 else rows, indent=2))
+        return
+    style = style_of(invocation)
+    click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
+    footer(invocation)
 
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:

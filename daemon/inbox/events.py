@@ -111,22 +111,18 @@ class Hints:
                 self._noticed[path] = None
 
 
+_EVENTS = ("DirCreatedEvent", "DirMovedEvent", "FileClosedEvent", "FileCreatedEvent", "FileMovedEvent")
+
+
 class Watch:
     """watchdog's threads on one folder, from arming to `close`."""
 
     def __init__(self, root: bytes, hints: Hints, *, recursive: bool) -> None:
         """Arm the watch; OSError when the kernel grants none (ENOSPC, EMFILE) or the folder is away."""
-        from watchdog.events import (
-            DirCreatedEvent,
-            DirMovedEvent,
-            FileClosedEvent,
-            FileCreatedEvent,
-            FileMovedEvent,
-            FileSystemEventHandler,
-        )
+        from watchdog import events
         from watchdog.observers.inotify import InotifyObserver
 
-        class Handler(FileSystemEventHandler):
+        class Handler(events.FileSystemEventHandler):
             def dispatch(self, event: FileSystemEvent) -> None:
                 hints.dispatch(event)
 
@@ -142,13 +138,7 @@ class Watch:
                 Handler(),
                 root,
                 recursive=recursive,
-                event_filter=[
-                    DirCreatedEvent,
-                    DirMovedEvent,
-                    FileClosedEvent,
-                    FileCreatedEvent,
-                    FileMovedEvent,
-                ],
+                event_filter=[getattr(events, name) for name in _EVENTS],
             )
             observer.start()
         except BaseException:

@@ -16,7 +16,7 @@ from config.errors import UsageError
 from config.folders import made_folder
 from config.options import Invocation
 from config.text import printable, printable_name
-from daemon.clock import SystemClock
+from daemon.clock import Clock, SystemClock
 from daemon.log import set_up_log, thread_failures_told
 from daemon.workers.setup import likely_engine, ready_engine, worker_count, worker_setup
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from daemon.engines.manifest import PreparedEngine
     from daemon.inbox.inbox import Inbox, InboxRules
     from daemon.service.image_log import ImageLog
+    from daemon.service.mover import Mover
     from daemon.service.service import Service
     from daemon.service.signals import StopSignal, Waker
     from daemon.workers.pool import WorkerPool
@@ -166,7 +167,6 @@ def _service_on(
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
     from daemon.service.heartbeat_writer import HeartbeatWriter
-    from daemon.service.mover import Mover
     from daemon.service.service import Service
     from daemon.workers.messages import Known
     from storage.database import database_path
@@ -191,21 +191,22 @@ def _service_on(
         service = Service(ledger, inboxes, workers, model_id, start.waker, clock, logger)
         service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:
-            roots_by_id = {inbox.inbox_id: inbox.root for inbox in inboxes}
-            # Its first turn moves what a crash left undone.
-            service.mover = Mover(
-                ledger.moves,
-                roots_by_id,
-                settings.done_dir,
-                settings.quarantine_dir,
-                logger=logger,
-                clock=clock,
-            )
+            service.mover = _mover(settings, ledger, inboxes, clock, logger)
         for inbox in inboxes:
             inbox.start()
         service.watchers = [beat, _Announcement(logger, prepared, spec, once=start.once)]
         yield service
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
+
+
+def _mover(
+    settings: Settings, ledger: Ledger, inboxes: Sequence[Inbox], clock: Clock, logger: logging.Logger
+) -> Mover:
+    """Return what moves finished files; its first turn moves what a crash left undone."""
+    from daemon.service.mover import Mover
+
+    roots = {inbox.inbox_id: inbox.root for inbox in inboxes}
+    return Mover(ledger.moves, roots, settings.done_dir, settings.quarantine_dir, logger=logger, clock=clock)
 
 
 def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:

@@ -13,6 +13,8 @@ from config.text import printable
 from trainer.commands.options import FOLDER, command_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trainer.training.config import Plan, RunConfig
     from trainer.training.progress import Console
 
@@ -194,16 +196,29 @@ def train(options: dict[str, Any]) -> int:
     """Train as the options say and print the result; return the exit code."""
     import json
 
-    from trainer.data.dataset import parse_merge
-    from trainer.networks.registry import registered
-    from trainer.training.config import RunConfig
     from trainer.training.progress import Console, summary
     from trainer.training.run import run_training
     from trainer.training.run_folder import how_to_go_on, made_folder, run_folder
 
     output = run_folder(options["output"], resume=options["resume"], overwrite=options["overwrite"])
+    request = _run_config(options, output)
+    with made_folder(output, overwrite=options["overwrite"]), Console(request.plan.epochs) as console:
+        try:
+            report = run_training(request, console, _measured(options, request, console))
+        except KeyboardInterrupt:
+            console.say(how_to_go_on(output))
+            raise
+    click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
+    return 0
+
+
+def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
+    from trainer.data.dataset import parse_merge
+    from trainer.networks.registry import registered
+    from trainer.training.config import RunConfig
+
     pretrained = _starts_from_imagenet(options)
-    request = RunConfig(
+    return RunConfig(
         data=options["data"],
         output=output,
         cache=cache_folder(),
@@ -227,14 +242,6 @@ def train(options: dict[str, Any]) -> int:
         licences=dict(_pair(text) for text in options["licence"]),
         command=command_line(),
     )  # fmt: skip
-    with made_folder(output, overwrite=options["overwrite"]), Console(request.plan.epochs) as console:
-        try:
-            report = run_training(request, console, _measured(options, request, console))
-        except KeyboardInterrupt:
-            console.say(how_to_go_on(output))
-            raise
-    click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
-    return 0
 
 
 def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> dict[str, Any]:

@@ -46,14 +46,33 @@ def card_text(report: dict[str, Any]) -> str:
         "### By source",
         _source_table(metrics["validation_by_source"]),
     ]
-    if "rejected" in metrics:
-        turned_down = metrics["rejected"]
-        parts += [
-            "## What it does not judge",
-            f"The distance limit rejects {turned_down['validation']:.1%} of the validation images and "
-            f"{turned_down['drawn_pictures_of_other_kinds']:.1%} of drawn pictures of other kinds (noise, "
-            "shapes, text, stripes, shuffled tiles) that it was not fitted on.",
-        ]
+    parts += [*_rejection(metrics), *_elsewhere(metrics)]
+    parts += [
+        "## Intended use",
+        _USE,
+        "## Limits",
+        _LIMITS,
+        "## How it was made",
+        f"```\n{_commands(report)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rejection(metrics: dict[str, Any]) -> list[str]:
+    if "rejected" not in metrics:
+        return []
+    turned_down = metrics["rejected"]
+    return [
+        "## What it does not judge",
+        f"The distance limit rejects {turned_down['validation']:.1%} of the validation images and "
+        f"{turned_down['drawn_pictures_of_other_kinds']:.1%} of drawn pictures of other kinds (noise, "
+        "shapes, text, stripes, shuffled tiles) that it was not fitted on.",
+    ]
+
+
+def _elsewhere(metrics: dict[str, Any]) -> list[str]:
+    """Return the parts about images and sources that a network was not trained with."""
+    parts: list[str] = []
     if "left_out" in metrics:
         left = metrics["left_out"]
         parts += [
@@ -87,15 +106,7 @@ def card_text(report: dict[str, Any]) -> str:
             f"They took no part in training; {twins} images with a twin there are left out.",
             _source_table(judged),
         ]
-    parts += [
-        "## Intended use",
-        _USE,
-        "## Limits",
-        _LIMITS,
-        "## How it was made",
-        f"```\n{_commands(report)}\n```",
-    ]
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 _UNSTATED = "see its publisher"
