@@ -63,15 +63,15 @@ class Choice:
         if self._include is None and self._exclude is None:
             return True
         path = os.fsdecode(os.path.join(folder, name))
-        if self._exclude is not None and self._exclude.fullmatch(path):
+        if self._exclude is not None and self._exclude.match(path):
             return False
-        return self._include is None or self._include.fullmatch(path) is not None
+        return self._include is None or self._include.match(path) is not None
 
     def enters_folder(self, path: bytes) -> bool:
         """Tell whether a subfolder is looked into, its parents being wanted."""
         if _IGNORED.fullmatch(os.path.basename(path)) or path in self._skipped:
             return False
-        return self._exclude is None or self._exclude.fullmatch(os.fsdecode(path)) is None
+        return self._exclude is None or self._exclude.match(os.fsdecode(path)) is None
 
 
 def holds_no_image(name: bytes) -> bool:
@@ -95,28 +95,22 @@ def why_passed_over(name: bytes) -> str:
 
 
 def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:
+    """Return the expression of globs in the grammar of .gitignore, matched whatever the case."""
     if not globs:
         return None
-    return re.compile("|".join(f"(?:{_translated(glob)})" for glob in globs), re.IGNORECASE | re.DOTALL)
+    return re.compile("|".join(map(_translated, globs)), re.IGNORECASE | re.DOTALL)
 
 
 def _translated(glob: str) -> str:
-    """Return the expression of one glob: `*` and `?` stay within a folder, `**` crosses folders.
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-    Without a slash it is matched against the last part alone, in any folder, as .gitignore does.
-    """
-    glob = glob.removeprefix("./").rstrip("/")
-    glob = glob.removeprefix("/") if "/" in glob else f"**/{glob}"
-    return "".join(
-        _translated_part(part) for part in re.findall(r"\*\*/|\*\*|\[[^\]/]+\]|.", glob, re.DOTALL)
-    )
-
-
-def _translated_part(part: str) -> str:
-    if part.startswith("[") and len(part) > 1:
-        inside = part[1:-1]
-        negated = inside[:1] in ("!", "^")
-        letters = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
-        return f"[^/{letters}]" if negated and letters else f"[{letters or '!'}]"
-    simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return simple.get(part) or re.escape(part)
+    glob = glob.removeprefix("./")
+    # What is special in a file of patterns (a comment, a negation) is a character here.
+    escaped = f"\\{glob}" if glob.startswith(("#", "!")) else glob
+    try:
+        expression, _ = GitIgnoreSpecPattern.pattern_to_regex(escaped)
+    except ValueError:
+        expression = None
+    if expression is None:  # no pattern, such as a bracket that is never closed: a name
+        return f"^(?:.+/)?{re.escape(glob)}$"
+    return str(expression).replace("(?P<ps_d>", "(?:")  # several in one expression

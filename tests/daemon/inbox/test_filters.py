@@ -67,6 +67,13 @@ def test_folders_of_other_programs_are_not_entered(folder: bytes) -> None:
         ("scan[!0-9].png", b"", b"scan7.png", False),
         ("scan?.png", b"", b"scan/.png", False),
         ("a.b", b"", b"axb", False),
+        ("a[b", b"", b"a[b", True),
+        ("a[b", b"", b"c", False),
+        ("!a", b"x", b"!a", True),
+        ("#a", b"", b"b", False),
+        ("/top.png", b"", b"top.png", True),
+        ("/top.png", b"deep", b"top.png", False),
+        ("scans/", b"old/scans", b"a.png", True),
         ("*", b"", b"\xff\n", True),
     ],
 )
