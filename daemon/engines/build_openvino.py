@@ -7,6 +7,7 @@ Runs in a process of its own. The engine is there when its manifest is, which is
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ from daemon.engines.manifest import PreparedEngine
 from daemon.engines.openvino_engine import MODEL, openvino
 from daemon.engines.openvino_import import converter
 from daemon.engines.parity import in_batches, probe_batch
+from daemon.process import return_free_memory
 from trainer.images.arrays import Grey
 from trainer.model.weights import Weights, read_weights
 
@@ -58,6 +60,10 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{making(folder)}-"))
     try:
         _convert(network, weights.spec.preprocessing.image_size, workshop)
+        # What tracing leaves behind would stand beside what compiling needs.
+        del network
+        gc.collect()
+        return_free_memory()
         prepared = _choose(weights, workshop, precision, probes, reference)
         _tidy(workshop, prepared)
         shutil.rmtree(folder, ignore_errors=True)

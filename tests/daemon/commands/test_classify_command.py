@@ -63,7 +63,7 @@ def test_saving_beside_a_daemon_adds_no_second_row_of_what_it_watches(scans: Pat
     database = tmp_path / "results.db"
     other = tmp_path / "other.png"
     phantom(4, lesion=False).save(other)
-    with running(scans, database=database) as daemon:
+    with running(scans, "--deadline", "2s", database=database) as daemon:  # for the empty file
         until(lambda: count(database) == len(FILES))
 
         saving = bt_daemon("classify", other, *(scans / name for name in FILES), "--save", "--db", database)
