@@ -25,11 +25,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes run tests: one more than cores, for many tests wait for other processes."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder for compiled engines, shared by the whole run: compiling takes seconds."""
