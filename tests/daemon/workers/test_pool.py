@@ -168,8 +168,9 @@ def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run
     mark = tmp_path / "mark"
     monkeypatch.setenv("EVIL_MARK", str(mark))
 
-    with make_workers(prepared, decode_seconds=0.5) as workers:
-        monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 1.0)
+    # Of healthy images none takes so long, even on a busy machine.
+    with make_workers(prepared, decode_seconds=3.0) as workers:
+        monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 3.0)
         outcomes = judge(workers, [*images[:2], task(99, guilty), *images[2:]])
 
     results = {one.file_id: one.result for one in outcomes}
