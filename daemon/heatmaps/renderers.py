@@ -21,7 +21,7 @@ _MOST_PROCESSES = 2
 
 
 class ModelRenderers:
-    """Draws one picture at a time, as `thumbnails.Pictures` does for one model; a context manager.
+    """Draws one picture at a time, as `thumbnails.ThumbnailRenderer` does for one model; a context manager.
 
     A result whose model is not at hand is drawn without a heatmap, as the shipped model would see it.
     """
