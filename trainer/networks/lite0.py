@@ -15,25 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UsageError
+from trainer.model.layers import Block, Convolution, Layer
 from trainer.networks.bfloat16 import CentredReLU6, pass_on, take_usual_off, usual_values
-
-CHANNELS = 1280
-# (repeats, kernel, stride, expansion, outputs) of each stage, table 1 of the EfficientNet paper.
-_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-
-
-# The last blocks of the third and of the fifth stage: pictures at an eighth and at a sixteenth.
-_TEXTURED = frozenset({4, 10})
-# After so many blocks pictures are small sums of many channels: rounding hardly matters any more.
-_CENTRED_BLOCKS = 5
 
 
 class Lite0(nn.Module):
@@ -44,16 +27,18 @@ class Lite0(nn.Module):
     (h = S/32). Grey may go in as one channel: for three equal ones the stem's kernels only add up.
     """
 
-    def __init__(self, inputs: int = 3, stages: int = len(_STAGES), channels: int = CHANNELS) -> None:
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        """Take the layers that `trainer.model.layers.lite0` describes."""
         super().__init__()
-        self._pad = _same_padding(3, 2)
-        self._conv_stem = nn.Conv2d(inputs, 32, 3, stride=2, bias=False)
-        self._bn0 = _norm(32)
-        self._relu = CentredReLU6(32)
-        self._blocks = nn.Sequential(*_blocks(32, _STAGES[:stages]))
-        self._conv_head = nn.Conv2d(_STAGES[stages - 1][-1], channels, 1, bias=False)
-        self._bn1 = _norm(channels)
-        self._relu_head = nn.ReLU6(inplace=True)
+        stem, head = layers[0], layers[-1]
+        assert isinstance(stem, Convolution)
+        assert isinstance(head, Convolution)
+        blocks = [layer for layer in layers if isinstance(layer, Block)]
+        self._pad, self._conv_stem, self._bn0, self._relu = _made(stem)
+        self._blocks = nn.Sequential(*map(_Block, blocks))
+        _, self._conv_head, self._bn1, self._relu_head = _made(head)
+        self._textured = frozenset(place for place, block in enumerate(blocks) if block.textured)
+        self._centred_blocks = sum(bool(block.convolutions[-2].centre) for block in blocks)
 
     @property
     def parts(self) -> list[nn.Module]:
@@ -71,7 +56,7 @@ class Lite0(nn.Module):
         x = self._begin(x)
         for number, block in enumerate(self._blocks):
             x = block(x)
-            if number in _TEXTURED:
+            if number in self._textured:
                 texture.append(x.mean(dim=(2, 3)))
         return self._headed(x), torch.cat(texture, dim=1)
 
@@ -87,7 +72,7 @@ class Lite0(nn.Module):
         blocks: list[_Block] = list(self._blocks)  # type: ignore[arg-type]
         x = self._begin(images)
         x = take_usual_off(self._relu, x, blocks[0]._depthwise_conv, blocks[0]._bn1)
-        for block, following in itertools.islice(itertools.pairwise(blocks), _CENTRED_BLOCKS):
+        for block, following in itertools.islice(itertools.pairwise(blocks), self._centred_blocks):
             x = block.centred(x)
             usual = usual_values(x)
             block._bn2.bias.sub_(usual)
@@ -108,24 +93,15 @@ class Lite0(nn.Module):
 class _Block(nn.Module):
     """Expand, filter each channel, project back; added to the input where the shapes agree."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, *, centred: bool
-    ) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
-        inner = inputs * expansion
-        clipped = (lambda: CentredReLU6(inner)) if centred else nn.ReLU6
-        self._expands = expansion > 1
-        if self._expands:
-            self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False)
-            self._bn0 = _norm(inner)
-            self._relu0 = clipped()
-        self._pad = _same_padding(kernel, stride)
-        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
-        self._bn1 = _norm(inner)
-        self._relu1 = clipped()
-        self._project_conv = nn.Conv2d(inner, outputs, 1, bias=False)
-        self._bn2 = _norm(outputs)
-        self._adds = stride == 1 and inputs == outputs
+        *expand, filtered, project = block.convolutions
+        self._expands = bool(expand)
+        if expand:
+            _, self._expand_conv, self._bn0, self._relu0 = _made(expand[0])
+        self._pad, self._depthwise_conv, self._bn1, self._relu1 = _made(filtered)
+        _, self._project_conv, self._bn2, _ = _made(project)
+        self._adds = block.adds
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projected(self.filtered(self.expanded(x)), x)
@@ -181,24 +157,17 @@ def imagenet_tensors() -> dict[str, Tensor]:
     return {name: value for name, value in whole.items() if not name.startswith("_fc.")}
 
 
-def _blocks(inputs: int, stages: tuple[tuple[int, int, int, int, int], ...]) -> list[_Block]:
-    blocks: list[_Block] = []
-    for repeats, kernel, stride, expansion, outputs in stages:
-        for number in range(repeats):
-            centred = len(blocks) < _CENTRED_BLOCKS
-            blocks.append(
-                _Block(inputs, outputs, kernel, stride if number == 0 else 1, expansion, centred=centred)
-            )
-            inputs = outputs
-    return blocks
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3)  # TensorFlow's, with which it was trained
-
-
-def _same_padding(kernel: int, stride: int) -> nn.ZeroPad2d:
-    """Pad as TensorFlow's SAME does for even sides: with stride 2 one pixel more at the far edge."""
-    total = kernel - stride
-    near = total // 2
-    return nn.ZeroPad2d((near, total - near, near, total - near))
+def _made(layer: Convolution) -> tuple[nn.ZeroPad2d, nn.Conv2d, nn.BatchNorm2d, nn.Module]:
+    """Return what pads, filters, normalises and clips, each on its own: their names are those of the file."""
+    near, far = layer.padding
+    convolution = nn.Conv2d(
+        layer.inputs,
+        layer.outputs,
+        layer.kernel,
+        stride=layer.stride,
+        groups=layer.inputs if layer.depthwise else 1,
+        bias=False,
+    )
+    clipped = CentredReLU6(layer.outputs) if layer.centre else nn.ReLU6(inplace=True)
+    norm = nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)
+    return nn.ZeroPad2d((near, far, near, far)), convolution, norm, clipped

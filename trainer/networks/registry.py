@@ -21,10 +21,11 @@ from torch import nn
 
 from config.errors import UsageError
 from config.text import printable
+from trainer.model.layers import Block, Convolution, Layer, described
 from trainer.model.spec import Preprocessing
 from trainer.networks.body import Body, PlainBody
 from trainer.networks.classifier import Classifier
-from trainer.networks.lite0 import CHANNELS, Lite0, load_imagenet
+from trainer.networks.lite0 import Lite0, load_imagenet
 
 BodyMaker = Callable[[dict[str, Any]], tuple[Body, int]]  # options -> (module, its output channels)
 
@@ -78,40 +79,33 @@ def registered(architecture: str) -> Architecture:
     return entry
 
 
-def _conv(inputs: int, outputs: int, *, size: int = 3, stride: int = 1, norm: bool = True) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=not norm)
-    ]
-    if norm:
-        layers.append(nn.BatchNorm2d(outputs))
-    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+def _described(name: str) -> BodyMaker:
+    """Return how to make a network that `trainer.model.layers` describes."""
+
+    def make(options: dict[str, Any]) -> tuple[Body, int]:
+        layers = described(name, options)
+        assert layers is not None
+        channels = next(layer.outputs for layer in reversed(layers) if isinstance(layer, Convolution))
+        if any(isinstance(layer, Block) for layer in layers):
+            return Lite0(layers), channels
+        return PlainBody(*map(_module, layers)), channels
+
+    return make
 
 
-def _cnn(options: dict[str, Any]) -> tuple[Body, int]:
-    """The default: 5x5/2 stem, then 3x3 stages with max-pooling between; 1/16 of the input's side."""
-    a, b, c, d = options.get("channels", (32, 48, 96, 192))
-    body = PlainBody(
-        _conv(1, a, size=5, stride=2),
-        nn.MaxPool2d(2),
-        _conv(a, b),
-        nn.MaxPool2d(2),
-        _conv(b, c),
-        nn.MaxPool2d(2),
-        _conv(c, d),
-        _conv(d, d),
+def _module(layer: Layer) -> nn.Module:
+    if not isinstance(layer, Convolution):
+        return nn.MaxPool2d(2)
+    convolution = nn.Conv2d(
+        layer.inputs,
+        layer.outputs,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding[0],
+        bias=not layer.norm,
     )
-    return body, d
-
-
-def _seed_cnn(options: dict[str, Any]) -> tuple[Body, int]:
-    """The network the project began with: convolution, ReLU, max-pool, no normalisation."""
-    channels = options.get("channels", (16, 32, 64, 128))
-    layers: list[nn.Module] = []
-    before = 1
-    for after in channels:
-        layers += [_conv(before, after, norm=False), nn.MaxPool2d(2)]
-        before = after
-    return PlainBody(*layers), before
+    norm = [nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)] if layer.norm else []
+    return nn.Sequential(convolution, *norm, nn.ReLU(inplace=True))
 
 
 def _resnet(name: str) -> tuple[BodyMaker, Pretrained]:
@@ -148,18 +142,18 @@ def _torchvision(name: str, cut: Callable[[Any], PlainBody], channels: int) -> t
     return make, Pretrained(load, installed=False)
 
 
-def _lite0(**options: int) -> tuple[BodyMaker, Pretrained]:
-    def make(_: dict[str, Any]) -> tuple[Body, int]:
-        return Lite0(**options), options.get("channels", CHANNELS)
-
-    return make, Pretrained(load_imagenet, installed=True)
-
+_IMAGENET_LITE0 = Pretrained(load_imagenet, installed=True)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "cnn": Architecture(
-        "from scratch, the default: convolution, batch norm, ReLU, max-pool", _cnn, grey=True, image_size=128
+        "from scratch, the default: convolution, batch norm, ReLU, max-pool",
+        _described("cnn"),
+        grey=True,
+        image_size=128,
     ),
-    "seed-cnn": Architecture("from scratch, as the project began: no normalisation", _seed_cnn, grey=True),
+    "seed-cnn": Architecture(
+        "from scratch, as the project began: no normalisation", _described("seed-cnn"), grey=True
+    ),
     "resnet18": Architecture("torchvision's ResNet-18 (He et al. 2016)", *_resnet("resnet18")),
     "resnet50": Architecture("torchvision's ResNet-50 (He et al. 2016)", *_resnet("resnet50")),
     "efficientnet_b0": Architecture(
@@ -168,18 +162,24 @@ ARCHITECTURES: dict[str, Architecture] = {
         float32_on_cpu=True,
     ),
     "efficientnet_lite0": Architecture(
-        "EfficientNet-Lite0, from ImageNet weights", *_lite0(), float32_on_cpu=True, image_size=224
+        "EfficientNet-Lite0, from ImageNet weights",
+        _described("efficientnet_lite0"),
+        _IMAGENET_LITE0,
+        float32_on_cpu=True,
+        image_size=224,
     ),
     "lite0_short": Architecture(
         "five of Lite0's seven stages, grey, from ImageNet weights",
-        *_lite0(inputs=1, stages=5, channels=256),
+        _described("lite0_short"),
+        _IMAGENET_LITE0,
         grey=True,
         float32_on_cpu=True,
         image_size=224,
     ),
     "lite0_six": Architecture(
         "six of Lite0's seven stages, grey, from ImageNet weights",
-        *_lite0(inputs=1, stages=6, channels=256),
+        _described("lite0_six"),
+        _IMAGENET_LITE0,
         grey=True,
         float32_on_cpu=True,
         image_size=224,
