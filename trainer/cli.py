@@ -14,7 +14,13 @@ from trainer.commands.train import train, train_options
 
 # Name -> module of trainer.commands, imported only when the command is named or listed; what is slow it
 # imports only when it runs.
-COMMANDS = {"audit": "audit", "calibrate": "calibrate", "eval": "evaluate", "models": "models"}
+COMMANDS = {
+    "audit": "audit",
+    "calibrate": "calibrate",
+    "eval": "evaluate",
+    "models": "models",
+    "upgrade": "upgrade",
+}
 
 
 class _Commands(click.Group):

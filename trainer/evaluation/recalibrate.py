@@ -20,9 +20,9 @@ from trainer.evaluation.report import scores
 from trainer.evaluation.tables import figure_cell
 from trainer.model.identity import check_new_file
 from trainer.model.seen import Seen
-from trainer.model.spec import Decision
+from trainer.model.spec import SPEC_FORMAT, Decision
 from trainer.model.weights import read_weights, write_weights
-from trainer.networks.inference import predict
+from trainer.networks.inference import predict, reference_of
 from trainer.networks.loading import load
 
 # With fewer images of a class a threshold is a guess.
@@ -57,14 +57,15 @@ def recalibrate(
         raise DataError(
             f"a class has only {fewest} images", hint=f"give at least {_FEWEST} of each, better hundreds"
         )
-    logits, _ = predict(load(weights), dataset.pictures, torch.device("cpu"))
+    network = load(weights)
+    logits, _ = predict(network, dataset.pictures, torch.device("cpu"))
     decision = fit_decision(logits, labels, spec.classes, config.sensitivity)
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
     made = replace(spec.provenance, command=f"{spec.provenance.command}\n{config.command}".strip())
     digest = write_weights(
         config.output,
-        replace(spec, decision=decision, provenance=made),
-        weights.tensors,
+        replace(spec, decision=decision, provenance=made, format=SPEC_FORMAT),
+        weights.tensors | reference_of(network, spec.preprocessing.image_size).tensors(),
         weights.seen | Seen.of(fitted=dataset.hashes),
     )
     return {

@@ -15,9 +15,9 @@ import msgspec
 from config.errors import WeightsError
 from trainer.model.spec_ranges import check_options, check_quantiles, check_range, check_texts
 
-# Raised when a field is added that an older reader must not ignore; a file with a higher number is
-# refused instead of being half understood.
-SPEC_FORMAT = 1
+# Raised when something is added that an older reader must not ignore; a file with a higher number is
+# refused instead of being half understood. 2: reference answers (`trainer.model.reference`).
+SPEC_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

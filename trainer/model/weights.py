@@ -21,11 +21,15 @@ from safetensors.numpy import save
 from config.errors import WeightsError
 from config.text import printable
 from trainer.model.identity import WEIGHTS_HINT, check_weights_file, weights_sha256
+from trainer.model.reference import stored_reference
 from trainer.model.seen import Seen
 from trainer.model.spec import ModelSpec
 
 SPEC_KEY = "bt_daemon.spec"
 Tensors = dict[str, npt.NDArray[np.generic]]
+# Beginnings of the names of tensors that are not the network's: of the distance limit, the reference answers,
+# and, in files of earlier versions, ranges for engines in 8-bit integers.
+_NOT_THE_NETWORKS = ("ood.", "reference.", "int8.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ def read_weights(path: Path) -> Weights:
     """
     spec, tensors, seen = _open(path, with_tensors=True)
     return Weights(path=path, sha256=weights_sha256(path), spec=spec, tensors=tensors, seen=seen)
+
+
+def network_tensors(tensors: Tensors) -> Tensors:
+    """Return those of a weights file's tensors that are its network's."""
+    return {name: value for name, value in tensors.items() if not name.startswith(_NOT_THE_NETWORKS)}
 
 
 def write_weights(
@@ -95,13 +104,14 @@ def _narrow(tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def _check_tensors(spec: ModelSpec, tensors: Tensors) -> None:
-    """Refuse numbers that are none, and a distance limit without what distances are computed from."""
+    """Refuse numbers that are none, and a limit or reference without all that belongs to it."""
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise WeightsError(
                 f"the weights file's tensor {printable(name)[:80]} holds numbers that are not finite",
                 hint="train it again",
             )
+    stored_reference(tensors, len(spec.classes))
     if spec.out_of_distribution is None:
         return
     means, whitening = tensors.get("ood.means"), tensors.get("ood.whitening")

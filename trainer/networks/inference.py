@@ -11,6 +11,10 @@ from torch import nn
 from config.errors import DeviceError, UsageError
 from config.text import printable
 from trainer.images.arrays import Floats, Grey
+from trainer.model.probes import probes
+from trainer.model.reference import Reference
+
+_AT_ONCE = 8
 
 
 @torch.no_grad()
@@ -28,6 +32,21 @@ def predict(
         logits.append(scores.float().cpu().numpy())
         features.append(described.float().cpu().numpy())
     return np.concatenate(logits), np.concatenate(features)
+
+
+@torch.inference_mode()
+def reference_of(network: nn.Module, side: int) -> Reference:
+    """Return what a network says of the probe pictures (64, side, side), in float32, where it lies."""
+    network.eval()
+    device = next(network.parameters()).device
+    said = [network(torch.from_numpy(batch[:, None]).to(device)) for batch in in_batches(probes(side))]
+    logits, features = (torch.cat(values).cpu().numpy() for values in list(zip(*said, strict=True))[:2])
+    return Reference(logits, features)
+
+
+def in_batches(pictures: Grey) -> list[Grey]:
+    """Return pictures (n, S, S) a few at a time: more take gigabytes, and are slower on a processor."""
+    return [pictures[at : at + _AT_ONCE] for at in range(0, len(pictures), _AT_ONCE)]
 
 
 def _autocast(device: torch.device, network: nn.Module) -> torch.autocast:

@@ -8,7 +8,7 @@ from torch import nn
 from config.errors import UsageError, WeightsError
 from config.text import printable
 from trainer.model.spec import ModelSpec
-from trainer.model.weights import Tensors, Weights
+from trainer.model.weights import Tensors, Weights, network_tensors
 from trainer.networks.classifier import Classifier
 from trainer.networks.registry import build, registered
 
@@ -22,7 +22,7 @@ def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
     """Return the network that a spec describes with the given tensors, in evaluation mode."""
     try:
         network = build(spec.architecture, len(spec.classes), spec.architecture_options, spec.preprocessing)
-        own = {name: torch.from_numpy(value.copy()) for name, value in tensors.items() if _is_own(name)}
+        own = {name: torch.from_numpy(value.copy()) for name, value in network_tensors(tensors).items()}
         counters = {name: value for name, value in network.state_dict().items() if _is_counter(name)}
         network.load_state_dict(counters | own, strict=True)
     except UsageError as error:
@@ -65,11 +65,6 @@ def load_pretrained(architecture: str, network: Classifier) -> None:
             f"{architecture} has no pretrained weights", hint="give --arch efficientnet_lite0, or --init FILE"
         )
     pretrained.load(network.body)
-
-
-def _is_own(name: str) -> bool:
-    # Files of earlier versions may hold ranges for engines in 8-bit integers.
-    return not name.startswith(("ood.", "int8."))
 
 
 def _is_counter(name: str) -> bool:

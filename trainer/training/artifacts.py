@@ -23,6 +23,7 @@ from trainer.model.seen import Seen
 from trainer.model.spec import ModelSpec, Provenance
 from trainer.model.weights import read_weights, write_weights
 from trainer.networks.cost import gflops, parameters
+from trainer.networks.inference import reference_of
 from trainer.networks.loading import tensors_of
 from trainer.training.config import Epoch
 from trainer.training.loop import Trained
@@ -39,13 +40,14 @@ def write_run(
     """
     config, network = experiment.config, calibrated.network
     spec = _spec(experiment, calibrated, report)
-    tensors = tensors_of(network) | calibrated.tensors
+    reference = reference_of(network.cpu(), config.image_size)
+    tensors = tensors_of(network) | calibrated.tensors | reference.tensors()
     digest = write_weights(config.output / WEIGHTS_NAME, spec, tensors, _seen(experiment))
     _draw_worst(experiment, calibrated)
     whole = {
         "weights": {"file": WEIGHTS_NAME, "sha256": digest},
         "parameters": parameters(network),
-        "gflop_per_image": gflops(network.cpu(), config.image_size),
+        "gflop_per_image": gflops(network, config.image_size),
         **json.loads(spec.to_json()),
         "plan": asdict(experiment.plan),
         "metrics": report,
