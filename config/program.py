@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from config.errors import BtError
+from config.extras import not_installed
 from config.text import printable
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -27,8 +28,8 @@ def run(program: click.Command, name: str, arguments: Sequence[str] | None = Non
         sys.stdout.flush()  # here, where a closed pipe or a full disk can still be told
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (click.ClickException, BtError) as error:
-        return _explained(name, error)
+    except (click.ClickException, BtError, ModuleNotFoundError) as error:
+        return _explained(name, not_installed(error) if isinstance(error, ModuleNotFoundError) else error)
     except SystemExit:
         if sys.stdout is stdout:
             raise

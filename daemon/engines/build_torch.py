@@ -18,10 +18,12 @@ from config.errors import BtError, UsageError
 from daemon.engines.base import EngineOutput
 from daemon.engines.cache import write_manifest
 from daemon.engines.manifest import PreparedEngine
-from daemon.engines.parity import disagreement, in_batches, measured_slack, probe_batch
+from daemon.engines.parity import disagreement, drawn_heads, measured_slack
+from daemon.engines.reference_check import check_reference
 from daemon.engines.torch_engine import TorchEngine
 from trainer.images.arrays import Grey
 from trainer.model.weights import Weights, read_spec, read_weights
+from trainer.networks.inference import in_batches
 
 _TIMED_RUNS = 5
 
@@ -45,9 +47,11 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
     Raises UsageError if what it says there is not what the network says.
     """
     read = read_weights(weights)
-    probes = probe_batch(read.spec)
+    probes = drawn_heads(read.spec)
     exact = PreparedEngine("torch", "cpu", "fp32", str(weights), read.sha256, "", "")
-    reference = _reference(TorchEngine(exact), probes)
+    engine = TorchEngine(exact)
+    compared = check_reference(read, engine)
+    reference = _reference(engine, probes)
     speeds: dict[str, float] = {}  # images/s of those that agree
     refused: list[str] = []
     for candidate in ("bf16", "fp32") if precision == "auto" else (precision,):
@@ -62,7 +66,7 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
             hint="use --precision fp32 or auto, or --device cpu",
         )
     told = ", ".join(f"{name} {speed:,.0f}" for name, speed in speeds.items())
-    why = "; ".join([f"fastest that agrees with fp32 on the CPU, images/s: {told}", *refused])
+    why = "; ".join([f"fastest that agrees with fp32 on the CPU, images/s: {told}", *refused, compared])
     return replace(exact, device=device, precision=max(speeds, key=lambda one: speeds[one]), why=why)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
@@ -25,15 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import BtError, DeviceError, UsageError, WeightsError
+from config.extras import install_hint, installed
 from config.files import atomic_write
 from config.text import printable
 from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
 from daemon.process import child_environment
 from trainer.model.identity import weights_sha256
+from trainer.model.layers import is_described
 from trainer.model.spec import ModelSpec
 
 # Changed when engines are made differently, so that no stale one is used.
-ENGINE_FORMAT = 7
+ENGINE_FORMAT = 8
 MANIFEST = "engine.json"
 # Making one takes some seconds; a process that takes this long is stuck.
 _COMPILE_SECONDS = 600.0
@@ -51,23 +53,23 @@ def prepare_engine(
     where = pick_device(device)
     if where != "cpu":
         return _on_gpu(weights, digest, where, precision, cache, logger)
-    if importlib.util.find_spec("openvino") is None:
-        logger.warning("OpenVINO is not installed for this platform; torch is used instead, which is slower")
-        return _through_torch(weights, digest, "OpenVINO is not installed")
+    if not installed("openvino"):
+        return _through_torch(weights, digest, "OpenVINO is not installed", logger)
     return _compiled(weights, digest, precision, cache, logger)
 
 
 def engine_for_drawing(weights: Path, sha256: str, cache: Path) -> PreparedEngine:
-    """Return an engine of a model for drawing: one that is there already, else torch.
+    """Return an engine of a model for drawing: one that is there already, else one that is kept nowhere.
 
-    Whoever waits for a picture is not made to wait for a compilation.
+    Whoever waits for a picture is not made to wait until engines have been compared.
     """
-    if importlib.util.find_spec("openvino") is not None:
-        for precision in ("auto", "fp32", "bf16"):
-            found = _read_manifest(cache.resolve() / "engines" / _key(sha256, precision), weights)
-            if found is not None:
-                return found[0]
-    return PreparedEngine("torch", "cpu", "fp32", str(weights), sha256, "", "nothing compiled is at hand")
+    if not installed("openvino"):
+        return PreparedEngine("torch", "cpu", "fp32", str(weights), sha256, "", "OpenVINO is not installed")
+    for precision in ("auto", "fp32", "bf16"):
+        found = _read_manifest(cache.resolve() / "engines" / _key(sha256, precision), weights)
+        if found is not None:
+            return found[0]
+    return _kept_nowhere(weights, sha256, "nothing compiled is at hand")[0]
 
 
 def pick_device(wanted: str) -> str:
@@ -77,6 +79,8 @@ def pick_device(wanted: str) -> str:
         raise UsageError(f"{printable(repr(wanted))} is no device", hint="write auto, cpu or cuda[:N]")
     if match[1] == "cpu":
         return "cpu"
+    if match[1] == "cuda" and not installed("torch"):
+        raise UsageError(f"--device {wanted} needs torch, which is not installed", hint=install_hint("cuda"))
     count = _cuda_devices()
     if match[1] == "auto":
         return "cuda:0" if count else "cpu"
@@ -90,7 +94,7 @@ def pick_device(wanted: str) -> str:
 
 def _cuda_devices() -> int:
     """Count CUDA devices; torch is asked only if the machine has an NVIDIA device at all."""
-    if not list(Path("/dev").glob("nvidia[0-9]*")):
+    if not list(Path("/dev").glob("nvidia[0-9]*")) or not installed("torch"):
         return 0
     script = "import torch; print(torch.cuda.device_count())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -108,22 +112,40 @@ def _compiled(
             found = _read_manifest(folder, weights) or _make_compiled(
                 weights, folder, precision, lock, logger
             )
-    if found is not None:
-        return found
-    return _through_torch(weights, digest, "OpenVINO could not make an engine of it")
+    return found or _kept_nowhere(weights, digest, "no compiled engine could be kept")
 
 
 def _make_compiled(
     weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
 ) -> tuple[PreparedEngine, ModelSpec] | None:
     _clear(folder, logger)
-    logger.info("preparing the engine for this machine (once, up to a minute)")
+    logger.info("preparing the engine for this machine, once: some seconds")
+    began = time.monotonic()
     _compile(weights, folder, precision, lock, logger)
-    return _read_manifest(folder, weights)
+    found = _read_manifest(folder, weights)
+    if found is not None:
+        logger.info("the engine is ready after %.1f s", time.monotonic() - began)
+    return found
 
 
-def _through_torch(weights: Path, digest: str, why: str) -> tuple[PreparedEngine, ModelSpec]:
-    return PreparedEngine("torch", "cpu", "fp32", str(weights), digest, "", why), _read_spec(weights)
+def _kept_nowhere(weights: Path, digest: str, why: str) -> tuple[PreparedEngine, ModelSpec]:
+    """Return OpenVINO's engine that every process compiles for itself; torch's for torchvision's networks."""
+    spec = _read_spec(weights)
+    if is_described(spec.architecture):
+        return PreparedEngine("openvino", "cpu", "fp32", str(weights), digest, "", why), spec
+    return _through_torch(weights, digest, why, None)
+
+
+def _through_torch(
+    weights: Path, digest: str, why: str, logger: logging.Logger | None
+) -> tuple[PreparedEngine, ModelSpec]:
+    """Return torch's engine on the CPU; raise UsageError if torch is not installed."""
+    spec = _read_spec(weights)
+    if not installed("torch"):
+        raise UsageError(f"{why}, nor is torch, which could do without it", hint=install_hint("cuda"))
+    if logger is not None:
+        logger.warning("%s: torch is used instead, which is slower", why)
+    return PreparedEngine("torch", "cpu", "fp32", str(weights), digest, "", why), spec
 
 
 def _read_spec(weights: Path) -> ModelSpec:
@@ -190,26 +212,21 @@ def _lock(descriptor: int, logger: logging.Logger) -> None:
 
 
 def _clear(folder: Path, logger: logging.Logger) -> None:
-    """Remove an engine that cannot be trusted, and what was left of making one."""
+    """Remove an engine that cannot be trusted, or that somebody began to make."""
     if (folder / MANIFEST).exists():
         logger.warning("the compiled engine in %s is damaged: it is made again", printable(str(folder)))
     shutil.rmtree(folder, ignore_errors=True)
-    for left in folder.parent.glob(f"{making(folder)}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def making(folder: Path) -> str:
-    """Return how the names of the folders begin in which an engine is made before it gets its own."""
-    return f".making-{folder.name}"
 
 
 def _compile(
     weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
 ) -> None:
-    """Make the engine in a process of its own, so that torch never enters this one."""
+    """Make the engine in a process of its own, so that what that takes never enters this one."""
     trouble = _make("daemon.engines.build_openvino", (str(weights), str(folder), precision), lock)
     if trouble:
-        logger.warning("the engine could not be made (%s); torch is used instead, which is slower", trouble)
+        logger.warning(
+            "the engine could not be kept (%s): every worker compiles it for itself", printable(trouble)
+        )
 
 
 def _make(module: str, arguments: Sequence[str], lock: Sequence[int]) -> str:

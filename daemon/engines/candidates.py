@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon.engines.base import EngineOutput
+from daemon.engines.factory import open_engine
 from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
-from daemon.engines.openvino_engine import MODEL, SIZES, OpenVinoEngine
-from daemon.engines.parity import disagreement, doubtful_share, measured_slack
+from daemon.engines.openvino_engine import MODEL, SIZES, open_compiled
+from daemon.engines.parity import disagreement, doubtful_share, drawn_heads, measured_slack
 from trainer.images.arrays import Grey
+from trainer.model.probes import probes
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
 
@@ -38,37 +39,34 @@ class Candidate:
 
 
 class EngineBuilder:
-    """The folder in which engines of one network are made and compared with the reference."""
+    """The folder in which engines of one network are made, timed and compared with each other."""
 
-    def __init__(
-        self,
-        blank: PreparedEngine,
-        spec: ModelSpec,
-        tensors: Tensors,
-        probes: Grey,
-        reference: EngineOutput,
-    ) -> None:
-        """Take the network that lies in the folder of `blank`, and what the reference says of the probes."""
+    def __init__(self, blank: PreparedEngine, spec: ModelSpec, tensors: Tensors) -> None:
+        """Take the network that lies in the folder of `blank`."""
         self.folder = Path(blank.folder)
         self._blank = blank
         self._spec = spec
         self._tensors = tensors
-        self._probes = probes
-        self._reference = reference
+        self._timed_on = probes(spec.preprocessing.image_size)[: SIZES[-1]]
 
     def tried(self, precision: str) -> Candidate:
-        """Open the network at a precision, compare it and time it."""
-        best = _timed_batches(self.folder, Compiled(MODEL, precision, SIZES[-1]), self._probes)
+        """Return the engine of a precision, timed, at its best batch size."""
+        best = _timed_batches(self.folder, Compiled(MODEL, precision, SIZES[-1]), self._timed_on)
         seconds = min(best.values())
         batch = next(size for size, took in best.items() if took <= seconds * _AS_QUICK)
         network = Compiled(MODEL, precision, batch)
-        said = OpenVinoEngine(self.folder, network).run(self._probes)
-        reference = self._reference
+        prepared = replace(self._blank, precision=precision, network=network)
+        return Candidate(prepared, ErrorBound(0.0, 0.0), "", precision, best[batch])
+
+    def compared(self, precision: str, exact: Candidate) -> Candidate:
+        """Return the engine of a precision, timed, and how far it may be off the exact one."""
+        candidate = self.tried(precision)
+        pictures = drawn_heads(self._spec)
+        said, reference = (open_engine(one.prepared).run(pictures) for one in (candidate, exact))
         slack = measured_slack(
             (said.logits, said.features), (reference.logits, reference.features), self._spec, self._tensors
         )
-        prepared = replace(self._blank, precision=precision, network=network)
-        return Candidate(prepared, slack, disagreement(slack, self._spec), precision, best[batch])
+        return replace(candidate, slack=slack, difference=disagreement(slack, self._spec))
 
     def cascade(self, quick: Candidate, exact: Candidate) -> Candidate:
         """Return the engine that computes again by `exact` what `quick` could get wrong."""
@@ -85,33 +83,13 @@ class EngineBuilder:
         )
 
 
-def in_float32(workshop: EngineBuilder) -> Candidate:
-    """Return the engine that computes all in float32."""
-    return workshop.tried("fp32")
-
-
-def in_bfloat16(workshop: EngineBuilder, exact: Candidate) -> tuple[list[Candidate], list[str]]:
-    """Return the engine in bfloat16 that agrees, and what there is to tell."""
-    return _agreeing(workshop, workshop.tried("bf16"), exact)
-
-
-def _agreeing(workshop: EngineBuilder, one: Candidate, exact: Candidate) -> tuple[list[Candidate], list[str]]:
-    """Return an engine if it agrees, otherwise the cascade of it and the exact one."""
-    if not one.difference:
-        return [one], []
-    both = workshop.cascade(one, exact)
-    told = [f"{one.label} alone: {one.difference}"]
-    return ([] if both.difference else [both]), told
-
-
-def _timed_batches(folder: Path, network: Compiled, probes: Grey) -> dict[int, float]:
+def _timed_batches(folder: Path, network: Compiled, pictures: Grey) -> dict[int, float]:
     """Return the seconds per image of every batch size, the smallest size first."""
     best = {size: float("inf") for size in SIZES if size >= _FEWEST_AT_A_TIME}
-    pictures = probes[: SIZES[-1]]
     for _ in range(_TIMED_TURNS):  # in turns: what else the machine does then hits all alike
         for size in list(best):
             # One at a time: all of them together would take a quarter of a gigabyte more.
-            engine = OpenVinoEngine(folder, replace(network, batch=size))
+            engine = open_compiled(folder, replace(network, batch=size))
             for _ in range(_TIMED_RUNS):
                 began = time.perf_counter()
                 engine.run(pictures)

@@ -17,6 +17,10 @@ def open_engine(prepared: PreparedEngine) -> Engine:
     """Open a prepared engine in the process that computes."""
     if prepared.network is not None:
         return _open_compiled(prepared, prepared.network)
+    if prepared.kind == "openvino":
+        from daemon.engines.openvino_engine import open_graph
+
+        return open_graph(read_weights(Path(prepared.weights)))
     from daemon.engines.torch_engine import TorchEngine
 
     return TorchEngine(prepared)
@@ -24,12 +28,12 @@ def open_engine(prepared: PreparedEngine) -> Engine:
 
 def _open_compiled(prepared: PreparedEngine, network: Compiled) -> Engine:
     from daemon.engines.cascade import CascadeEngine
-    from daemon.engines.openvino_engine import OpenVinoEngine
+    from daemon.engines.openvino_engine import open_compiled
 
     folder = Path(prepared.folder)
-    engine = OpenVinoEngine(folder, network)
+    engine = open_compiled(folder, network)
     if prepared.exact is None or prepared.slack is None:
         return engine
     weights = read_weights(Path(prepared.weights))
-    exact = OpenVinoEngine(folder, prepared.exact)
+    exact = open_compiled(folder, prepared.exact)
     return CascadeEngine(engine, exact, prepared.slack, weights.spec, distance_tensors(weights.tensors))

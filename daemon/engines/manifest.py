@@ -31,9 +31,9 @@ class PreparedEngine:
     precision: str  # "fp32" or "bf16"
     weights: str  # path
     weights_sha256: str  # hex
-    folder: str  # of the compiled form, "" for torch
+    folder: str  # of the compiled form, "" without one
     why: str  # how engine and precision came to be picked
-    network: Compiled | None = None  # None for torch
+    network: Compiled | None = None  # None for torch, and for OpenVINO where nothing could be kept
     # What computes the images again whose answer `network` could change, and by how much it may be off.
     exact: Compiled | None = None
     slack: ErrorBound | None = None

@@ -7,27 +7,33 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import UsageError
+from config.text import printable
 from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled
+from daemon.engines.openvino_graph import graph
 from daemon.engines.openvino_import import openvino_without_telemetry
 from trainer.images.arrays import Floats, Grey
+from trainer.model.weights import Weights
 
 openvino = openvino_without_telemetry()
 
 MODEL = "model.xml"
+COMPILED = "compiled"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # Batches are filled up to one of these sizes: every new shape costs some milliseconds the first time.
 SIZES = (1, 2, 4, 8, 16)
+_UNTIMED_BATCH = 4  # the quickest nearly everywhere
 
 
 class OpenVinoEngine:
     """One compiled network on one thread."""
 
-    def __init__(self, folder: Path, network: Compiled) -> None:
-        """Open a network that lies in the folder, or the form that was compiled of it there before."""
-        self._compiled = _compiled_model(folder, network)
-        self._request = self._compiled.create_infer_request()
-        self._most = network.batch
+    def __init__(self, compiled: Any, batch: int) -> None:
+        """Take an `openvino.CompiledModel`, and how many pictures it computes at once."""
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._most = batch
 
     def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S) uint8."""
@@ -49,10 +55,24 @@ class OpenVinoEngine:
         return logits, features, maps
 
 
-def _compiled_model(folder: Path, network: Compiled) -> Any:
+def open_compiled(folder: Path, network: Compiled) -> OpenVinoEngine:
+    """Return the engine of a network that lies in the folder, of what was compiled of it there before."""
     core = openvino.Core()
-    core.set_property({"CACHE_DIR": str(folder / "compiled")})
-    return core.compile_model(str(folder / network.file), "CPU", settings(network.precision))
+    core.set_property({"CACHE_DIR": str(folder / COMPILED)})
+    compiled = core.compile_model(str(folder / network.file), "CPU", settings(network.precision))
+    return OpenVinoEngine(compiled, network.batch)
+
+
+def open_graph(weights: Weights) -> OpenVinoEngine:
+    """Return the engine of a weights file in float32, compiled now and kept nowhere.
+
+    Raises WeightsError if its tensors do not fit, UsageError if its architecture is torchvision's.
+    """
+    network = graph(weights.spec, weights.tensors)
+    if network is None:
+        raise UsageError(f"there is no graph of the architecture {printable(weights.spec.architecture)}")
+    compiled = openvino.Core().compile_model(network, "CPU", settings("fp32"))
+    return OpenVinoEngine(compiled, _UNTIMED_BATCH)
 
 
 def settings(precision: str) -> dict[str, Any]:

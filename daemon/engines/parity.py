@@ -1,4 +1,4 @@
-"""Measure how far an engine is from the reference (the network in torch, float32), and bound it.
+"""Measure how far an engine of lower precision is from the network in float32, and bound it.
 
 A user's images are not at hand when an engine is made, so engines are compared on drawn heads. What
 they show is multiplied: real slices move farther.
@@ -22,33 +22,26 @@ TOLERANCE = 0.02
 # Measured in bfloat16: the worst of 3,000 slices moves 4.8 times (logits) and 3.9 times (distance) as far
 # as the worst of the drawn heads.
 _BEYOND_DRAWN = 5.0
-_PROBES = 256
-# Of the probes at once: more take gigabytes, and are slower.
-_AT_ONCE = 8
+_DRAWN = 256
 # Of images like those a model was trained on, where its file does not tell how sure it is of them.
 _USUAL_SHARE = 0.25
 
 
-def probe_batch(spec: ModelSpec) -> Grey:
-    """Return the network inputs (n, S, S) that engines are compared on: drawn heads and pure noise."""
+def drawn_heads(spec: ModelSpec) -> Grey:
+    """Return the network inputs (n, S, S) that precisions are compared on: drawn heads and pure noise."""
     noise = np.random.default_rng(0)
     size = spec.preprocessing.image_size
     heads = [
         preprocess(phantom(number, lesion=number % 2 == 0, label=number % 3 == 0), spec.preprocessing)
-        for number in range(_PROBES - 4)
+        for number in range(_DRAWN - 4)
     ]
     return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
-
-
-def in_batches(probes: Grey) -> list[Grey]:
-    """Return the probes (n, S, S) in the batches in which the reference computes them."""
-    return [probes[at : at + _AT_ONCE] for at in range(0, len(probes), _AT_ONCE)]
 
 
 def measured_slack(
     said: tuple[Floats, Floats], reference: tuple[Floats, Floats], spec: ModelSpec, tensors: Tensors
 ) -> ErrorBound:
-    """Return how far an engine may be off; `said` and `reference` are logits and features of the probes."""
+    """Return how far an engine may be off, by logits and features of the drawn heads."""
     moved = (said[0] - reference[0]) / spec.decision.temperature
     logits = float((moved.max(axis=1) - moved.min(axis=1)).max())
     distance = 0.0

@@ -1,16 +1,22 @@
-"""A model of one's own beside the shipped one: another network, threshold, band and figures."""
+"""Untrained models, made without torch: another beside the shipped one, or a very small one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
+from daemon.engines.openvino_engine import open_graph
+from trainer.model.layers import Block, Convolution, described
+from trainer.model.probes import probes
+from trainer.model.reference import Reference
 from trainer.model.spec import Decision, ModelSpec, Preprocessing, Provenance
-from trainer.model.weights import write_weights
-from trainer.networks.loading import tensors_of
-from trainer.networks.registry import build
+from trainer.model.weights import Tensors, read_weights, write_weights
 
+# Another network, threshold, band and figures than the shipped model's.
 OWN = ModelSpec(
     name="mine",
     version="7",
@@ -21,10 +27,73 @@ OWN = ModelSpec(
     decision=Decision(positive="yes", threshold=0.4, uncertain_low=0.3, uncertain_high=0.5),
     provenance=Provenance(metrics={"validation": {"accuracy": {"value": 0.123}}}),
 )
+SMALL = ModelSpec(
+    name="small",
+    version="1",
+    architecture="cnn",
+    classes=("no", "yes"),
+    architecture_options={"channels": [4, 4, 8, 8]},
+    preprocessing=Preprocessing(image_size=64),
+)
 
 
 def own_model(place: Path, seed: int = 1) -> Path:
-    """Write a small untrained model; the same file each time."""
-    torch.manual_seed(seed)
-    write_weights(place, OWN, tensors_of(build("cnn", 2).eval()))
+    """Write a model of one's own; the same file each time."""
+    return untrained_model(place, OWN, seed)
+
+
+def untrained_model(place: Path, spec: ModelSpec, seed: int = 1) -> Path:
+    """Write a model with random weights and the reference answers that OpenVINO gives."""
+    tensors = random_tensors(spec, seed)
+    write_weights(place, spec, tensors)
+    engine = open_graph(read_weights(place))
+    said = engine.run(probes(spec.preprocessing.image_size))
+    write_weights(place, spec, tensors | Reference(said.logits, said.features).tensors())
     return place
+
+
+def changed_model(place: Path, weights: Path, **tensors: npt.NDArray[np.generic]) -> Path:
+    """Write a copy of a weights file with other tensors; dots in their names are double underscores."""
+    read = read_weights(weights)
+    others = {name.replace("__", "."): value for name, value in tensors.items()}
+    assert others.keys() <= read.tensors.keys()
+    write_weights(place, read.spec, read.tensors | others, read.seen)
+    return place
+
+
+def earlier_model(place: Path, weights: Path) -> Path:
+    """Write a copy of a weights file as versions wrote it that knew of no reference answers."""
+    read = read_weights(weights)
+    tensors = {name: value for name, value in read.tensors.items() if not name.startswith("reference.")}
+    write_weights(place, replace(read.spec, format=1), tensors, read.seen)
+    return place
+
+
+def random_tensors(spec: ModelSpec, seed: int) -> Tensors:
+    """Return tensors for a described architecture, as its torch module would name them."""
+    rng = np.random.default_rng(seed)
+    tensors: Tensors = {}
+    width = 0
+    for layer in _convolutions(spec):
+        depth = 1 if layer.depthwise else layer.inputs
+        shape = (layer.outputs, depth, layer.kernel, layer.kernel)
+        spread = np.sqrt(2 / (depth * layer.kernel**2))
+        tensors[f"body.{layer.name}.weight"] = rng.normal(0, spread, shape).astype(np.float32)
+        width = layer.outputs
+        if layer.norm:
+            for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+                tensors[f"body.{layer.norm}.{name}"] = np.full(width, value, dtype=np.float32)
+        else:
+            tensors[f"body.{layer.name}.bias"] = np.zeros(width, dtype=np.float32)
+    classes = len(spec.classes)
+    tensors["head.weight"] = rng.normal(0, 1 / np.sqrt(width), (classes, width)).astype(np.float32)
+    tensors["head.bias"] = rng.normal(0, 0.1, classes).astype(np.float32)
+    return tensors
+
+
+def _convolutions(spec: ModelSpec) -> Iterator[Convolution]:
+    for layer in described(spec.architecture, spec.architecture_options) or ():
+        if isinstance(layer, Block):
+            yield from layer.convolutions
+        elif isinstance(layer, Convolution):
+            yield layer

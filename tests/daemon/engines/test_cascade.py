@@ -9,24 +9,24 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import daemon.engines.parity
 from config.errors import UsageError
 from daemon.engines.base import EngineOutput
 from daemon.engines.build_openvino import make_engine
 from daemon.engines.cascade import CascadeEngine
 from daemon.engines.factory import open_engine
 from daemon.engines.manifest import ErrorBound
-from daemon.engines.openvino_engine import OpenVinoEngine, openvino
+from daemon.engines.openvino_engine import open_compiled, openvino
 from daemon.engines.parity import (
     TOLERANCE,
     disagreement,
     doubtful,
     doubtful_share,
+    drawn_heads,
     in_doubt,
     measured_slack,
-    probe_batch,
 )
 from tests.support.engines import changed
+from tests.support.models import SMALL, untrained_model
 from trainer.model.identity import default_weights
 from trainer.model.prediction import judge
 from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Provenance
@@ -167,14 +167,12 @@ def test_slack_is_more_than_what_was_seen_on_drawn_heads() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
 def test_what_bfloat16_could_change_is_computed_again(tmp_path: Path) -> None:
     """The shipped model in bfloat16: alone it is refused, in a cascade it agrees."""
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor does not compute in bfloat16")
     weights = read_weights(default_weights())
-    probes = probe_batch(weights.spec)
+    probes = drawn_heads(weights.spec)
     exact = make_engine(default_weights(), tmp_path / "exact", "fp32")
     prepared = make_engine(default_weights(), tmp_path / "engine", "bf16")
     if prepared.exact is None:
@@ -182,7 +180,7 @@ def test_what_bfloat16_could_change_is_computed_again(tmp_path: Path) -> None:
     assert prepared.network is not None
 
     reference = open_engine(exact).run(probes)
-    rough = OpenVinoEngine(Path(prepared.folder), prepared.network).run(probes)
+    rough = open_compiled(Path(prepared.folder), prepared.network).run(probes)
     said = open_engine(prepared).run(probes)
 
     assert not np.allclose(rough.logits, reference.logits, atol=1e-3)
@@ -190,15 +188,13 @@ def test_what_bfloat16_could_change_is_computed_again(tmp_path: Path) -> None:
     assert "bf16 alone: confidences can differ" in prepared.why
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
-def test_float32_that_does_not_agree_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(daemon.engines.parity, "TOLERANCE", 0.0)
+def test_a_precision_that_the_processor_lacks_is_refused_in_one_line(tmp_path: Path) -> None:
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor computes in bfloat16")
+    weights = untrained_model(tmp_path / "small.safetensors", SMALL)
 
-    with pytest.raises(UsageError, match="fp32 refused"):
-        make_engine(default_weights(), tmp_path / "engine", "auto")
+    with pytest.raises(UsageError, match="this processor does not compute in bf16") as caught:
+        make_engine(weights, tmp_path / "engine", "bf16")
 
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "engine").exists()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from config.errors import WeightsError
-from daemon.engines.build_openvino import _reference
+from daemon.engines.build_openvino import make_engine
 from tests.support.daemons import bt_daemon
+from tests.support.models import SMALL, random_tensors
 from trainer.model.identity import default_weights
-from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Preprocessing
+from trainer.model.spec import Decision, ModelSpec, OutOfDistribution
 from trainer.model.weights import read_weights, write_weights
 from trainer.networks.loading import load
-from trainer.networks.registry import build
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"), decision=Decision(positive="yes"))
 WITH_LIMIT = ModelSpec("test", "1", "cnn", ("no", "yes"), out_of_distribution=OutOfDistribution(3.0, 0.97))
@@ -141,13 +141,14 @@ def test_the_daemon_refuses_weights_that_hold_no_numbers_before_it_makes_an_engi
 
 
 @pytest.mark.defects(25)
-def test_a_network_whose_answers_are_no_numbers_is_refused_as_bad_weights() -> None:
-    network = build("cnn", 2, {"channels": [4, 4, 8, 8]}, Preprocessing(image_size=32)).eval()
-    network.head.weight.data.fill_(1e38)
-    network.head.bias.data.fill_(float("inf"))
+def test_a_network_whose_answers_are_no_numbers_is_refused_as_bad_weights(tmp_path: Path) -> None:
+    """Every number of the file is one; what comes of them is not."""
+    tensors = random_tensors(SMALL, 0)
+    tensors["head.weight"] = np.full_like(tensors["head.weight"], 3e38)
+    write_weights(tmp_path / "w.safetensors", SMALL, tensors)
 
     with pytest.raises(WeightsError, match="not finite") as caught:
-        _reference(network, np.zeros((3, 32, 32), np.uint8))
+        make_engine(tmp_path / "w.safetensors", tmp_path / "engine", "fp32")
 
     assert caught.value.exit_code == 4
 

@@ -1,0 +1,127 @@
+"""Build a network that `trainer.model.layers` describes as an OpenVINO graph of a weights file's tensors.
+
+It computes what the torch module of the same description does in evaluation mode, without torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from config.errors import WeightsError
+from config.text import printable
+from daemon.engines.openvino_import import openvino_without_telemetry
+from trainer.images.arrays import Floats
+from trainer.model.layers import Block, Convolution, Layer, described
+from trainer.model.spec import ModelSpec, Preprocessing
+from trainer.model.weights import Tensors, network_tensors
+
+_COUNTER = ".num_batches_tracked"  # of a norm's training steps, which files of earlier versions may hold
+
+
+def graph(spec: ModelSpec, tensors: Tensors) -> Any:
+    """Return the `openvino.Model` of a model, or None where its architecture is torchvision's.
+
+    It takes pictures (batch, 1, S, S) uint8 and gives logits (batch, classes), features (batch, channels)
+    and maps (batch, classes, h, w), float32. Raises WeightsError if the tensors do not fit the architecture.
+    """
+    try:
+        layers = described(spec.architecture, spec.architecture_options)
+        if layers is None:
+            return None
+        builder = _Builder(tensors)
+        network = builder.model(layers, spec.preprocessing)
+        builder.check_all_used()
+        return network
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        first = printable((str(error).strip() or type(error).__name__).splitlines()[-1])[:160]
+        raise WeightsError(
+            f"the tensors do not fit the architecture {spec.architecture} ({first})", hint="train it again"
+        ) from error
+
+
+class _Builder:
+    def __init__(self, tensors: Tensors) -> None:
+        openvino = openvino_without_telemetry()
+        self._make_model = openvino.Model
+        self._op: Any = openvino.opset13
+        self._tensors = network_tensors(tensors)
+        self._used: set[str] = set()
+
+    def model(self, layers: tuple[Layer, ...], preprocessing: Preprocessing) -> Any:
+        op, side = self._op, preprocessing.image_size
+        pictures = op.parameter([-1, 1, side, side], np.uint8, name="pictures")
+        x = op.multiply(op.convert(pictures, "f32"), np.float32(1 / (255 * preprocessing.std)))
+        x = op.add(x, np.float32(-preprocessing.mean / preprocessing.std))
+        first = layers[0]
+        assert isinstance(first, Convolution)
+        if first.inputs > 1:
+            x = op.concat([x] * first.inputs, 1)
+        textures = []
+        for layer in layers:
+            x = self._layer(x, layer)
+            if isinstance(layer, Block) and layer.textured:
+                textures.append(self._mean(x))
+        pooled = self._mean(x)
+        weight, bias = self._float32("head.weight"), self._float32("head.bias")
+        logits = op.add(op.matmul(pooled, weight, False, True), bias[None])
+        maps = op.convolution(x, weight[:, :, None, None], [1, 1], [0, 0], [0, 0], [1, 1])
+        features = op.concat([pooled, *textures], 1) if textures else pooled
+        return self._make_model([logits, features, maps], [pictures], "network")
+
+    def _layer(self, x: Any, layer: Layer) -> Any:
+        if isinstance(layer, Convolution):
+            return self._convolution(x, layer)
+        if isinstance(layer, Block):
+            y = x
+            for convolution in layer.convolutions:
+                y = self._convolution(y, convolution)
+            return self._op.add(x, y) if layer.adds else y
+        return self._op.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+
+    def _convolution(self, x: Any, layer: Convolution) -> Any:
+        op = self._op
+        weight, bias = self._folded(layer)
+        near, far = layer.padding
+        where = ([layer.stride] * 2, [near] * 2, [far] * 2, [1, 1])
+        if layer.depthwise:
+            y = op.group_convolution(x, weight[:, None], *where)
+        else:
+            y = op.convolution(x, weight, *where)
+        y = op.add(y, bias.reshape(1, -1, 1, 1))
+        if layer.activation:
+            y = op.relu(y) if layer.activation == "relu" else op.clamp(y, 0.0, 6.0)
+        name = f"body.{layer.centre}"
+        if name in self._tensors:  # weights made before there were centres have none
+            centre = self._float32(name)
+            y = op.subtract(y, centre.reshape(1, -1, 1, 1)) if centre.any() else y
+        return y
+
+    def _folded(self, layer: Convolution) -> tuple[Floats, Floats]:
+        """Return a convolution's weight and bias (outputs,) with the batch norm behind it folded in."""
+        weight = self._float32(f"body.{layer.name}.weight")
+        expected = (layer.outputs, 1 if layer.depthwise else layer.inputs, layer.kernel, layer.kernel)
+        if weight.shape != expected:
+            raise ValueError(f"{layer.name}.weight is {weight.shape}, not {expected}")
+        if not layer.norm:
+            return weight, self._float32(f"body.{layer.name}.bias")
+        gain, shift, mean, variance = (
+            self._float32(f"body.{layer.norm}.{name}")
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = gain / np.sqrt(variance + np.float32(layer.epsilon))
+        return weight * scale[:, None, None, None], shift - mean * scale
+
+    def _mean(self, x: Any) -> Any:
+        return self._op.reduce_mean(x, np.array([2, 3], dtype=np.int64), False)
+
+    def check_all_used(self) -> None:
+        """Raise ValueError if the file has a tensor that the description does not know."""
+        unknown = {name for name in self._tensors.keys() - self._used if not name.endswith(_COUNTER)}
+        if unknown:
+            raise ValueError(f"unknown tensor {min(unknown)}")
+
+    def _float32(self, name: str) -> Floats:
+        self._used.add(name)
+        return self._tensors[name].astype(np.float32)

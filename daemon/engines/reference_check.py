@@ -1,0 +1,58 @@
+"""Check that an engine computes what the trained network computes, on the probe pictures.
+
+That is told by the reference answers in the weights file. For files of earlier versions, which have none,
+torch computes them, if it is there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from config.errors import WeightsError
+from config.extras import installed
+from config.text import printable
+from daemon.engines.base import Engine, EngineOutput
+from trainer.model.probes import probes
+from trainer.model.reference import Reference, stored_reference
+from trainer.model.weights import Weights
+
+
+def check_reference(weights: Weights, engine: Engine) -> str:
+    """Return in words what a float32 engine was compared with.
+
+    Raises WeightsError if it computes something else, or what it computes are no numbers.
+    """
+    pictures = probes(weights.spec.preprocessing.image_size)
+    said = engine.run(pictures)
+    _check_numbers(weights, said)
+    reference = stored_reference(weights.tensors, len(weights.spec.classes))
+    whose = "training"
+    if reference is None:
+        reference, whose = _through_torch(weights), "torch"
+    if reference is None:
+        return "not compared with its training: this weights file of an earlier version has no reference"
+    if difference := reference.difference(said.logits, said.features):
+        raise WeightsError(
+            f"what is computed here of {printable(str(weights.path))} is not what its {whose} computed "
+            f"({difference}): the file was changed, or this machine computes wrongly",
+            hint="copy it again from where it was trained",
+        )
+    return f"computes what its {whose} computed of {len(pictures)} probe pictures"
+
+
+def _check_numbers(weights: Weights, said: EngineOutput) -> None:
+    """Refuse answers that are no numbers, and maps that are not those of the logits."""
+    if not all(np.isfinite(one).all() for one in (said.logits, said.features, said.maps)):
+        raise WeightsError("what the network computes is not finite", hint="train it again")
+    bias = weights.tensors["head.bias"].astype(np.float32)
+    if not np.allclose(said.maps.mean(axis=(2, 3)) + bias, said.logits, rtol=1e-3, atol=1e-3):
+        raise WeightsError("the network's maps do not add up to its logits", hint="train it again")
+
+
+def _through_torch(weights: Weights) -> Reference | None:
+    if not (installed("torch") and installed("torchvision")):
+        return None
+    from trainer.networks.inference import reference_of
+    from trainer.networks.loading import load
+
+    return reference_of(load(weights), weights.spec.preprocessing.image_size)

@@ -1,0 +1,88 @@
+"""One description, two networks: torch and OpenVINO compute the same of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from daemon.engines.base import EngineOutput
+from daemon.engines.openvino_engine import open_graph
+from trainer.images.decode import decode
+from trainer.images.picture import Limits
+from trainer.model.identity import default_weights
+from trainer.model.layers import is_described
+from trainer.model.preprocess import preprocess
+from trainer.model.probes import probes
+from trainer.model.spec import ModelSpec, Preprocessing
+from trainer.model.weights import Weights, read_weights
+from trainer.networks.loading import load, tensors_of
+from trainer.networks.registry import ARCHITECTURES, build
+
+DESCRIBED = [name for name in ARCHITECTURES if is_described(name)]
+
+
+def _trained(architecture: str, preprocessing: Preprocessing) -> Weights:
+    """Return a network whose norms are not those of a new one, and whose first blocks are centred."""
+    torch.manual_seed(0)
+    network = build(architecture, 3, {}, preprocessing)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+        side = preprocessing.image_size
+        network.eval().centre(torch.from_numpy(probes(side)[:8, None]))
+    spec = ModelSpec("m", "1", architecture, ("a", "b", "c"), preprocessing=preprocessing)
+    return Weights(Path(), "", spec, tensors_of(network))
+
+
+def _of_torch(weights: Weights, pictures: np.ndarray) -> EngineOutput:
+    with torch.inference_mode():
+        return EngineOutput(*(one.numpy() for one in load(weights)(torch.from_numpy(pictures[:, None]))))
+
+
+def _assert_same(weights: Weights, pictures: np.ndarray) -> None:
+    ours, theirs = open_graph(weights).run(pictures), _of_torch(weights, pictures)
+    for name in ("logits", "features", "maps"):
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-4, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("side", [96, 97])
+@pytest.mark.parametrize("architecture", DESCRIBED)
+def test_graph_and_torch_say_the_same(architecture: str, side: int) -> None:
+    weights = _trained(architecture, Preprocessing(image_size=side, mean=0.4, std=0.3))
+
+    _assert_same(weights, probes(side)[-12:])
+
+
+def test_graph_and_torch_say_the_same_of_the_shipped_model() -> None:
+    _assert_same(read_weights(default_weights()), probes(160)[::2])
+
+
+@pytest.mark.slow
+def test_graph_and_torch_label_real_slices_alike(shared: Path) -> None:
+    weights = read_weights(default_weights())
+    how = weights.spec.preprocessing
+    files = sorted((shared / "data" / "brain-mri-253").glob("*/*"))[::2]
+    decoded = [decode(path.read_bytes(), Limits(), how.image_size).slices[0].image for path in files]
+    pictures = np.stack([preprocess(picture, how) for picture in decoded])
+
+    ours, theirs = open_graph(weights).run(pictures), _of_torch(weights, pictures)
+
+    assert len(files) > 100
+    assert np.abs(ours.logits - theirs.logits).max() < 1e-4
+    assert (ours.logits.argmax(axis=1) == theirs.logits.argmax(axis=1)).all()
+
+
+def test_names_are_those_of_the_tensors_in_weights_files() -> None:
+    """What a file of an earlier version holds is what the description names."""
+    assert set(DESCRIBED) == {"cnn", "seed-cnn", "efficientnet_lite0", "lite0_short", "lite0_six"}
