@@ -16,6 +16,7 @@ EXTRAS = {
     "matplotlib": "train",
     "tqdm": "train",
     "pyarrow": "parquet",
+    "imagecodecs": "dicom",
 }
 
 
@@ -27,6 +28,11 @@ def installed(package: str) -> bool:
 def install_hint(extra: str) -> str:
     """Return the command that installs an extra."""
     return f"pip install 'bt-daemon[{extra}]'"
+
+
+def package_hint(package: str) -> str:
+    """Return the command that installs a package, with its extra if it has one."""
+    return install_hint(EXTRAS[package]) if package in EXTRAS else f"pip install {package}"
 
 
 def not_installed(error: ModuleNotFoundError) -> UsageError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import signal
 import threading
 import time
@@ -12,6 +14,18 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Without the extra `train` the half of the tests runs that needs neither torch nor bt-train.
+_IMPORTS_TORCH = re.compile(
+    r"^(import torch|from torch"
+    r"|from trainer\.(cli|networks|training|evaluation|data)\b|from tests\.support\.training)",
+    re.MULTILINE,
+)
+if importlib.util.find_spec("torch") is None:
+    collect_ignore = [
+        path.relative_to(REPOSITORY / "tests").as_posix()
+        for path in (REPOSITORY / "tests").rglob("test_*.py")
+        if _IMPORTS_TORCH.search(path.read_text())
+    ]
 SHARED = REPOSITORY.parent / "shared"
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and every process they start

@@ -90,20 +90,26 @@ class _Progress:
     """A bar on stderr while pictures are drawn, at a terminal only."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._bar = tqdm(desc="drawing", unit=" images", disable=None, leave=False)
+        console = Console(stderr=True)
+        columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        )
+        self._task = self._bar.add_task("")
 
     def __enter__(self) -> _Progress:
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
         """Say how many are done."""
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+        self._bar.update(self._task, completed=done, total=total)
 
 
 def _filters(query: Query) -> str:

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from config.extras import install_hint, installed, package_hint
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings
 from daemon.engines.openvino_import import openvino_without_telemetry
 
-_DECODER_PACKAGES = "pillow pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls imagecodecs nibabel"
+_DECODER_PACKAGES = "pillow pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls nibabel"
 
 
 def decoders(_: Surroundings) -> Iterator[Found]:
     """Which formats can be decoded here."""
-    from trainer.images.formats.codecs import decoder_plugins
+    from trainer.images.formats.codecs import WITH_EXTRA, decoder_plugins
 
     plugins = decoder_plugins()
     missing = [name for name, there in plugins.items() if not there]
-    if missing:
+    if missing and set(missing) <= WITH_EXTRA:
+        yield (
+            Level.OK,
+            f"{len(plugins) - len(missing)} formats and DICOM compressions can be decoded, "
+            f"not {', '.join(missing)}",
+            package_hint("imagecodecs"),
+        )
+    elif missing:
         yield (
             Level.WARN,
             f"cannot be decoded here: {', '.join(missing)}; such files become error rows",
@@ -37,7 +45,7 @@ def engine(around: Surroundings) -> Iterator[Found]:
     except ImportError as error:
         yield (
             Level.WARN,
-            f"openvino cannot be imported ({printable(str(error))}): torch judges, more slowly",
+            f"openvino cannot be imported ({printable(str(error))}): torch judges, if it is there",
             "pip install openvino",
         )
     wants_cuda = around.settings.device.startswith("cuda")
@@ -71,6 +79,13 @@ def _cuda_devices() -> int:
 
 
 def _torch_cuda(count: int, *, wants_cuda: bool) -> Found:
+    if not installed("torch"):
+        level = Level.FAIL if wants_cuda else Level.OK
+        return (
+            level,
+            f"{count} CUDA devices, but torch is not installed to use them",
+            install_hint("cuda"),
+        )
     import torch
 
     if torch.cuda.is_available():

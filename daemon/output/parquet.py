@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from config.errors import BtError
+from config.extras import package_hint
 from config.text import printable_name
 from daemon.output.columns import Column, Kind
 from daemon.output.json_text import json_text
@@ -26,7 +27,7 @@ def require_pyarrow() -> None:
     except ImportError as error:
         raise BtError(
             "Parquet needs the package pyarrow, which is not installed",
-            hint="pip install 'bt-daemon[parquet]', or choose --format csv",
+            hint=f"{package_hint('pyarrow')}, or choose --format csv",
         ) from error
 
 

@@ -19,6 +19,8 @@ _DECODERS = {
     "DICOM HTJ2K lossless RPCL": "HTJ2KLosslessRPCLDecoder",
     "DICOM HTJ2K": "HTJ2KDecoder",
 }
+# Those that the base install lacks.
+WITH_EXTRA = frozenset({"DICOM JPEG extended", "DICOM JPEG lossless", "DICOM JPEG lossless SV1"})
 
 
 def decoder_plugins() -> dict[str, bool]:

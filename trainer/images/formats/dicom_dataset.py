@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from config.extras import package_hint
 from trainer.images.formats.dicom_codestream import check_codestream
 from trainer.images.picture import Limits, PictureError, ReadFailure, refuse
 from trainer.images.silence import silence_loggers
@@ -188,7 +189,7 @@ def _check_transfer_syntax(dataset: Dataset) -> None:
         refuse(f"DICOM pixels in {name} cannot be decoded")
     if uid.is_encapsulated and not decoder.is_available:
         package = _PACKAGES.get(str(uid), "")
-        refuse(f"DICOM pixels in {name} need the package {package} (pip install {package})")
+        refuse(f"DICOM pixels in {name} need the package {package} ({package_hint(package)})")
 
 
 def _check_length(dataset: Dataset) -> None:

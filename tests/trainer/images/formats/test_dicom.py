@@ -377,7 +377,7 @@ def test_missing_package_for_lossless_jpeg_is_named(monkeypatch: pytest.MonkeyPa
 
     assert isinstance(got, PictureError)
     assert "JPEG Lossless" in got.reason
-    assert got.reason.endswith("need the package imagecodecs (pip install imagecodecs)")
+    assert got.reason.endswith("need the package imagecodecs (pip install 'bt-daemon[dicom]')")
 
 
 # --- several frames ---
