@@ -87,9 +87,10 @@ def test_the_readmes_commands_work_in_their_order(
 def test_the_readmes_test_command_is_the_one_that_is_checked() -> None:
     check = (REPOSITORY / ".ci" / "run").read_text()
 
-    assert "pip install -e '.[test]'" in README
+    assert "pip install . && .venv/bin/bt-daemon demo" in README
+    assert "pip install -e '.[train,test]'" in README
     assert ".venv/bin/python -m pytest" in README
-    assert "--editable '.[test,check,docs]'" in check
+    assert "--editable '.[train,test,check,docs]'" in check
     assert '"$python" -m pytest' in check
 
 

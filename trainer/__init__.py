@@ -1,5 +1,5 @@
 """Models: reading images, the spec and weights file, networks, training and evaluation.
 
-The ground floor never imports torch: `spec`, `weights`, `preprocess`, `picture`, `judgement`.
-The upper floor (networks, data, training, evaluation) does, inside the command that needs it.
+`images` and `model` never import torch; networks, data, evaluation and training do, and the daemon reaches
+them only for what needs torch.
 """

@@ -1,4 +1,4 @@
-"""Measures a daemon's first start: no engine in the cache, two workers, a few images.
+"""Measures a daemon's first start (no engine in the cache, two workers, a few images) and the next one.
 
     python -m tests.benchmark.first_start [--repeat 6] [--images 40] [--lanes 2] [--json FILE]
 
@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from daemon.engines.cache import MANIFEST
 from daemon.process import child_environment
 from tests.benchmark import measure
-from tests.support.daemons import count
+from tests.support.daemons import count, running, until
 from trainer.images.phantom import phantom
 
 
@@ -36,6 +37,7 @@ class FirstStart:
     tracebacks: int
     rows: int
     written_by_lanes: int  # files in the cache that are younger than the manifest
+    next_ready_seconds: float  # of the start after that: until the first worker is ready
 
 
 def main() -> int:
@@ -72,7 +74,20 @@ def first_start(images: Path, folder: Path, lanes: int) -> FirstStart:
         tracebacks=len(re.findall("Traceback|Error: ", told)),
         rows=count(database),
         written_by_lanes=_younger_than_manifest(cache),
+        next_ready_seconds=_ready_seconds(folder, cache, lanes),
     )
+
+
+def _ready_seconds(folder: Path, cache: Path, lanes: int) -> float:
+    """Return how long a start takes that finds its engine, until it says that it watches."""
+    inbox = folder / "inbox"
+    inbox.mkdir()
+    began = time.perf_counter()
+    with running(
+        inbox, "--cache", cache, "--lanes", str(lanes), database=folder / "next.db", watching=False
+    ) as daemon:
+        until(lambda: "watching" in daemon.log.read_text())
+        return time.perf_counter() - began
 
 
 def trouble(start: FirstStart, images: int) -> bool:
