@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from config.errors import BtError, UsageError
 from daemon.engines.base import EngineOutput
@@ -46,6 +47,7 @@ def choose(weights: Path, precision: str, device: str) -> PreparedEngine:
 
     Raises UsageError if what it says there is not what the network says.
     """
+    torch.empty(1, device=device)  # a device that cannot be used fails now, not after the CPU's part
     read = read_weights(weights)
     probes = drawn_heads(read.spec)
     exact = PreparedEngine("torch", "cpu", "fp32", str(weights), read.sha256, "", "")

@@ -11,7 +11,6 @@ from config.errors import UsageError
 from config.text import printable
 from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled
-from daemon.engines.openvino_graph import graph
 from daemon.engines.openvino_import import openvino_without_telemetry
 from trainer.images.arrays import Floats, Grey
 from trainer.model.weights import Weights
@@ -68,6 +67,8 @@ def open_graph(weights: Weights) -> OpenVinoEngine:
 
     Raises WeightsError if its tensors do not fit, UsageError if its architecture is torchvision's.
     """
+    from daemon.engines.openvino_graph import graph
+
     network = graph(weights.spec, weights.tensors)
     if network is None:
         raise UsageError(f"there is no graph of the architecture {printable(weights.spec.architecture)}")

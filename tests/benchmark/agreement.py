@@ -1,10 +1,11 @@
-"""How far the engine that is picked here is from float32, on real slices.
+"""How far the engine that is picked here is from float32, and that from torch, on real slices.
 
     python -m tests.benchmark.agreement [--count 4000] [--side 224] [--json FILE]
 
 Of the shipped model, on slices of ../shared/data where there are some, else on drawn heads: how many labels,
 sides of the uncertain band and rejections differ, the largest difference of a confidence, and the
-CPU-seconds an image takes with each.
+CPU-seconds an image takes with each. Where torch is installed: how many labels of the float32 engine are not
+those of the network in torch, and the largest differences of its outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.engines.base import Engine
+from config.extras import installed
+from daemon.engines.base import Engine, EngineOutput
 from daemon.engines.cache import prepare_engine
 from daemon.engines.factory import open_engine
 from tests.benchmark.files import fill
@@ -31,7 +33,7 @@ from tests.conftest import SHARED
 from trainer.images.decode import decode
 from trainer.images.picture import Limits
 from trainer.model.identity import default_weights
-from trainer.model.prediction import distances, probabilities
+from trainer.model.prediction import Prediction, distances, judge, probabilities
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import Weights, read_weights
@@ -91,7 +93,36 @@ def agreement(images: Path, cache: Path) -> dict[str, Any]:
         quick, _, took = _judged(open_engine(replace(picked, exact=None, slack=None)), pictures, weights)
         told["again"] = float((quick != shares[0]).any(axis=1).mean())
         told["cpu_seconds"]["without what is computed again"] = took
+    if installed("torch"):
+        told["torch"] = _beside_torch(open_engine(exact), pictures, weights)
     return told
+
+
+def _beside_torch(engine: Engine, pictures: npt.NDArray[np.uint8], weights: Weights) -> dict[str, float]:
+    """Return how far a float32 engine is from the network in torch."""
+    import torch
+
+    from trainer.networks.loading import load
+
+    network = load(weights)
+    told: dict[str, float] = {"labels that differ": 0, "logits": 0.0, "features": 0.0, "maps": 0.0}
+    for at in range(0, len(pictures), _BATCH):
+        batch = pictures[at : at + _BATCH]
+        ours = engine.run(batch)
+        with torch.inference_mode():
+            theirs = EngineOutput(*(one.numpy() for one in network(torch.from_numpy(batch[:, None]))))
+        for name in ("logits", "features", "maps"):
+            off = float(np.abs(getattr(ours, name) - getattr(theirs, name)).max())
+            told[name] = max(told[name], off)
+        told["labels that differ"] += sum(
+            one.label != other.label
+            for one, other in zip(*(_labelled(said, weights) for said in (ours, theirs)), strict=True)
+        )
+    return told
+
+
+def _labelled(said: EngineOutput, weights: Weights) -> list[Prediction]:
+    return judge(said.logits, said.features, weights.spec, weights.tensors)
 
 
 def _inputs(images: Path, how: Preprocessing) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config.extras import installed
 from tests.benchmark.agreement import agreement
 from tests.benchmark.files import fill
 
@@ -21,3 +22,6 @@ def test_the_picked_engine_agrees_with_float32(tmp_path: Path, engine_cache: Pat
     assert set(told["differ"].values()) == {0}
     assert told["largest_difference_of_a_confidence"] <= 0.02
     assert told["cpu_seconds"]["picked"] > 0
+    if installed("torch"):
+        assert told["torch"]["labels that differ"] == 0
+        assert max(told["torch"].values()) < 1e-4

@@ -18,7 +18,7 @@ from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.parity import drawn_heads
 from tests.support.engines import changed
-from tests.support.models import OWN, own_model
+from tests.support.models import OWN, SMALL, untrained_model
 from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.weights import read_weights
 from trainer.networks.loading import load
@@ -28,7 +28,7 @@ LOGGER = logging.getLogger("test")
 
 @pytest.fixture(scope="module")
 def probes() -> np.ndarray:
-    return drawn_heads(read_weights(default_weights()).spec)
+    return drawn_heads(read_weights(default_weights()).spec)[::4]
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,10 @@ def test_the_precision_of_a_device_is_sought_once_and_the_reason_kept(
     A small model: a processor without bfloat16 computes it a hundred times slower.
     """
     caplog.set_level(logging.INFO)
-    weights = own_model(tmp_path / "own.safetensors")
+    spec = replace(SMALL, decision=OWN.decision)
+    weights = untrained_model(tmp_path / "small.safetensors", spec)
     wanted = (weights, weights_sha256(weights), "cpu", "auto", tmp_path / "gpu", LOGGER)
-    probes = drawn_heads(OWN)
+    probes = drawn_heads(spec)
     with torch.inference_mode():
         reference = EngineOutput(
             *(values.numpy() for values in load(read_weights(weights))(torch.from_numpy(probes[:, None])))
@@ -106,9 +107,9 @@ def test_the_precision_of_a_device_is_sought_once_and_the_reason_kept(
     assert picked == again[0]
     assert caplog.text.count("looking for the fastest precision") == 1
     assert (picked.kind, picked.device) == ("torch", "cpu")
-    assert told == OWN
+    assert told == spec
     assert "images/s" in picked.why
-    assert changed(open_engine(picked).run(probes), reference, OWN) == 0
+    assert changed(open_engine(picked).run(probes), reference, spec) == 0
 
 
 @pytest.mark.slow
