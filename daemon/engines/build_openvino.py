@@ -103,8 +103,7 @@ def _choose(weights: Weights, folder: Path, precision: str) -> PreparedEngine:
             hint="use --precision fp32 or auto",
         )
     best = min(agreeing, key=lambda one: one.seconds)
-    if best is exact and precision != "fp32":
-        _forget_others(folder, exact)
+    _forget_others(folder, best.prepared)
     speeds = ", ".join(f"{one.label} {1 / one.seconds:,.0f}" for one in agreeing)
     why = [f"fastest that agrees with fp32, images/s per core: {speeds}", *told, compared]
     return replace(best.prepared, why="; ".join(why))
@@ -121,10 +120,12 @@ def _in_bfloat16(builder: EngineBuilder, exact: Candidate) -> tuple[list[Candida
     return ([] if both.difference else [both]), [f"bf16 alone: {quick.difference}"]
 
 
-def _forget_others(folder: Path, exact: Candidate) -> None:
+def _forget_others(folder: Path, chosen: PreparedEngine) -> None:
     """Remove the compiled forms of what was tried and not chosen."""
-    shutil.rmtree(folder / COMPILED, ignore_errors=True)
-    open_engine(exact.prepared)
+    needed = 1 if chosen.exact is None else 2
+    if len(list((folder / COMPILED).glob("*.blob"))) > needed:
+        shutil.rmtree(folder / COMPILED)
+        open_engine(chosen)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from trainer.model.probes import probes
 from trainer.model.spec import ModelSpec
 from trainer.model.weights import Tensors
 
-_TIMED_TURNS, _TIMED_RUNS = 2, 3
+_TIMED_TURNS, _TIMED_RUNS = 2, 2
 # A smaller batch that is slower by less than this is taken: it needs less memory, and in a whole run two to
 # eight at a time make equally many images a second. One at a time makes a tenth less.
 _AS_QUICK = 1.08

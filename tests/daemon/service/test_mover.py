@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def test_file_moved_while_the_database_is_locked_keeps_its_place(store: Store, t
     clocks.advance(1)
     mover.turn()
 
-    [(place,)] = sqlite3.connect(store.path).execute("SELECT moved_to FROM file").fetchall()
+    with closing(sqlite3.connect(store.path)) as other:
+        [(place,)] = other.execute("SELECT moved_to FROM file").fetchall()
     assert os.fsdecode(place) == str(done / "a.png")
 
 
@@ -183,7 +185,8 @@ def test_file_whose_move_was_not_marked_before_a_crash_is_found_where_it_lies(
 
     mover_of(store, _Clocks(store), [inbox], done).turn()
 
-    [(place,)] = sqlite3.connect(store.path).execute("SELECT moved_to FROM file").fetchall()
+    with closing(sqlite3.connect(store.path)) as other:
+        [(place,)] = other.execute("SELECT moved_to FROM file").fetchall()
     assert os.fsdecode(place) == str(done / "a.png")
 
 
@@ -196,7 +199,7 @@ def test_file_that_retry_wants_while_it_is_moved_comes_back(store: Store, tmp_pa
     mover._moved[due.file_id] = (due, str(done / "a.png").encode())
     done.mkdir()
     (inbox / "a.png").rename(done / "a.png")
-    with sqlite3.connect(store.path) as other:
+    with closing(sqlite3.connect(store.path)) as other, other:
         other.execute("UPDATE file SET state = 0, move = NULL")
 
     mover.turn()
@@ -285,7 +288,7 @@ def test_requeue_leaves_what_lies_in_quarantine_as_it_is(tmp_path: Path) -> None
     store = open_store(tmp_path / "results.db", move_done=True)
     [entry] = store.add(b"a.png")
     store.fail(entry, FailureKind.PERMANENT)
-    with sqlite3.connect(store.path) as other:
+    with closing(sqlite3.connect(store.path)) as other, other:
         other.execute("UPDATE file SET move = 2, moved_to = 'x'")
 
     assert store.ledger.requeue() == store.ledger.requeue([entry.file_id]) == 0
