@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -27,11 +32,11 @@ def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"),
 
 
 def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Start `bt-train` in a process of its own, one thread."""
+    """Start `bt-train` as a shell does, one thread."""
     return subprocess.Popen(
         [sys.executable, "-m", "trainer.cli", *map(str, arguments)],
         cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=_environment() | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -43,7 +48,7 @@ def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
-        process = _FORKS.Process(target=_train, args=(words, dict(os.environ), output, errors))
+        process = _FORKS.Process(target=_train, args=(words, _environment(), output, errors))
         process.start()
         process.join(120)
         if process.is_alive():
@@ -54,13 +59,54 @@ def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         )
 
 
-def _train(words: list[str], environment: dict[str, str], output: Path, errors: Path) -> None:
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended: its options but for -o, its folder, and what it said."""
+
+    options: tuple[str | Path, ...]
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+
+def trained(folder: Path, *options: str | Path) -> Run:
+    """Train into a folder, for tests that share the run and only read it."""
+    return Run(options, folder, train(*options, "-o", folder))
+
+
+class Training:
+    """`bt-train` under way, in a process as that of `train`; `errors` are the lines of its stderr."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        words = [str(argument) for argument in arguments]
+        reader, writer = _FORKS.Pipe(duplex=False)
+        with reader, writer:
+            self._process = _FORKS.Process(
+                target=_train, args=(words, _environment(), Path(os.devnull), writer)
+            )
+            self._process.start()
+            self.errors = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Send a signal; return the exit code, as `subprocess` has it, and the rest of stderr."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+        self._process.join(60)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise TimeoutError(f"bt-train did not end within 60 s of signal {number}")
+        with self.errors:
+            return self._process.exitcode, self.errors.read()
+
+
+def _train(words: list[str], environment: dict[str, str], output: Path, errors: Path | Connection) -> None:
     """Do what the command `bt-train` does, with its output in files."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(REPOSITORY)
-    for descriptor, path in ((1, output), (2, errors)):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    for descriptor, place in ((1, output), (2, errors)):
+        opened = (
+            os.open(place, os.O_WRONLY | os.O_CREAT, 0o600) if isinstance(place, Path) else place.fileno()
+        )
         os.dup2(opened, descriptor)
         os.close(opened)
     sys.stdout, sys.stderr = (
@@ -72,6 +118,25 @@ def _train(words: list[str], environment: dict[str, str], output: Path, errors: 
     from trainer.cli import main
 
     main()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without settings of bt-daemon, and with user folders of all trainings.
+
+    What one has decoded the next finds in the cache; and a fixture that trains for a whole file does so
+    before a test's own user folders are there.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BT_")}
+    home = _home()
+    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "CACHE", "STATE")}
+    return kept | folders | {"HOME": str(home), "MPLCONFIGDIR": str(home / "matplotlib")}
+
+
+@cache
+def _home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="bt-train-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
 
 
 # Importing torch takes longer than most of these trainings.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.support.training import draw_heads, start_training, train
+from tests.support.training import Run, Training, draw_heads, start_training, train, trained
 from trainer.model.weights import read_weights
 from trainer.training.run_folder import run_folder
 
@@ -25,88 +25,62 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_heads(tmp_path_factory.mktemp("data") / "heads", 14)
 
 
-@pytest.mark.slow
-def test_training_writes_weights_metrics_history_pictures_and_card(heads: Path, tmp_path: Path) -> None:
-    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--meaning", "yes=tumour", "--json")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training of eight epochs; one of its files is no image."""
+    folder = tmp_path_factory.mktemp("whole")
+    data = draw_heads(folder / "data", 14)
+    (data / "no" / "broken.jpg").write_bytes(b"this is text")
+    options = (*SMALL, "--epochs", "8", "--patience", "0", "--deterministic")
+    return trained(folder / "run", "--data", data, *options, "--meaning", "yes=tumour", "--json")
 
-    assert done.returncode == 0, done.stderr
-    written = {path.name for path in (tmp_path / "run").iterdir()}
+
+@pytest.fixture(scope="module")
+def overwritten(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training with three classes, into a folder that held another run."""
+    folder = tmp_path_factory.mktemp("overwritten")
+    data = draw_heads(folder / "data", 14, ("first", "second"))
+    (data / "third").mkdir()
+    for number in range(14):
+        Image.effect_noise((64, 64), 20 + 5 * number).save(data / "third" / f"{number}.png")
+    (folder / "run").mkdir()
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        (folder / "run" / name).write_text("old")
+    return trained(folder / "run", "--data", data, *SMALL, "--groups", "none", "--overwrite")
+
+
+@pytest.mark.slow
+def test_training_writes_weights_metrics_history_pictures_and_card(whole: Run) -> None:
+    assert whole.done.returncode == 0, whole.done.stderr
+    written = {path.name for path in whole.folder.iterdir()}
     assert written == {
         "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
         "metrics.json", "model.safetensors", "scores.png", "validation.txt", "worst.png",
     }  # fmt: skip
-    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+    spec = read_weights(whole.folder / "model.safetensors").spec
     assert spec.classes == ("no", "yes")
     assert spec.decision.positive == "yes"
     assert spec.meanings == {"yes": "tumour"}
     assert spec.out_of_distribution is not None
-    report = json.loads(done.stdout)
-    assert report == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    report = json.loads(whole.done.stdout)
+    assert report == json.loads((whole.folder / "metrics.json").read_text())
     assert report["metrics"]["split"] == "by group"
-    with (tmp_path / "run" / "history.csv").open() as stream:
-        assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2"]
+    with (whole.folder / "history.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == [str(epoch) for epoch in range(1, 9)]
 
 
 @pytest.mark.slow
-def test_going_on_from_weights_keeps_what_their_run_held_out(heads: Path, tmp_path: Path) -> None:
-    """Another image size or seed would draw another split, and judge on what has been learnt."""
-    first = train("--data", heads, "-o", tmp_path / "first", *SMALL)
-    start = tmp_path / "first" / "model.safetensors"
-
-    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start, "--seed", "5")
-    fresh = train("--data", heads, "-o", tmp_path / "fresh", *SMALL, "--seed", "5")
-
-    assert (first.returncode, second.returncode, fresh.returncode) == (0, 0, 0), second.stderr
-    held_out = [
-        sorted((tmp_path / run / "validation.txt").read_text().split())
-        for run in ("first", "second", "fresh")
-    ]
-    assert held_out[0] == held_out[1] != held_out[2]
-    command = read_weights(tmp_path / "second" / "model.safetensors").spec.provenance.command
-    assert len(command.splitlines()) == 2
+def test_an_unreadable_image_is_named_and_left_out(whole: Run) -> None:
+    assert whole.done.returncode == 0, whole.done.stderr
+    assert "left out" in whole.done.stderr
+    assert "broken.jpg" in whole.done.stderr
+    assert "Traceback" not in whole.done.stderr
 
 
 @pytest.mark.slow
-def test_going_on_from_weights_keeps_what_folds_showed_of_them(heads: Path, tmp_path: Path) -> None:
-    first = train("--data", heads, "-o", tmp_path / "first", *SMALL, "--folds", "2", "--round-epochs", "1")
-    start = tmp_path / "first" / "model.safetensors"
-
-    second = train("--data", heads, "-o", tmp_path / "second", *SMALL, "--init", start)
-
-    assert (first.returncode, second.returncode) == (0, 0), second.stderr
-    before, after = (
-        json.loads((tmp_path / run / "metrics.json").read_text())["metrics"]["out_of_fold"]
-        for run in ("first", "second")
-    )
-    assert after == before | {"of_first_training": True}
-    cards = [(tmp_path / run / "CARD.md").read_text() for run in ("first", "second")]
-    assert ["the last one changed" in card for card in cards] == [False, True]
-
-
-@pytest.mark.slow
-def test_an_unreadable_image_is_named_and_left_out(tmp_path: Path) -> None:
-    root = draw_heads(tmp_path / "data", 14)
-    (root / "no" / "broken.jpg").write_bytes(b"this is text")
-
-    done = train("--data", root, "-o", tmp_path / "run", *SMALL)
-
-    assert done.returncode == 0, done.stderr
-    assert "left out" in done.stderr
-    assert "broken.jpg" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_any_number_of_classes_can_be_trained(tmp_path: Path) -> None:
-    root = draw_heads(tmp_path / "data", 14, ("first", "second"))
-    for number in range(14):
-        (root / "third").mkdir(exist_ok=True)
-        Image.effect_noise((64, 64), 20 + 5 * number).save(root / "third" / f"{number}.png")
-
-    done = train("--data", root, "-o", tmp_path / "run", *SMALL, "--groups", "none")
-
-    assert done.returncode == 0, done.stderr
-    spec = read_weights(tmp_path / "run" / "model.safetensors").spec
+def test_any_number_of_classes_can_be_trained(overwritten: Run) -> None:
+    assert overwritten.done.returncode == 0, overwritten.done.stderr
+    spec = read_weights(overwritten.folder / "model.safetensors").spec
     assert spec.classes == ("first", "second", "third")
     assert spec.decision.positive is None
 
@@ -205,40 +179,33 @@ def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
-    heads: Path, tmp_path: Path
-) -> None:
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(whole: Run, tmp_path: Path) -> None:
     """Killed with SIGKILL in the middle of an epoch, three times over."""
-    options = ("--data", heads, *SMALL, "--epochs", "8", "--patience", "0", "--deterministic")
-    whole = train(*options, "-o", tmp_path / "whole")
-
     for kill_after, resume in (("epoch 2/", ()), ("epoch 4/", ("--resume",)), ("epoch 5/", ("--resume",))):
-        process = start_training(*options, "-o", tmp_path / "cut", *resume)
-        assert process.stderr is not None
-        for line in process.stderr:
+        training = Training(*whole.options, "-o", tmp_path / "cut", *resume)
+        for line in training.errors:
             if line.startswith(kill_after):
                 break
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
-    resumed = train(*options, "-o", tmp_path / "cut", "--resume")
+        code, _ = training.stop(signal.SIGKILL)
+        assert code == -signal.SIGKILL
+    resumed = train(*whole.options, "-o", tmp_path / "cut", "--resume")
 
-    assert whole.returncode == resumed.returncode == 0, whole.stderr + resumed.stderr
+    assert whole.done.returncode == resumed.returncode == 0, whole.done.stderr + resumed.stderr
     assert "epoch 5/" not in resumed.stderr
-    one = read_weights(tmp_path / "whole" / "model.safetensors").tensors
+    one = read_weights(whole.folder / "model.safetensors").tensors
     other = read_weights(tmp_path / "cut" / "model.safetensors").tensors
     assert one.keys() == other.keys()
     assert all((one[name] == other[name]).all() for name in one)
 
 
 @pytest.mark.slow
-def test_resume_refuses_other_options(heads: Path, tmp_path: Path) -> None:
-    options = ("--data", heads, "-o", tmp_path / "run", *SMALL)
-    first = train(*options)
+def test_resume_refuses_other_options(whole: Run, tmp_path: Path) -> None:
+    options = (*whole.options, "-o", shutil.copytree(whole.folder, tmp_path / "run"))
 
     second = train(*options, "--resume", "--seed", "9")
     third = train(*options, "--resume", "--arch", "cnn")
 
-    assert first.returncode == 0, first.stderr
+    assert whole.done.returncode == 0, whole.done.stderr
     assert second.returncode == third.returncode == 2
     assert "another seed" in second.stderr
     assert "another architecture" in third.stderr
@@ -261,14 +228,9 @@ def test_a_run_is_not_overwritten_unasked(heads: Path, tmp_path: Path, name: str
 
 @pytest.mark.slow
 @pytest.mark.defects(33)
-def test_a_run_is_overwritten_when_asked_and_goes_on_from_nothing_of_it(heads: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_text("old")
-    (tmp_path / "checkpoint.safetensors").write_text("old")
-
-    done = train("--data", heads, "-o", tmp_path, *SMALL, "--overwrite")
-
-    assert done.returncode == 0, done.stderr
-    made = read_weights(tmp_path / "model.safetensors")
+def test_a_run_is_overwritten_when_asked_and_goes_on_from_nothing_of_it(overwritten: Run) -> None:
+    assert overwritten.done.returncode == 0, overwritten.done.stderr
+    made = read_weights(overwritten.folder / "model.safetensors")
     assert "--overwrite" not in made.spec.provenance.command
 
 
@@ -296,14 +258,12 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path, monkeypatch: py
 @pytest.mark.defects(33)
 def test_an_interrupt_before_anything_is_saved_does_not_advise_to_resume(heads: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = start_training("--data", heads, "-o", run, *SMALL, "--samples", "200000")
-    assert process.stderr is not None
-    next(line for line in process.stderr if "images in" in line)
+    training = Training("--data", heads, "-o", run, *SMALL, "--samples", "200000")
+    next(line for line in training.errors if "images in" in line)
 
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    code, errors = training.stop(signal.SIGINT)
 
-    assert process.returncode == 130
+    assert code == 130
     assert "nothing of this run is saved" in errors
     assert "--resume" not in errors
     assert "Traceback" not in errors

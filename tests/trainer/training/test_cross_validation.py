@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.training import draw_heads, train
+from tests.support.training import Run, draw_heads, train, trained
+from trainer.model.weights import read_weights
 from trainer.networks.bfloat16 import round_to_bfloat16
 from trainer.networks.registry import build
 
@@ -33,34 +34,50 @@ def _predictions(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.slow
-def test_folds_judge_every_image_once_and_the_card_tells(heads: Path, tmp_path: Path) -> None:
-    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--folds", "3")
+@pytest.fixture(scope="module")
+def folds(heads: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training after three folds, judged on images of another collection too."""
+    folder = tmp_path_factory.mktemp("folds")
+    outside = folder / "outside"
+    shutil.copytree(others / "yes", outside / "yes")  # one class only, as healthy volunteers are
+    shutil.copy(next((heads / "yes").iterdir()), outside / "yes" / "twin.png")
+    options = ("--data", heads, *SMALL, "--folds", "3", "--external", outside)
+    return trained(folder / "run", *options)
 
-    assert done.returncode == 0, done.stderr
-    told = _predictions(tmp_path / "run" / "folds")
+
+@pytest.fixture(scope="module")
+def gone_on(folds: Run, heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training that starts from the weights of `folds`, with another seed."""
+    folder = tmp_path_factory.mktemp("gone-on")
+    options = ("--data", heads, *SMALL, "--init", folds.folder / "model.safetensors", "--seed", "5")
+    return trained(folder / "run", *options)
+
+
+@pytest.mark.slow
+def test_folds_judge_every_image_once_and_the_card_tells(folds: Run) -> None:
+    assert folds.done.returncode == 0, folds.done.stderr
+    told = _predictions(folds.folder / "folds")
     assert len({row["file"] for row in told}) == len(told) == 28
     assert {row["round"] for row in told} == {"fold-1", "fold-2", "fold-3"}
-    report = json.loads((tmp_path / "run" / "folds" / "rounds.json").read_text())
+    report = json.loads((folds.folder / "folds" / "rounds.json").read_text())
     assert report["out_of_fold"]["count"] == 28
     assert sum(map(sum, report["out_of_fold"]["confusion"])) == 28
     right = sum((float(row["p_yes"]) >= 0.5) == (row["label"] == "yes") for row in told)
     assert right / 28 == pytest.approx(report["out_of_fold"]["at_one_half"]["accuracy"]["value"], abs=1e-5)
-    assert "## Out of fold" in (tmp_path / "run" / "CARD.md").read_text()
-    assert "out of fold" in done.stderr
+    assert "## Out of fold" in (folds.folder / "CARD.md").read_text()
+    assert "out of fold" in folds.done.stderr
 
 
 @pytest.mark.slow
-def test_a_killed_run_of_folds_goes_on_where_it_was(heads: Path, tmp_path: Path) -> None:
-    options = ("--data", heads, *SMALL, "--folds", "2")
-    first = train(*options, "-o", tmp_path / "run")
-    before = (tmp_path / "run" / "folds" / "predictions.csv").read_bytes()
-    (tmp_path / "run" / "folds" / "predictions.csv").unlink()
+def test_a_killed_run_of_folds_goes_on_where_it_was(folds: Run, tmp_path: Path) -> None:
+    run = shutil.copytree(folds.folder, tmp_path / "run")
+    before = (run / "folds" / "predictions.csv").read_bytes()
+    (run / "folds" / "predictions.csv").unlink()
 
-    again = train(*options, "-o", tmp_path / "run", "--resume")
+    again = train(*folds.options, "-o", run, "--resume")
 
-    assert (first.returncode, again.returncode) == (0, 0), again.stderr
-    assert (tmp_path / "run" / "folds" / "predictions.csv").read_bytes() == before
+    assert (folds.done.returncode, again.returncode) == (0, 0), again.stderr
+    assert (run / "folds" / "predictions.csv").read_bytes() == before
     assert "epoch 1/1" not in again.stderr  # nothing was trained again
 
 
@@ -82,18 +99,42 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
 
 
 @pytest.mark.slow
-def test_external_images_are_judged_without_their_twins(heads: Path, others: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    shutil.copytree(others / "yes", outside / "yes")  # one class only, as healthy volunteers are
-    shutil.copy(next((heads / "yes").iterdir()), outside / "yes" / "twin.png")
-
-    done = train("--data", heads, "-o", tmp_path / "run", *SMALL, "--external", outside)
-
-    assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["external"]["outside"]
+def test_external_images_are_judged_without_their_twins(folds: Run) -> None:
+    assert folds.done.returncode == 0, folds.done.stderr
+    told = json.loads((folds.folder / "metrics.json").read_text())["metrics"]["external"]["outside"]
     assert (told["count"], told["twins_left_out"]) == (10, 1)
     assert told["specificity"]["value"] is None
-    assert "## External collections" in (tmp_path / "run" / "CARD.md").read_text()
+    assert "## External collections" in (folds.folder / "CARD.md").read_text()
+
+
+@pytest.mark.slow
+def test_going_on_from_weights_keeps_what_their_run_held_out(
+    folds: Run, gone_on: Run, heads: Path, tmp_path: Path
+) -> None:
+    """Another image size or seed would draw another split, and judge on what has been learnt."""
+    fresh = train("--data", heads, "-o", tmp_path / "fresh", *SMALL, "--seed", "5")
+
+    codes = (folds.done.returncode, gone_on.done.returncode, fresh.returncode)
+    assert codes == (0, 0, 0), gone_on.done.stderr
+    held_out = [
+        sorted((run / "validation.txt").read_text().split())
+        for run in (folds.folder, gone_on.folder, tmp_path / "fresh")
+    ]
+    assert held_out[0] == held_out[1] != held_out[2]
+    command = read_weights(gone_on.folder / "model.safetensors").spec.provenance.command
+    assert len(command.splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_going_on_from_weights_keeps_what_folds_showed_of_them(folds: Run, gone_on: Run) -> None:
+    assert (folds.done.returncode, gone_on.done.returncode) == (0, 0), gone_on.done.stderr
+    before, after = (
+        json.loads((run.folder / "metrics.json").read_text())["metrics"]["out_of_fold"]
+        for run in (folds, gone_on)
+    )
+    assert after == before | {"of_first_training": True}
+    cards = [(run.folder / "CARD.md").read_text() for run in (folds, gone_on)]
+    assert ["the last one changed" in card for card in cards] == [False, True]
 
 
 @pytest.mark.slow
