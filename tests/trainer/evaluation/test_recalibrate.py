@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_copy_has_another_decision_and_the_same_network(tmp_path: Path) -> None:
-    heads = draw_heads(tmp_path / "heads", 24)
+    heads = draw_heads(tmp_path / "heads", 20)
 
     done = train("calibrate", "--data", heads, "-o", tmp_path / "ours.safetensors", "--json")
 
