@@ -12,24 +12,15 @@ import torch
 from daemon.engines.cache import prepare_engine
 from tests.benchmark.files import fill
 from tests.benchmark.limit import commit_seconds, limit, main, slowest
-from tests.support.models import own_model
 from trainer.model.identity import default_weights
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model: an engine of the shipped one takes longer to make than all else here."""
-    return own_model(tmp_path_factory.mktemp("model") / "own.safetensors")
-
-
-def test_on_a_cpu_decoding_and_the_network_share_the_cores(
-    weights: Path, tmp_path: Path, engine_cache: Path
-) -> None:
+def test_on_a_cpu_decoding_and_the_network_share_the_cores(tmp_path: Path, engine_cache: Path) -> None:
     fill(tmp_path / "images", 20, 64, None)
 
-    found = limit(weights, tmp_path / "images", engine_cache, 1)
+    found = limit(default_weights(), tmp_path / "images", engine_cache, 1)
 
     cost = found["decode_cpu_seconds"] + found["forward_cpu_seconds"]
     assert found["images_per_second"] == pytest.approx(1 / cost)
@@ -46,8 +37,9 @@ def test_beside_a_gpu_the_slowest_part_is_named() -> None:
     assert (many["bound"], many["images_per_second"]) == ("forward", pytest.approx(5000))
 
 
-def test_a_stored_row_costs_far_less_than_a_decoded_image(weights: Path, engine_cache: Path) -> None:
-    prepared, spec = prepare_engine(weights, "cpu", "auto", engine_cache, logging.getLogger("test"))
+def test_a_stored_row_costs_far_less_than_a_decoded_image(engine_cache: Path) -> None:
+    # "auto", as everywhere: that engine is made already, or others need it too.
+    prepared, spec = prepare_engine(default_weights(), "cpu", "auto", engine_cache, logging.getLogger("test"))
 
     assert 0 < commit_seconds(prepared, spec) < 1e-3
 
