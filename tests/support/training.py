@@ -19,6 +19,10 @@ import torch
 from tests.conftest import REPOSITORY
 from trainer.images.phantom import phantom
 
+# Most of a small training's time would go into drawing 900 pictures of other kinds, twice: for the distance
+# limit to be fitted against, and to be judged on. So many are enough where a test asks nothing of the limit.
+FEW_OTHERS = 90
+
 
 def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"), *, first: int = 0) -> Path:
     """Fill `root` with class folders of `count` drawn heads each; the second class has a lesion."""
@@ -43,12 +47,15 @@ def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run `bt-train` to its end, in a process of its own that finds torch imported already."""
+def train(*arguments: str | Path, others: int = FEW_OTHERS) -> subprocess.CompletedProcess[str]:
+    """Run `bt-train` to its end, in a process of its own that finds torch imported already.
+
+    A training draws `others` pictures of other kinds.
+    """
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
-        process = _FORKS.Process(target=_train, args=(words, _environment(), output, errors))
+        process = _FORKS.Process(target=_train, args=(words, _environment(), output, errors, others))
         process.start()
         process.join(120)
         if process.is_alive():
@@ -68,9 +75,9 @@ class Run:
     done: subprocess.CompletedProcess[str]
 
 
-def trained(folder: Path, *options: str | Path) -> Run:
+def trained(folder: Path, *options: str | Path, others: int = FEW_OTHERS) -> Run:
     """Train into a folder, for tests that share the run and only read it."""
-    return Run(options, folder, train(*options, "-o", folder))
+    return Run(options, folder, train(*options, "-o", folder, others=others))
 
 
 class Training:
@@ -81,7 +88,7 @@ class Training:
         reader, writer = _FORKS.Pipe(duplex=False)
         with reader, writer:
             self._process = _FORKS.Process(
-                target=_train, args=(words, _environment(), Path(os.devnull), writer)
+                target=_train, args=(words, _environment(), Path(os.devnull), writer, FEW_OTHERS)
             )
             self._process.start()
             self.errors = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
@@ -98,8 +105,10 @@ class Training:
             return self._process.exitcode, self.errors.read()
 
 
-def _train(words: list[str], environment: dict[str, str], output: Path, errors: Path | Connection) -> None:
-    """Do what the command `bt-train` does, with its output in files."""
+def _train(
+    words: list[str], environment: dict[str, str], output: Path, errors: Path | Connection, others: int
+) -> None:
+    """Do what the command `bt-train` does, with its output in files; see `train` for `others`."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(REPOSITORY)
@@ -116,7 +125,10 @@ def _train(words: list[str], environment: dict[str, str], output: Path, errors: 
     sys.argv = ["bt-train", *words]
     torch.set_num_threads(1)
     from trainer.cli import main
+    from trainer.evaluation import ood
+    from trainer.training import run
 
+    ood.OTHERS = run.OTHERS = others  # type: ignore[attr-defined]
     main()
 
 

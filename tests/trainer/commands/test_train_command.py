@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.support.training import Run, Training, draw_heads, start_training, train, trained
+from trainer.evaluation.ood import OTHERS
 from trainer.model.weights import read_weights
 from trainer.training.run_folder import run_folder
 
@@ -37,7 +38,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def overwritten(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A training with three classes, into a folder that held another run."""
+    """A training with three classes, into a folder that held another run.
+
+    It draws as many pictures of other kinds as the command does when people type it.
+    """
     folder = tmp_path_factory.mktemp("overwritten")
     data = draw_heads(folder / "data", 14, ("first", "second"))
     (data / "third").mkdir()
@@ -46,7 +50,7 @@ def overwritten(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (folder / "run").mkdir()
     for name in ("model.safetensors", "checkpoint.safetensors"):
         (folder / "run" / name).write_text("old")
-    return trained(folder / "run", "--data", data, *SMALL, "--groups", "none", "--overwrite")
+    return trained(folder / "run", "--data", data, *SMALL, "--groups", "none", "--overwrite", others=OTHERS)
 
 
 @pytest.mark.slow
