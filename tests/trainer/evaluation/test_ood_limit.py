@@ -23,7 +23,7 @@ from trainer.networks.inference import predict
 from trainer.networks.loading import load_pretrained
 from trainer.networks.registry import build
 
-HOW = Preprocessing(image_size=64)
+HOW = Preprocessing(image_size=48)
 CPU = torch.device("cpu")
 
 
