@@ -41,8 +41,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for compiled engines, shared by the whole run: compiling takes seconds."""
-    return tmp_path_factory.mktemp("engine-cache")
+    """A cache folder for compiled engines, for all processes of a run: making one takes seconds."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "engine-cache"
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 @pytest.fixture(autouse=True)

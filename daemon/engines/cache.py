@@ -31,7 +31,6 @@ from config.text import printable
 from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine
 from daemon.process import child_environment
 from trainer.model.identity import weights_sha256
-from trainer.model.layers import is_described
 from trainer.model.spec import ModelSpec
 
 # Changed when engines are made differently, so that no stale one is used.
@@ -130,6 +129,8 @@ def _make_compiled(
 
 def _kept_nowhere(weights: Path, digest: str, why: str) -> tuple[PreparedEngine, ModelSpec]:
     """Return OpenVINO's engine that every process compiles for itself; torch's for torchvision's networks."""
+    from trainer.model.layers import is_described
+
     spec = _read_spec(weights)
     if is_described(spec.architecture):
         return PreparedEngine("openvino", "cpu", "fp32", str(weights), digest, "", why), spec

@@ -106,7 +106,10 @@ class WorkerPool:
         self._device = GpuOwner(self._logger) if engine == "shared" else None
         if setup is not None:
             self._begin_device(setup)
-        self._workers = [self._start() for _ in range(count)]
+        # One core is this process's, which imports too: if all started at once none would be ready as soon.
+        at_once = count if setup is not None else min(count, max(1, len(os.sched_getaffinity(0)) - 1))
+        self._later = count - at_once  # those that are started when the first is ready
+        self._workers = [self._start() for _ in range(at_once)]
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -275,6 +278,8 @@ class WorkerPool:
                 raise GarbledError(message_codec.why_unable(message) or "no greeting")
             worker.ready = True
             self._restarts.ready()
+            self._vacancies += [self._monotonic()] * self._later
+            self._later = 0
             return
         if not worker.batches:
             raise GarbledError("an answer to nothing")
@@ -342,7 +347,7 @@ class WorkerPool:
         self._logger.warning("the engine on %s is started again (%s)", where, reason)
         self._device.restart()
         self._restarts.count += len(self._workers)
-        self._vacancies = []
+        self._vacancies, self._later = [], 0
         self._workers = [self._start() for _ in range(self._count)]
 
     def _resubmit(self) -> None:

@@ -21,6 +21,7 @@ from daemon.engines.parity import drawn_heads
 from daemon.heatmaps.overlay import overlay
 from tests.conftest import REPOSITORY
 from tests.support.engines import changed
+from tests.support.models import SMALL, untrained_model
 from trainer.model.identity import default_weights
 from trainer.model.prediction import probabilities
 from trainer.model.spec import ModelSpec
@@ -113,10 +114,11 @@ def test_confidence_does_not_depend_on_batch_mates(
     assert worst <= 1e-3
 
 
-@pytest.mark.slow
 def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
-    engine_cache: Path, prepared: PreparedEngine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    weights, cache = untrained_model(tmp_path / "small.safetensors", SMALL), tmp_path / "cache"
+    prepared, _ = prepare_engine(weights, "cpu", "fp32", cache, LOGGER)
     made: list[Path] = []
     make = daemon.engines.cache._compile
 
@@ -127,10 +129,10 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     monkeypatch.setattr(daemon.engines.cache, "_compile", counted)
     model = Path(prepared.folder) / "model.bin"
 
-    again, _ = prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)
+    again, _ = prepare_engine(weights, "cpu", "fp32", cache, LOGGER)
     cached = list(made)
     model.write_bytes(model.read_bytes()[:-1])
-    prepare_engine(default_weights(), "cpu", "fp32", engine_cache, LOGGER)
+    prepare_engine(weights, "cpu", "fp32", cache, LOGGER)
 
     assert again == prepared
     assert cached == []

@@ -19,7 +19,7 @@ import daemon.workers.pool
 from daemon.engines.cache import prepare_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
-from daemon.workers.messages import Task
+from daemon.workers.messages import Task, WorkerSetup
 from daemon.workers.pool import WorkerError, WorkerPool
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
@@ -34,6 +34,7 @@ from tests.support.workers import (
     task,
     wait_until_ready,
 )
+from trainer.images.picture import Limits
 from trainer.model.identity import default_weights
 
 # Python imports this by itself at the start of a worker: a decoder that does what real ones have done.
@@ -107,6 +108,24 @@ def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: l
 
     assert sorted(outcome.file_id for outcome in outcomes) == list(range(8))
     assert all(isinstance(outcome.result, Judged) and outcome.sha256 for outcome in outcomes)
+    assert workers.restarts == 0
+
+
+def test_on_few_cores_the_other_workers_start_when_the_first_is_ready(
+    prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with WorkerPool(3, decode_seconds=10) as workers:
+        before = len(workers.waitables())
+        workers.begin(WorkerSetup(prepared, Limits(), 8, 1 << 31))
+        told = len(workers.waitables())
+        wait_until_ready(workers)
+        workers.collect()
+        after = len(workers.waitables())
+        outcomes = judge(workers, images)
+
+    assert (before, told, after) == (1, 1, 3)
+    assert all(isinstance(outcome.result, Judged) for outcome in outcomes)
     assert workers.restarts == 0
 
 
