@@ -118,13 +118,33 @@ def _make_compiled(
     weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
 ) -> tuple[PreparedEngine, ModelSpec] | None:
     _clear(folder, logger)
-    logger.info("preparing the engine for this machine, once: some seconds")
     began = time.monotonic()
-    _compile(weights, folder, precision, lock, logger)
+    with _counting_seconds("preparing the engine for this machine, once: some seconds", logger):
+        trouble = _make("daemon.engines.build_openvino", (str(weights), str(folder), precision), lock)
+    if trouble:
+        logger.warning(
+            "the engine could not be kept (%s): every worker compiles it for itself", printable(trouble)
+        )
     found = _read_manifest(folder, weights)
     if found is not None:
         logger.info("the engine is ready after %.1f s", time.monotonic() - began)
     return found
+
+
+@contextmanager
+def _counting_seconds(what: str, logger: logging.Logger) -> Iterator[None]:
+    """Say what takes a while: at a terminal in one line that counts the seconds, else in the log."""
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
+        logger.info(what)
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    with Progress(TextColumn(what), TimeElapsedColumn(), console=console, transient=True) as progress:
+        progress.add_task("", total=None)
+        yield
 
 
 def _kept_nowhere(weights: Path, digest: str, why: str) -> tuple[PreparedEngine, ModelSpec]:
@@ -172,10 +192,10 @@ def _on_gpu(
             found = _read_manifest(folder, weights)
             if found is None:
                 _clear(folder, logger)
-                logger.info("looking for the fastest precision on %s (once, up to a minute)", device)
-                trouble = _make(
-                    "daemon.engines.build_torch", (str(weights), str(folder), precision, device), lock
-                )
+                what = f"looking for the fastest precision on {device}, once: up to a minute"
+                with _counting_seconds(what, logger):
+                    arguments = (str(weights), str(folder), precision, device)
+                    trouble = _make("daemon.engines.build_torch", arguments, lock)
                 found = _read_manifest(folder, weights)
     if found is None:
         trouble = trouble or f"nothing can be written to {cache}"
@@ -217,17 +237,6 @@ def _clear(folder: Path, logger: logging.Logger) -> None:
     if (folder / MANIFEST).exists():
         logger.warning("the compiled engine in %s is damaged: it is made again", printable(str(folder)))
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _compile(
-    weights: Path, folder: Path, precision: str, lock: Sequence[int], logger: logging.Logger
-) -> None:
-    """Make the engine in a process of its own, so that what that takes never enters this one."""
-    trouble = _make("daemon.engines.build_openvino", (str(weights), str(folder), precision), lock)
-    if trouble:
-        logger.warning(
-            "the engine could not be kept (%s): every worker compiles it for itself", printable(trouble)
-        )
 
 
 def _make(module: str, arguments: Sequence[str], lock: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
+from daemon.engines.manifest import PreparedEngine
 from daemon.heatmaps.heatmap_files import HeatmapFiles
 from daemon.process import limit_memory, return_free_memory
 from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
@@ -29,7 +30,17 @@ from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, distance_tensors, judge
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import ModelSpec
-from trainer.model.weights import Tensors, read_weights
+from trainer.model.weights import Tensors, Weights, read_weights
+
+
+def _open(prepared: PreparedEngine, weights: Weights) -> Engine:
+    """Return the engine; one that was kept nowhere, and so compared with nothing, is compared now."""
+    engine = open_engine(prepared)
+    if not prepared.folder:
+        from daemon.engines.reference_check import check_reference
+
+        check_reference(weights, engine)
+    return engine
 
 
 class Worker:
@@ -44,7 +55,7 @@ class Worker:
         weights = read_weights(Path(setup.prepared.weights))
         self._spec: ModelSpec = weights.spec
         self._tensors: Tensors = distance_tensors(weights.tensors)
-        self._engine: Engine = engine or open_engine(setup.prepared)
+        self._engine: Engine = engine or _open(setup.prepared, weights)
         size = self._spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None

@@ -154,19 +154,17 @@ def test_an_engine_that_was_moved_is_made_again(made: PreparedEngine, weights: P
     assert daemon.engines.cache._read_manifest(elsewhere, weights) is None
 
 
-def test_what_a_killed_process_left_half_made_is_removed(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(daemon.engines.cache, "_compile", lambda *_: None)
-    key = daemon.engines.cache._key(weights_sha256(weights), "fp32")
-    folder = tmp_path.resolve() / "engines" / key
+def test_what_a_killed_process_left_half_made_is_made_whole(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path.resolve() / "engines" / daemon.engines.cache._key(weights_sha256(weights), "fp32")
     folder.mkdir(parents=True)
-    (folder / "model.xml").write_text("half")
+    for name in ("model.xml", "left"):
+        (folder / name).write_text("half")
 
     prepared, _ = prepare_engine(weights, "cpu", "fp32", tmp_path, LOGGER)
 
-    assert [path.name for path in folder.parent.iterdir()] == [f"{key}.lock"]
-    assert prepared.network is None
+    assert prepared.folder == str(folder)
+    assert (folder / "model.xml").read_text() != "half"
+    assert not (folder / "left").exists()
 
 
 @pytest.mark.slow

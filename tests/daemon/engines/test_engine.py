@@ -120,13 +120,13 @@ def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     weights, cache = untrained_model(tmp_path / "small.safetensors", SMALL), tmp_path / "cache"
     prepared, _ = prepare_engine(weights, "cpu", "fp32", cache, LOGGER)
     made: list[Path] = []
-    make = daemon.engines.cache._compile
+    make = daemon.engines.cache._make
 
-    def counted(*arguments: Any) -> None:
-        made.append(arguments[1])
-        make(*arguments)
+    def counted(module: str, arguments: Any, lock: Any) -> str:
+        made.append(Path(arguments[1]))
+        return make(module, arguments, lock)
 
-    monkeypatch.setattr(daemon.engines.cache, "_compile", counted)
+    monkeypatch.setattr(daemon.engines.cache, "_make", counted)
     model = Path(prepared.folder) / "model.bin"
 
     again, _ = prepare_engine(weights, "cpu", "fp32", cache, LOGGER)

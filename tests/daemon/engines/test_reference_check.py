@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import pty
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +22,11 @@ from daemon.engines.build_openvino import make_engine
 from daemon.engines.cache import prepare_engine
 from daemon.engines.openvino_engine import open_graph
 from daemon.engines.reference_check import check_reference
+from daemon.workers.pool import WorkerError
+from tests.conftest import REPOSITORY
 from tests.support.daemons import bt_daemon
 from tests.support.models import SMALL, changed_model, earlier_model, untrained_model
+from tests.support.workers import drawn_images, judge, make_workers
 from trainer.images.arrays import Grey
 from trainer.images.phantom import phantom
 from trainer.model.identity import default_weights
@@ -90,6 +99,22 @@ def test_a_file_of_which_a_number_was_changed_is_refused_in_one_line(
     assert not list((tmp_path / "cache").glob("engines/*/engine.json"))
 
 
+def test_workers_refuse_what_nobody_compared_when_the_cache_cannot_be_written(
+    small: Path, tmp_path: Path
+) -> None:
+    """Where no engine can be kept every worker compiles its own, and checks it."""
+    (tmp_path / "engines").write_text("")
+    wrong = read_weights(small).tensors["reference.logits"] + np.float32(0.5)
+    weights = changed_model(tmp_path / "changed.safetensors", small, reference__logits=wrong)
+    prepared, _ = prepare_engine(weights, "cpu", "fp32", tmp_path, logging.getLogger("test"))
+
+    with (
+        pytest.raises(WorkerError, match="is not what its training computed"),
+        make_workers(prepared) as workers,
+    ):
+        judge(workers, drawn_images(tmp_path / "images"))
+
+
 def test_a_file_of_an_earlier_version_without_torch_is_used_and_says_what_is_not_known(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,3 +136,27 @@ def test_the_line_of_a_start_says_how_long_the_engine_took(
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("preparing the engine")
     assert second.startswith("the engine is ready after")
+
+
+def test_at_a_terminal_one_line_counts_the_seconds_and_goes(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    command = [
+        *(sys.executable, "-m", "daemon.cli", "watch", str(tmp_path / "inbox"), "--once"),
+        *("--weights", str(small), "--db", str(tmp_path / "r.db"), "--cache", str(tmp_path / "cache")),
+    ]
+    ours, theirs = pty.openpty()
+
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(command, cwd=REPOSITORY, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := terminal.read(4096):
+                shown += part
+        code = process.wait(60)
+
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert code == 0, text
+    assert re.search(r"preparing the engine for this machine, once: some seconds\s+0:00:0\d", text)
+    assert "info    preparing" not in text  # not a second time, as a line that stays
+    assert re.search(r"the engine is ready after \d+\.\d s", text)
