@@ -19,9 +19,11 @@ from trainer.evaluation.evaluate import warning_of
 from trainer.evaluation.report import scores
 from trainer.evaluation.tables import figure_cell
 from trainer.model.identity import check_new_file
+from trainer.model.reference import Reference, stored_reference
 from trainer.model.seen import Seen
 from trainer.model.spec import SPEC_FORMAT, Decision
-from trainer.model.weights import read_weights, write_weights
+from trainer.model.weights import Weights, read_weights, write_weights
+from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict, reference_of
 from trainer.networks.loading import load
 
@@ -65,7 +67,7 @@ def recalibrate(
     digest = write_weights(
         config.output,
         replace(spec, decision=decision, provenance=made, format=SPEC_FORMAT),
-        weights.tensors | reference_of(network, spec.preprocessing.image_size).tensors(),
+        weights.tensors | _reference(weights, network).tensors(),
         weights.seen | Seen.of(fitted=dataset.hashes),
     )
     return {
@@ -74,6 +76,12 @@ def recalibrate(
         "before": _decided(spec.decision, scores(logits, labels, groups, spec.decision, spec.classes)),
         "after": _decided(decision, scores(logits, labels, groups, decision, spec.classes)),
     }
+
+
+def _reference(weights: Weights, network: Classifier) -> Reference:
+    """Return the reference answers of where it was trained, or for a file that has none, of here."""
+    stored = stored_reference(weights.tensors, len(weights.spec.classes))
+    return stored or reference_of(network, weights.spec.preprocessing.image_size)
 
 
 def recalibration_text(report: Mapping[str, Any], output: Path) -> str:

@@ -19,9 +19,12 @@ _DRAWS = 16  # drawn numbers that a head is made of; those behind them are its n
 
 def probes(side: int) -> Grey:
     """Return the probe pictures (64, side, side) uint8."""
-    heads = [_head(number, side) for number in range(PROBES - _NOISE_ONLY)]
-    noise = [_drawn(number, side * side).reshape(side, side) for number in range(len(heads), PROBES)]
-    return np.stack([*heads, *noise]).astype(np.uint8)
+    pictures = np.empty((PROBES, side, side), dtype=np.uint8)
+    for number in range(PROBES - _NOISE_ONLY):
+        pictures[number] = _head(number, side)
+    for number in range(PROBES - _NOISE_ONLY, PROBES):
+        pictures[number] = _drawn(number, side * side).reshape(side, side)
+    return pictures
 
 
 def _head(number: int, side: int) -> Ints:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from daemon.engines.build_openvino import make_engine
 from tests.support.training import Run, Training, draw_heads, start_training, train, trained
 from trainer.evaluation.ood import OTHERS
 from trainer.model.weights import read_weights
@@ -71,6 +72,13 @@ def test_training_writes_weights_metrics_history_pictures_and_card(whole: Run) -
     assert report["metrics"]["split"] == "by group"
     with (whole.folder / "history.csv").open() as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == [str(epoch) for epoch in range(1, 9)]
+
+
+@pytest.mark.slow
+def test_a_daemon_takes_what_was_trained_for_what_it_is(whole: Run, tmp_path: Path) -> None:
+    prepared = make_engine(whole.folder / "model.safetensors", tmp_path / "engine", "fp32")
+
+    assert "computes what its training computed of 64 probe pictures" in prepared.why
 
 
 @pytest.mark.slow
