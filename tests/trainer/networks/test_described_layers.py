@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from daemon.engines.base import EngineOutput
+from daemon.engines.build_openvino import make_engine
 from daemon.engines.openvino_engine import open_graph
 from trainer.images.decode import decode
 from trainer.images.picture import Limits
@@ -17,7 +18,8 @@ from trainer.model.layers import is_described
 from trainer.model.preprocess import preprocess
 from trainer.model.probes import probes
 from trainer.model.spec import ModelSpec, Preprocessing
-from trainer.model.weights import Weights, read_weights
+from trainer.model.weights import Weights, read_weights, write_weights
+from trainer.networks.inference import reference_of
 from trainer.networks.loading import load, tensors_of
 from trainer.networks.registry import ARCHITECTURES, build
 
@@ -83,6 +85,20 @@ def test_graph_and_torch_label_real_slices_alike(shared: Path) -> None:
     assert (ours.logits.argmax(axis=1) == theirs.logits.argmax(axis=1)).all()
 
 
-def test_names_are_those_of_the_tensors_in_weights_files() -> None:
-    """What a file of an earlier version holds is what the description names."""
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_an_engine_of_a_network_of_torchvision_is_made_through_torch_and_checked(
+    tmp_path: Path,
+) -> None:
+    weights = _trained("mobilenet_v3_small", Preprocessing(image_size=64))
+    reference = reference_of(load(weights), 64).tensors()
+    write_weights(tmp_path / "m.safetensors", weights.spec, weights.tensors | reference)
+
+    prepared = make_engine(tmp_path / "m.safetensors", tmp_path / "engine", "fp32")
+
+    assert "computes what its training computed" in prepared.why
+
+
+def test_these_are_described_and_torchvisions_are_not() -> None:
     assert set(DESCRIBED) == {"cnn", "seed-cnn", "efficientnet_lite0", "lite0_short", "lite0_six"}
