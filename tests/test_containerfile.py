@@ -43,6 +43,7 @@ def test_every_line_is_an_instruction() -> None:
     assert all(image.startswith("docker.io/library/python:${PYTHON}-slim") for image in _said("FROM"))
 
 
+@pytest.mark.slow
 def test_what_is_copied_is_all_that_building_the_package_needs(tmp_path: Path) -> None:
     """The very files that are copied make a whole wheel: with weights, templates and migrations."""
     copied = [line.split()[:-1] for line in _said("COPY") if not line.startswith("--from")]
@@ -97,6 +98,7 @@ def test_its_settings_are_settings_and_all_it_keeps_lies_in_the_volume() -> None
     assert str(settings.cache) == "/data/cache"
 
 
+@pytest.mark.slow
 def test_it_watches_the_inbox_and_its_health_check_tells_whether_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

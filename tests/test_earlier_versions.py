@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.conftest import REPOSITORY
@@ -34,6 +35,7 @@ def test_weights_of_an_earlier_version_give_the_same_logits() -> None:
     assert "int8.ranges" in weights.tensors
 
 
+@pytest.mark.slow
 def test_a_database_of_an_earlier_version_is_read_and_gone_on_with(tmp_path: Path) -> None:
     database, inbox = tmp_path / "results.db", tmp_path / "inbox"
     with closing(sqlite3.connect(database)) as made:

@@ -166,6 +166,7 @@ def test_what_judges_imports_no_torch_by_any_way() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_what_judges_imports_no_torch_in_a_fresh_interpreter() -> None:
     names = sorted(name for name in MODULES if name.startswith(WITHOUT_TORCH))
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"

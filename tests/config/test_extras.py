@@ -67,6 +67,7 @@ def test_bt_train_explains_itself_without_its_extra(arguments: tuple[str, ...]) 
     assert "bt-train" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_daemon_needs_nothing_of_the_extras(tmp_path: Path) -> None:
     done = _run("daemon", "demo", "--db", tmp_path / "results.db", "--cache", tmp_path / "cache")
 

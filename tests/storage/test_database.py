@@ -427,6 +427,7 @@ def test_page_limit_and_file_size_limit_are_transient_too(tmp_path: Path) -> Non
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to inject the fault")
 def test_failed_flush_is_transient_and_the_repeat_neither_loses_nor_doubles(tmp_path: Path) -> None:
     """After an error of fsync the commit may have persisted or not; either way the repeat sets it right."""
@@ -483,6 +484,7 @@ def test_failed_flush_is_transient_and_the_repeat_neither_loses_nor_doubles(tmp_
     store.close()
 
 
+@pytest.mark.slow
 def test_killed_writer_leaves_every_acknowledged_row_and_a_sound_database(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     code = """

@@ -114,6 +114,7 @@ def test_hostile_names_execute_nothing_and_sorting_works(tmp_path: Path) -> None
     assert "\u202e" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engine_cache: Path) -> None:
     import logging
 

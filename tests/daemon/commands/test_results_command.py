@@ -295,6 +295,7 @@ def test_five_hundred_hostile_names_come_through_every_output(store: Store, prog
         )
 
 
+@pytest.mark.slow
 def test_hostile_names_leave_a_terminal_as_it_was(store: Store) -> None:
     store.put([(name, judged()) for name in HOSTILE_NAMES])
 
@@ -321,6 +322,7 @@ def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(tmp_path: Path,
     assert lines[-1] + "\n" == DISCLAIMER
 
 
+@pytest.mark.slow
 @pytest.mark.defects(39)
 @pytest.mark.parametrize("columns", [40, 50, 80, 120])
 def test_at_any_width_ids_and_numbers_are_whole_and_nothing_is_broken(store: Store, columns: int) -> None:
@@ -349,6 +351,7 @@ def test_a_page_whose_total_would_need_every_row_does_not_wait_for_it(store: Sto
     assert "\nThe first 17 results; --count counts all, -o results.csv saves all.\n" in shown
 
 
+@pytest.mark.slow
 def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
     database = str(filled.path)
 
@@ -358,6 +361,7 @@ def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
     assert "\x1b" not in run_in_terminal("results", "--summary", "--db", database, environ={"TERM": "dumb"})
 
 
+@pytest.mark.slow
 def test_a_terminal_is_told_why_there_is_nothing_to_show(filled: Store) -> None:
     shown = run_in_terminal("results", "--class", "tumor", "--db", str(filled.path))
 
@@ -518,6 +522,7 @@ def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> N
     coming.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_results_and_help_answer_quickly_and_import_nothing_slow(filled: Store) -> None:
     heavy = "{'torch', 'torchvision', 'openvino', 'rich', 'numpy', 'PIL', 'pyarrow', 'alembic'}"
     code = (
@@ -541,6 +546,7 @@ def test_results_and_help_answer_quickly_and_import_nothing_slow(filled: Store) 
         assert imported(name, "--help") == "[] 0 False"
 
 
+@pytest.mark.slow
 def test_a_question_takes_little_more_than_importing_what_it_stands_on(filled: Store) -> None:
     """Of processor time, the best of three, as a ratio in the same run: machines differ, and are busy."""
     libraries = [sys.executable, "-c", "import click, sqlalchemy.dialects.sqlite"]

@@ -113,6 +113,7 @@ def test_an_image_is_found_by_its_path_however_it_is_written(
         assert json.loads(program("show", target, "--json").out)["path"] == "sub/a.png"
 
 
+@pytest.mark.slow
 def test_every_hostile_name_is_found_and_shown_safely(store: Store, program: Program) -> None:
     store.put([(name, judged()) for name in HOSTILE_NAMES])
 

@@ -241,6 +241,7 @@ def test_a_snapshot_of_another_version_is_shown_as_far_as_it_goes(
     assert json.loads(program("status", "--json").out)["inboxes"] == []
 
 
+@pytest.mark.slow
 def test_status_at_a_terminal_is_coloured_by_how_it_is(store: Store) -> None:
     _beat(store, age=600)
 

@@ -86,6 +86,7 @@ def test_heatmaps_agree_between_engines(
         assert np.abs(shades[0] - shades[1]).max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("auto", marks=pytest.mark.slow)])
 def test_confidence_does_not_depend_on_batch_mates(
     engine_cache: Path, probes: np.ndarray, spec: ModelSpec, precision: str
@@ -114,6 +115,7 @@ def test_confidence_does_not_depend_on_batch_mates(
     assert worst <= 1e-3
 
 
+@pytest.mark.slow
 def test_a_cached_engine_is_opened_and_a_damaged_one_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_an_engine_that_computes_something_else_is_refused(
         check_reference(weights, Off(weights, **off))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tensor", ["reference__logits", "reference__features", "body__2__0__weight"])
 def test_a_file_of_which_a_number_was_changed_is_refused_in_one_line(
     small: Path, tmp_path: Path, tensor: str
@@ -99,6 +100,7 @@ def test_a_file_of_which_a_number_was_changed_is_refused_in_one_line(
     assert not list((tmp_path / "cache").glob("engines/*/engine.json"))
 
 
+@pytest.mark.slow
 def test_workers_refuse_what_nobody_compared_when_the_cache_cannot_be_written(
     small: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_the_line_of_a_start_says_how_long_the_engine_took(
     assert second.startswith("the engine is ready after")
 
 
+@pytest.mark.slow
 def test_at_a_terminal_one_line_counts_the_seconds_and_goes(small: Path, tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     command = [

@@ -50,6 +50,7 @@ def torch_engine(prepared: PreparedEngine) -> PreparedEngine:
     return replace(prepared, kind="torch", folder="", network=None)
 
 
+@pytest.mark.slow
 def test_the_compiled_engine_computes_what_the_network_computes(
     prepared: PreparedEngine, probes: np.ndarray, reference: EngineOutput
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_compiled_engine_computes_what_the_network_computes(
     np.testing.assert_allclose(said.maps, reference.maps, rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_torch_with_folded_batch_norms_computes_what_the_network_computes(
     torch_engine: PreparedEngine, probes: np.ndarray, reference: EngineOutput
 ) -> None:

@@ -42,6 +42,7 @@ def _written_elsewhere(inbox: Path, count: int, folders: int = 0) -> subprocess.
     return subprocess.Popen([sys.executable, "-c", WRITE_FILES, str(inbox), str(count), str(folders)])
 
 
+@pytest.mark.slow
 def test_after_a_kernel_overflow_every_file_is_found(inbox: Path) -> None:
     with opened(inbox, rescan_seconds=1e6) as bench:
         writer = _written_elsewhere(inbox, 12_000)  # 24,000 events; the kernel keeps 16,384

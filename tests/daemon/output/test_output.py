@@ -146,6 +146,7 @@ def test_a_plain_table_has_one_whole_line_a_row_and_no_decoration() -> None:
     assert lines[1].split() == ["0", "2026-01-01", "01:00:00+01:00", "/inbox/", "tumour", "0.987", "ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 220])
 def test_a_terminal_table_fits_the_width(width: int) -> None:
     rows = [

@@ -215,6 +215,7 @@ def watched(inbox: Path, database: Path, quarantine: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.defects(1)
 @pytest.mark.parametrize("mended", [False, True])
 def test_quarantined_file_is_judged_again_by_retry_and_keeps_one_row(tmp_path: Path, mended: bool) -> None:
@@ -238,6 +239,7 @@ def test_quarantined_file_is_judged_again_by_retry_and_keeps_one_row(tmp_path: P
     assert (quarantine / "bad.png").exists() is not mended
 
 
+@pytest.mark.slow
 @pytest.mark.defects(1)
 def test_retry_of_a_file_whose_place_is_taken_overwrites_nothing_and_says_so(
     tmp_path: Path,
@@ -258,6 +260,7 @@ def test_retry_of_a_file_whose_place_is_taken_overwrites_nothing_and_says_so(
     assert count(database) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.defects(1)
 def test_quarantined_file_that_was_deleted_keeps_its_error_row(tmp_path: Path) -> None:
     inbox, quarantine, database = tmp_path / "in", tmp_path / "quar", tmp_path / "results.db"

@@ -73,6 +73,7 @@ def _step_for(service: Service, seconds: float) -> None:
     _step_until(service, lambda: time.monotonic() >= end)
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_what_was_queued_when_its_inbox_went_away_is_judged_when_it_is_back(
     inbox: Path, database: Path, tmp_path: Path
@@ -128,6 +129,7 @@ def test_a_file_that_could_not_be_opened_while_its_inbox_was_away_is_no_attempt(
     assert count(database, "SELECT count(*) FROM file WHERE state = 0 AND attempts = 0") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_once_ends_with_1_and_says_what_is_left_when_an_inbox_stays_away(
     inbox: Path, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +153,7 @@ def test_once_ends_with_1_and_says_what_is_left_when_an_inbox_stays_away(
     assert f"{300 - count(database)} images wait there" in left.what
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_once_waits_for_an_inbox_that_comes_back(inbox: Path, database: Path, tmp_path: Path) -> None:
     from daemon.service.signals import StopSignal
@@ -243,6 +246,7 @@ def test_an_error_that_was_retried_and_judged_is_no_error_any_more(inbox: Path, 
     assert (before, service.counters.failed) == (1, 0)
 
 
+@pytest.mark.slow
 def test_the_last_line_of_the_log_agrees_with_the_database(inbox: Path, database: Path) -> None:
     _fill(inbox, 2)
     for number in range(3):
@@ -260,6 +264,7 @@ def test_the_last_line_of_the_log_agrees_with_the_database(inbox: Path, database
     assert "1 .txt" in status
 
 
+@pytest.mark.slow
 def test_an_image_judged_by_another_model_only_is_named_with_what_judges_it_again(
     inbox: Path, database: Path
 ) -> None:

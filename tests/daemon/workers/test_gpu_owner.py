@@ -52,6 +52,8 @@ from trainer.images.picture import Limits
 from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.weights import read_spec
 
+pytestmark = pytest.mark.slow
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 

@@ -129,6 +129,7 @@ def test_on_few_cores_the_other_workers_start_when_the_first_is_ready(
     assert workers.restarts == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize(
     ("content", "reason", "restarts"),
@@ -176,6 +177,7 @@ def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
     assert workers.restarts == 1
 
 
+@pytest.mark.slow
 @pytest.mark.defects(26)
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("lie", ["pickle", "endless", "other", "half", "young", "short"])
@@ -216,6 +218,7 @@ def test_the_duration_of_a_file_is_its_own(
     assert all(0 < took < 300_000 for file_id, took in durations.items() if file_id != 99)
 
 
+@pytest.mark.slow
 @pytest.mark.defects(6)
 @pytest.mark.usefixtures("hostile")
 def test_a_lane_killed_over_a_healthy_image_makes_it_no_error(
@@ -282,6 +285,7 @@ def test_lanes_killed_faster_than_they_start_are_started_more_slowly_and_never_g
     assert "nothing was lost" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.defects(7)
 def test_an_engine_that_no_lane_can_open_ends_in_one_line(
     prepared: PreparedEngine, images: list[Task], tmp_path: Path

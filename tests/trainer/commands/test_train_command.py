@@ -18,6 +18,8 @@ from trainer.evaluation.ood import OTHERS
 from trainer.model.weights import read_weights
 from trainer.training.run_folder import run_folder
 
+pytestmark = pytest.mark.slow  # to import torch takes seconds already
+
 # What makes a training take seconds.
 SMALL = ("--image-size", "32", "--epochs", "2", "--batch", "8", "--samples", "24", "--arch", "seed-cnn")
 
@@ -54,7 +56,6 @@ def overwritten(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained(folder / "run", "--data", data, *SMALL, "--groups", "none", "--overwrite", others=OTHERS)
 
 
-@pytest.mark.slow
 def test_training_writes_weights_metrics_history_pictures_and_card(whole: Run) -> None:
     assert whole.done.returncode == 0, whole.done.stderr
     written = {path.name for path in whole.folder.iterdir()}
@@ -74,14 +75,12 @@ def test_training_writes_weights_metrics_history_pictures_and_card(whole: Run) -
         assert [row["epoch"] for row in csv.DictReader(stream)] == [str(epoch) for epoch in range(1, 9)]
 
 
-@pytest.mark.slow
 def test_a_daemon_takes_what_was_trained_for_what_it_is(whole: Run, tmp_path: Path) -> None:
     prepared = make_engine(whole.folder / "model.safetensors", tmp_path / "engine", "fp32")
 
     assert "computes what its training computed of 64 probe pictures" in prepared.why
 
 
-@pytest.mark.slow
 def test_an_unreadable_image_is_named_and_left_out(whole: Run) -> None:
     assert whole.done.returncode == 0, whole.done.stderr
     assert "left out" in whole.done.stderr
@@ -89,7 +88,6 @@ def test_an_unreadable_image_is_named_and_left_out(whole: Run) -> None:
     assert "Traceback" not in whole.done.stderr
 
 
-@pytest.mark.slow
 def test_any_number_of_classes_can_be_trained(overwritten: Run) -> None:
     assert overwritten.done.returncode == 0, overwritten.done.stderr
     spec = read_weights(overwritten.folder / "model.safetensors").spec
@@ -174,7 +172,6 @@ def test_resume_without_any_run_exits_2(heads: Path, tmp_path: Path, monkeypatch
     assert main(["--data", str(heads), "--resume"]) == 2
 
 
-@pytest.mark.slow
 def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) -> None:
     process = start_training("--data", heads, "-o", tmp_path / "run", *SMALL, "--epochs", "500")
     assert process.stderr is not None
@@ -190,7 +187,6 @@ def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) 
     assert "Traceback" not in errors
 
 
-@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(whole: Run, tmp_path: Path) -> None:
     """Killed with SIGKILL in the middle of an epoch, three times over."""
     for kill_after, resume in (("epoch 2/", ()), ("epoch 4/", ("--resume",)), ("epoch 5/", ("--resume",))):
@@ -210,7 +206,6 @@ def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(whole:
     assert all((one[name] == other[name]).all() for name in one)
 
 
-@pytest.mark.slow
 def test_resume_refuses_other_options(whole: Run, tmp_path: Path) -> None:
     options = (*whole.options, "-o", shutil.copytree(whole.folder, tmp_path / "run"))
 
@@ -238,7 +233,6 @@ def test_a_run_is_not_overwritten_unasked(heads: Path, tmp_path: Path, name: str
     assert (tmp_path / name).read_text() == "months of work"
 
 
-@pytest.mark.slow
 @pytest.mark.defects(33)
 def test_a_run_is_overwritten_when_asked_and_goes_on_from_nothing_of_it(overwritten: Run) -> None:
     assert overwritten.done.returncode == 0, overwritten.done.stderr
@@ -266,7 +260,6 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path, monkeypatch: py
     assert len(set(folders)) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.defects(33)
 def test_an_interrupt_before_anything_is_saved_does_not_advise_to_resume(heads: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.conftest import REPOSITORY
@@ -16,6 +17,8 @@ from trainer.model.weights import read_weights
 from trainer.networks.inference import reference_of
 from trainer.networks.loading import load
 from trainer.networks.registry import build
+
+pytestmark = pytest.mark.slow
 
 EARLIER = REPOSITORY / "tests" / "earlier" / "weights.safetensors"
 

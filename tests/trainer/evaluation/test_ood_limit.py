@@ -47,6 +47,7 @@ def fitted(network: Classifier, heads: TrainingSet) -> tuple[OutOfDistribution, 
     return fit_limit(network, heads, CPU, HOW, seed=0)
 
 
+@pytest.mark.slow
 def test_the_limit_divides_heads_from_pictures_of_other_kinds(
     network: Classifier, heads: TrainingSet, fitted: tuple[OutOfDistribution, Tensors]
 ) -> None:
@@ -59,6 +60,7 @@ def test_the_limit_divides_heads_from_pictures_of_other_kinds(
     assert float((distances(found, tensors) > limit.max_distance).mean()) > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_limit(
     network: Classifier, heads: TrainingSet, fitted: tuple[OutOfDistribution, Tensors]
 ) -> None:
@@ -67,6 +69,7 @@ def test_the_same_seed_gives_the_same_limit(
     assert again == fitted[0]
 
 
+@pytest.mark.slow
 def test_features_of_a_file_from_before_texture_are_judged_by_what_it_knows(
     network: Classifier, heads: TrainingSet, fitted: tuple[OutOfDistribution, Tensors]
 ) -> None:

@@ -111,6 +111,7 @@ def test_jpeg_and_png_of_any_size_are_reduced_alike(size: tuple[int, int]) -> No
     assert jpeg.slices[0].image.size == (-(-size[0] // factor), -(-size[1] // factor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(512, 512), (1024, 900), (2048, 2048)])
 def test_reduced_jpeg_and_png_give_nearly_the_same_network_input(size: tuple[int, int]) -> None:
     picture = Image.fromarray(head(size[1], size[0]))

@@ -66,6 +66,7 @@ def test_graph_and_torch_say_the_same(architecture: str, side: int) -> None:
     _assert_same(weights, probes(side)[-12:])
 
 
+@pytest.mark.slow
 def test_graph_and_torch_say_the_same_of_the_shipped_model() -> None:
     _assert_same(read_weights(default_weights()), probes(160)[::2])
 

@@ -25,6 +25,7 @@ def _pictures(count: int = 2, side: int = 64) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=chance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_architecture_returns_logits_features_and_maps_of_the_promised_shapes(name: str) -> None:
     network = build(name, 3).eval()

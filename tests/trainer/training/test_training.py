@@ -189,6 +189,7 @@ def test_norms_and_biases_are_not_decayed() -> None:
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
 
 
+@pytest.mark.slow
 def test_training_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     """Bright pictures against dark ones: a network that cannot learn that learns nothing."""
     chance = np.random.default_rng(0)
@@ -211,6 +212,7 @@ def test_training_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     assert (logits.argmax(1) == labels[48:]).mean() >= 0.9
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(cached: tuple[Path, Path, Dataset]) -> None:
     first, second = _network(), _network()
 
