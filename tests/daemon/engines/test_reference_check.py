@@ -106,7 +106,7 @@ def test_workers_refuse_what_nobody_compared_when_the_cache_cannot_be_written(
 ) -> None:
     """Where no engine can be kept every worker compiles its own, and checks it."""
     (tmp_path / "engines").write_text("")
-    wrong = read_weights(small).tensors["reference.logits"] + np.float32(0.5)
+    wrong = read_weights(small).tensors["reference.logits"].astype(np.float32) + np.float32(0.5)
     weights = changed_model(tmp_path / "changed.safetensors", small, reference__logits=wrong)
     prepared, _ = prepare_engine(weights, "cpu", "fp32", tmp_path, logging.getLogger("test"))
 
