@@ -64,15 +64,15 @@ def caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> lis
     shown = spec.classes[class_shown(prediction, spec)]
     label = prediction.label
     if label is None:
-        said = "rejected: unlike the images the model was made for"
+        said = "rejected: unlike the model's images"
     else:
         said = f"{label} ({spec.meanings.get(label, label)}), {prediction.verdict}"
     compared = compared_with(score_limits(spec))
     return [
         f"{said}; score {confidence_text(prediction.score(spec))}" + (f": {compared}" if compared else ""),
-        f"map for class {shown}",
+        f"map for class {shown}: explains the network, does not localise",
         f"model {spec.name} {spec.version} {weights_sha256[:8]}",
-        f"Explains the network, does not localise. {DISCLAIMER}",
+        DISCLAIMER,
     ]
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from config.text import DISCLAIMER
 from daemon.cli import main
-from daemon.heatmaps.overlay import heatmap
+from daemon.heatmaps.overlay import caption, heatmap
 from daemon.model_store import models_folder
 from tests.support.models import own_model
 from trainer.images.phantom import phantom
-from trainer.model.identity import weights_sha256
+from trainer.model.identity import default_weights, weights_sha256
 from trainer.model.prediction import Prediction, Verdict
 from trainer.model.spec import Decision, ModelSpec
+from trainer.model.weights import read_spec
 
 SPEC = ModelSpec("test", "1", "cnn", ("no", "yes"), decision=Decision(positive="yes"))
 JUDGED = Prediction(Verdict.OK, "yes", 0.9, (0.1, 0.9), None)
@@ -50,6 +52,18 @@ def test_a_rejected_image_has_a_caption_without_a_class() -> None:
 
     assert drawn.size[0] == 512
     assert drawn.size[1] > 512
+
+
+@pytest.mark.parametrize("label", ["yes", None])
+def test_a_caption_of_the_shipped_model_is_as_wide_as_its_picture(label: str | None) -> None:
+    """The disclaimer above all: its last words were cut off."""
+    spec = read_spec(default_weights())
+    verdict = Verdict.REJECTED if label is None else Verdict.UNCERTAIN
+    lines = caption(Prediction(verdict, label, 0.4, (0.6, 0.4), 9.0), spec, "0" * 64)
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+
+    assert DISCLAIMER in lines
+    assert max(pen.textlength(line) for line in lines) <= 512 - 2 * 6
 
 
 @pytest.mark.slow
