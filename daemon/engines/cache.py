@@ -163,7 +163,9 @@ def _through_torch(
     """Return torch's engine on the CPU; raise UsageError if torch is not installed."""
     spec = _read_spec(weights)
     if not installed("torch"):
-        raise UsageError(f"{why}, nor is torch, which could do without it", hint=install_hint("cuda"))
+        raise UsageError(
+            f"{why}, and torch, which could do without, is not installed", hint=install_hint("cuda")
+        )
     if logger is not None:
         logger.warning("%s: torch is used instead, which is slower", why)
     return PreparedEngine("torch", "cpu", "fp32", str(weights), digest, "", why), spec

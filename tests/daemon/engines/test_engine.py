@@ -184,7 +184,9 @@ def test_without_openvino_and_torch_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(daemon.engines.cache, "installed", lambda package: False)
 
-    with pytest.raises(UsageError, match=r"OpenVINO is not installed, nor is torch.*pip install"):
+    with pytest.raises(
+        UsageError, match=r"OpenVINO is not installed, and torch.* is not installed; pip install"
+    ):
         prepare_engine(default_weights(), "cpu", "auto", engine_cache, LOGGER)
 
 
