@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.engines.openvino_engine import open_graph
-from trainer.model.layers import Block, Convolution, described
+from trainer.model.layers import Block, Convolution, described, localisation
 from trainer.model.probes import probes
 from trainer.model.reference import Reference
 from trainer.model.spec import Decision, ModelSpec, Preprocessing, Provenance
@@ -48,7 +48,7 @@ def untrained_model(place: Path, spec: ModelSpec, seed: int = 1) -> Path:
     write_weights(place, spec, tensors)
     engine = open_graph(read_weights(place))
     said = engine.run(probes(spec.preprocessing.image_size))
-    write_weights(place, spec, tensors | Reference(said.logits, said.features).tensors())
+    write_weights(place, spec, tensors | Reference(said.logits, said.features, said.maps.mean(axis=(2, 3))).tensors())
     return place
 
 
@@ -86,6 +86,14 @@ def random_tensors(spec: ModelSpec, seed: int) -> Tensors:
         else:
             tensors[f"body.{layer.name}.bias"] = np.zeros(width, dtype=np.float32)
     classes = len(spec.classes)
+    if (located := localisation(spec.architecture)) is not None:
+        inner = located.hidden.outputs
+        tensors["locate.0.weight"] = rng.normal(0, 0.1, (inner, located.hidden.inputs, 1, 1)).astype(np.float32)
+        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            tensors[f"locate.1.{name}"] = np.full(inner, value, dtype=np.float32)
+        tensors["locate.3.weight"] = rng.normal(0, 0.1, (1, inner, 1, 1)).astype(np.float32)
+        tensors["locate.3.bias"] = np.full(1, -3, dtype=np.float32)
+        tensors["places.weight"] = rng.normal(0, 1, (classes, 1)).astype(np.float32)
     tensors["head.weight"] = rng.normal(0, 1 / np.sqrt(width), (classes, width)).astype(np.float32)
     tensors["head.bias"] = rng.normal(0, 0.1, classes).astype(np.float32)
     return tensors

@@ -148,6 +148,13 @@ _OPTIONS = (
         "positive or 1, else 0): less is learnt of where images come from.",
     ),
     click.option(
+        "--annotations",
+        type=FOLDER,
+        metavar="DIR",
+        help="Masks (SOURCE/NAME.png) and boxes (CSV with file,left,upper,right,lower in shares) of lesions: a "
+        "network with a map of lesions learns where they are.",
+    ),
+    click.option(
         "--freeze",
         type=click.IntRange(0),
         metavar="N",
@@ -239,6 +246,7 @@ def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
         pretrained=pretrained,
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),
+        annotations=options["annotations"],
         licences=dict(_pair(text) for text in options["licence"]),
         command=command_line(),
     )  # fmt: skip

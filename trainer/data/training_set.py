@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trainer.data.annotations import Annotations
 from trainer.images.arrays import Grey, Ints
 
 
@@ -18,3 +19,4 @@ class TrainingSet:
     validation: Ints
     negative: int = 0  # places of the classes that a drawn lesion leads from and to
     positive: int = 1
+    annotations: Annotations | None = None  # None: it is only known that negatives have no lesion

@@ -16,12 +16,15 @@ from sklearn.metrics import (
     confusion_matrix,
     log_loss,
     roc_auc_score,
+    roc_curve,
 )
 
 from trainer.evaluation.bootstrap import BINS, TINY, calibration_bins, group_weights, resampled_figures
 from trainer.images.arrays import Doubles, Ints
 
 _REPEATS = 400
+# The share of healthy images that must be told right where sensitivities are compared.
+_SPECIFICITY = 0.95
 
 
 def measure(
@@ -68,6 +71,23 @@ def measure_classes(probabilities: Doubles, truth: Ints, classes: tuple[str, ...
 def roc_auc(scores: Doubles, truth: Ints) -> float:
     """Return the area under the ROC curve; nan if there is one class only."""
     return float(roc_auc_score(truth, scores)) if 0 < truth.sum() < len(truth) else float("nan")
+
+
+def pooled_over_sources(scores: Doubles, truth: Ints, sources: Ints) -> dict[str, float | None]:
+    """Return ROC AUC and sensitivity at specificity 0.95 of scores (n,), sources (n,) weighing the same.
+
+    Within each class, so that the largest source does not decide alone; None where a class is missing.
+    """
+    if not 0 < truth.sum() < len(truth):
+        return {"roc_auc": None, "sensitivity_at_specificity_0.95": None}
+    pairs = np.unique(np.stack((sources, truth), axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    weights = 1 / np.bincount(pairs)[pairs]
+    false_alarms, found, _ = roc_curve(truth, scores, sample_weight=weights, drop_intermediate=False)
+    within = false_alarms <= 1 - _SPECIFICITY + 1e-9
+    return {
+        "roc_auc": round(float(roc_auc_score(truth, scores, sample_weight=weights)), 4),
+        "sensitivity_at_specificity_0.95": round(float(found[within].max()), 4),
+    }
 
 
 def average_precision(scores: Doubles, truth: Ints) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.dataset import Dataset
-from trainer.evaluation.metrics import measure, measure_classes
+from trainer.evaluation.metrics import measure, measure_classes, pooled_over_sources
 from trainer.images.arrays import Floats, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.spec import Decision
@@ -35,6 +35,19 @@ def scores(
     if index == 0:  # the matrix's order is the classes'
         report["confusion"] = [row[::-1] for row in report["confusion"][::-1]]
     return report
+
+
+def pooled(logits: Floats, indices: Ints, dataset: Dataset, decision: Decision) -> dict[str, Any]:
+    """Return how logits (n, classes) of `indices` rank them, every source and class weighing the same.
+
+    Empty where no class is looked for.
+    """
+    if decision.positive is None:
+        return {}
+    index = dataset.classes.index(decision.positive)
+    likely = probabilities(logits, decision.temperature).astype(np.float64)
+    truth = (dataset.labels[indices] == index).astype(np.int64)
+    return pooled_over_sources(likely[:, index], truth, dataset.sources[indices])
 
 
 def score_quantiles(logits: Floats, decision: Decision, classes: tuple[str, ...]) -> list[float]:

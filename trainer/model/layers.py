@@ -69,6 +69,20 @@ class Block:
 Layer = Convolution | MaxPool | Block
 
 
+@dataclass(frozen=True, slots=True)
+class Localisation:
+    """A map of where lesions are, in which each place counts for itself, beside the body's pooled features.
+
+    Of what an earlier block makes and, enlarged to its size, the last one: twice the resolution of the body's
+    map. The mean of its highest places goes into the logits, weighed for each class (`places.weight`).
+    """
+
+    block: int  # the earlier one
+    hidden: Convolution  # of both blocks' channels, 1x1
+    last: Convolution  # to one logit for each place, 1x1
+    highest: int  # so many places speak for the image
+
+
 def described(architecture: str, options: Mapping[str, Any]) -> tuple[Layer, ...] | None:
     """Return the layers of an architecture's body, in order; None for one that torchvision makes.
 
@@ -77,6 +91,11 @@ def described(architecture: str, options: Mapping[str, Any]) -> tuple[Layer, ...
     """
     maker = _DESCRIPTIONS.get(architecture)
     return None if maker is None else maker(**options)
+
+
+def localisation(architecture: str) -> Localisation | None:
+    """Return how an architecture localises lesions, None for one that does not."""
+    return _LOCALISATIONS.get(architecture)
 
 
 def is_described(architecture: str) -> bool:
@@ -109,6 +128,17 @@ def lite0(inputs: int, stages: int, channels: int) -> tuple[Layer, ...]:
     blocks = _lite0_blocks(stages)
     end = _same("_conv_head", (blocks[-1].convolutions[-1].outputs, channels), norm="_bn1")
     return (begin, *blocks, end)
+
+
+def _lite0_localisation(stages: int, earlier: int, hidden: int) -> Localisation:
+    blocks = _lite0_blocks(stages)
+    inputs = sum(block.convolutions[-1].outputs for block in (blocks[earlier], blocks[-1]))
+    return Localisation(
+        earlier,
+        Convolution("locate.0", inputs, hidden, 1, 1, (0, 0), "relu6", norm="locate.1"),
+        Convolution("locate.3", hidden, 1, 1, 1, (0, 0), ""),
+        highest=4,
+    )
 
 
 def _lite0_blocks(stages: int) -> list[Block]:
@@ -164,4 +194,7 @@ _DESCRIPTIONS: dict[str, Callable[..., tuple[Layer, ...]]] = {
     "efficientnet_lite0": lambda: lite0(3, 7, 1280),
     "lite0_short": lambda: lite0(1, 5, 256),
     "lite0_six": lambda: lite0(1, 6, 256),
+    "lite0_six_map": lambda: lite0(1, 6, 256),
 }
+# Block 10 ends Lite0's fifth stage, the last one at a sixteenth of the picture's side.
+_LOCALISATIONS = {"lite0_six_map": _lite0_localisation(6, earlier=10, hidden=96)}

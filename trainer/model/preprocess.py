@@ -34,12 +34,26 @@ def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
     factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:
         picture = picture.reduce(factor)
-    box = (
-        head_box(picture, preprocessing.margin)
-        if preprocessing.crop_head
-        else (0, 0, picture.width, picture.height)
-    )
+    box = _box(picture, preprocessing)
     return _stretched(_squared(picture, box, preprocessing.image_size), preprocessing)
+
+
+def preprocess_mask(
+    mask: Image.Image, picture: Image.Image, preprocessing: Preprocessing, side: int
+) -> Grey:
+    """Return a mask of a grey picture cut out and placed as the picture is, (side, side) uint8.
+
+    `mask` has the picture's size and mode L, 0 or 255. What comes back is the share of each cell of the network's
+    input that the mask covers, 255 for all of it. `side` divides the input's side.
+    """
+    factor = reduction(picture.width, picture.height, preprocessing.image_size)
+    if factor > 1:
+        picture, mask = picture.reduce(factor), mask.reduce(factor)
+    box = _box(picture, preprocessing)
+    head, (left, upper) = _squared(mask, box, preprocessing.image_size)
+    out = Image.new("L", (preprocessing.image_size, preprocessing.image_size))
+    out.paste(head, (left, upper))
+    return np.asarray(out.resize((side, side), Image.Resampling.BOX))
 
 
 def head_box(picture: Image.Image, margin: float) -> Box:
@@ -64,6 +78,12 @@ def head_box(picture: Image.Image, margin: float) -> Box:
         min(float(picture.width), right + pad),
         min(float(picture.height), lower + pad),
     )
+
+
+def _box(picture: Image.Image, preprocessing: Preprocessing) -> Box:
+    if preprocessing.crop_head:
+        return head_box(picture, preprocessing.margin)
+    return (0, 0, picture.width, picture.height)
 
 
 def _extent(profile: Doubles) -> tuple[float, float]:

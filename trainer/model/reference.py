@@ -16,7 +16,7 @@ from config.errors import WeightsError
 from trainer.images.arrays import Floats
 from trainer.model.probes import PROBES
 
-_LOGITS, _FEATURES = "reference.logits", "reference.features"
+_LOGITS, _FEATURES, _MAPS = "reference.logits", "reference.features", "reference.maps"
 # Share of the largest number: processors that add in another order differ by about 1e-6.
 _TOLERANCE = 1e-3
 
@@ -27,14 +27,22 @@ class Reference:
 
     logits: Floats  # (64, classes)
     features: Floats  # (64, channels)
+    maps: Floats | None = None  # (64, classes), each map's mean; files of earlier versions have none
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return what goes into the weights file."""
-        return {_LOGITS: self.logits, _FEATURES: self.features}
+        tensors: dict[str, npt.NDArray[np.generic]] = {_LOGITS: self.logits, _FEATURES: self.features}
+        return tensors if self.maps is None else tensors | {_MAPS: self.maps}
 
-    def difference(self, logits: Floats, features: Floats) -> str:
-        """Return in words how an engine's answers to the probes differ, "" if they do not."""
-        for name, ours, theirs in (("logits", logits, self.logits), ("features", features, self.features)):
+    def difference(self, logits: Floats, features: Floats, maps: Floats) -> str:
+        """Return in words how an engine's answers to the probes differ, "" if they do not.
+
+        `maps` are whole, (64, classes, h, w).
+        """
+        pairs = [("logits", logits, self.logits), ("features", features, self.features)]
+        if self.maps is not None:
+            pairs.append(("maps", maps.mean(axis=(2, 3)), self.maps))
+        for name, ours, theirs in pairs:
             if ours.shape != theirs.shape:
                 return f"{name} are {ours.shape[1:]}, not {theirs.shape[1:]}"
             off = float(np.abs(ours - theirs).max())
@@ -48,8 +56,8 @@ def stored_reference(tensors: Mapping[str, npt.NDArray[np.generic]], classes: in
 
     Raises WeightsError if what is stored cannot be one.
     """
-    logits, features = tensors.get(_LOGITS), tensors.get(_FEATURES)
-    if logits is None and features is None:
+    logits, features, maps = (tensors.get(name) for name in (_LOGITS, _FEATURES, _MAPS))
+    if logits is None and features is None and maps is None:
         return None
     if (
         logits is None
@@ -57,8 +65,10 @@ def stored_reference(tensors: Mapping[str, npt.NDArray[np.generic]], classes: in
         or logits.shape != (PROBES, classes)
         or features.ndim != 2
         or len(features) != PROBES
+        or (maps is not None and maps.shape != logits.shape)
     ):
         raise WeightsError(
             "the weights file's reference answers are damaged", hint="copy it again, or train it again"
         )
-    return Reference(logits.astype(np.float32), features.astype(np.float32))
+    narrow = None if maps is None else maps.astype(np.float32)
+    return Reference(logits.astype(np.float32), features.astype(np.float32), narrow)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
+
+
+class BodyOutput(NamedTuple):
+    """What a body makes of pictures."""
+
+    features: Tensor  # (batch, channels, h, w)
+    texture: Tensor | None = None  # (batch, k), of a body that tells of one
+    joined: Tensor | None = None  # (batch, m, 2h, 2w), what lesions are localised in, of a body that does
 
 
 class Body(Protocol):
@@ -14,8 +22,8 @@ class Body(Protocol):
     def parts(self) -> list[nn.Module]:
         """What can be kept as it is while the rest is trained, in order."""
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the map, and the texture (batch, k) of a body that tells of one."""
+    def __call__(self, x: Tensor) -> BodyOutput:
+        """Return the map, and what else this body tells of."""
 
     def centre(self, images: Tensor) -> None:
         """Prepare for bfloat16 with normalised images like those to come; nothing where nothing is gained."""
@@ -29,11 +37,11 @@ class PlainBody(nn.Sequential):
         """Nothing: it is trained as a whole."""
         return []
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Return the map (batch, channels, h, w) of normalised images, and no texture."""
+    def forward(self, x: Tensor) -> BodyOutput:
+        """Return the map (batch, channels, h, w) of normalised images, and nothing else."""
         for layer in self:
             x = layer(x)
-        return x, None
+        return BodyOutput(x)
 
     def centre(self, images: Tensor) -> None:
         """Do nothing: measured for the Lite0s only."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from config.errors import UsageError
 from trainer.images.arrays import Floats
+from trainer.model.layers import Localisation
 from trainer.model.spec import Preprocessing
 from trainer.networks.body import Body
 
@@ -14,21 +15,43 @@ Outputs = tuple[Tensor, Tensor, Tensor]
 
 
 class Classifier(nn.Module):
-    """A convolutional body, average pooling, and one linear layer: exact class-activation maps."""
+    """A convolutional body, average pooling, and one linear layer: exact class-activation maps.
+
+    One that localises has a second way beside it: a lesion map, whose highest places speak for the image.
+    """
 
     def __init__(
-        self, body: Body, channels: int, classes: int, *, grey: bool, preprocessing: Preprocessing
+        self,
+        body: Body,
+        widths: tuple[int, int],
+        localisation: Localisation | None,
+        grey: bool,  # noqa: FBT001 - the registry's entry says it
+        preprocessing: Preprocessing,
     ) -> None:
+        """Take a body, its output channels and the number of classes, and how it localises."""
         super().__init__()
         assert isinstance(body, nn.Module)
+        channels, classes = widths
         self.body = body
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(channels, classes)
+        self.locate = None if localisation is None else _locating(localisation)
+        self._highest = 0 if localisation is None else localisation.highest
+        if localisation is not None:
+            self.places = nn.Linear(1, classes, bias=False)
+            nn.init.zeros_(self.places.weight)
         self._grey = grey
         self._scale = 1.0 / (255.0 * preprocessing.std)
         self._shift = -preprocessing.mean / preprocessing.std
         self.float32_on_cpu = False
         self._frozen: list[nn.Module] = []
+
+    @torch.no_grad()
+    def look_for(self, positive: int) -> None:
+        """Begin with a lesion map that speaks for the class `positive` and against the others."""
+        if self.locate is not None:
+            self.places.weight.fill_(-0.5)
+            self.places.weight[positive] = 0.5
 
     def freeze(self, count: int) -> None:
         """Keep the first `count` parts of the body as they are, norms' statistics included.
@@ -69,10 +92,41 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) images."""
-        x, texture = self.body(self.normalised(images))  # (batch, channels, h, w), (batch, k)
+        return self.localised(images)[0]
+
+    def localised(self, images: Tensor) -> tuple[Outputs, Tensor | None]:
+        """Return the same, and the logits (batch, h, w) of the lesion map of a network that has one."""
+        x, texture, joined = self.body(self.normalised(images))
         features = x.mean(dim=(2, 3))
         logits = self.head(self.drop(features))
         # The head applied at every pixel; a 1x1 convolution with the head's weights.
         maps = nn.functional.conv2d(x, self.head.weight[:, :, None, None])
+        lesions = None
+        if self.locate is not None:
+            lesions = self.locate(joined)  # (batch, 1, h, w)
+            places = lesions.flatten(1)
+            highest = places.topk(min(self._highest, places.shape[1]), dim=1).values.mean(dim=1, keepdim=True)
+            logits = logits + self.places(highest)
+            enlarged = nn.functional.interpolate(maps, size=lesions.shape[-2:], mode="bilinear")
+            maps = enlarged + self.places.weight.view(1, -1, 1, 1) * lesions
+            lesions = lesions[:, 0].float()
         described = features if texture is None else torch.cat((features, texture), dim=1)
-        return logits.float(), described.float(), maps.float()
+        return (logits.float(), described.float(), maps.float()), lesions
+
+
+# Of a lesion map that begins: hardly anything of a picture is lesion.
+_RARE = -3.0
+
+
+def _locating(localisation: Localisation) -> nn.Sequential:
+    hidden, last = localisation.hidden, localisation.last
+    made = nn.Sequential(
+        nn.Conv2d(hidden.inputs, hidden.outputs, 1, bias=False),
+        nn.BatchNorm2d(hidden.outputs, eps=hidden.epsilon),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(last.inputs, last.outputs, 1),
+    )
+    bias = made[-1].bias
+    assert isinstance(bias, Tensor)
+    nn.init.constant_(bias, _RARE)
+    return made

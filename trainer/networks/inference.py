@@ -40,8 +40,8 @@ def reference_of(network: nn.Module, side: int) -> Reference:
     network.eval()
     device = next(network.parameters()).device
     said = [network(torch.from_numpy(batch[:, None]).to(device)) for batch in in_batches(probes(side))]
-    logits, features = (torch.cat(values).cpu().numpy() for values in list(zip(*said, strict=True))[:2])
-    return Reference(logits, features)
+    logits, features, maps = (torch.cat(values).cpu().numpy() for values in zip(*said, strict=True))
+    return Reference(logits, features, maps.mean(axis=(2, 3)))
 
 
 def in_batches(pictures: Grey) -> list[Grey]:

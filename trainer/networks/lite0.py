@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UsageError
-from trainer.model.layers import Block, Convolution, Layer
+from trainer.model.layers import Block, Convolution, Layer, Localisation
+from trainer.networks.body import BodyOutput
+from trainer.networks.folded import FoldedBlock, folded
 from trainer.networks.bfloat16 import CentredReLU6, pass_on, take_usual_off, usual_values
 
 
@@ -27,8 +29,8 @@ class Lite0(nn.Module):
     (h = S/32). Grey may go in as one channel: for three equal ones the stem's kernels only add up.
     """
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
-        """Take the layers that `trainer.model.layers.lite0` describes."""
+    def __init__(self, layers: tuple[Layer, ...], localisation: Localisation | None = None) -> None:
+        """Take what `trainer.model.layers` describes: layers, and which blocks are joined to localise."""
         super().__init__()
         stem, head = layers[0], layers[-1]
         assert isinstance(stem, Convolution)
@@ -38,6 +40,8 @@ class Lite0(nn.Module):
         self._blocks = nn.Sequential(*map(_Block, blocks))
         _, self._conv_head, self._bn1, self._relu_head = _made(head)
         self._textured = frozenset(place for place, block in enumerate(blocks) if block.textured)
+        self._joined = None if localisation is None else localisation.block
+        self._folded: list[FoldedBlock] | None = None  # of the frozen parts, while the rest is trained
         self._centred_blocks = sum(bool(block.convolutions[-2].centre) for block in blocks)
 
     @property
@@ -45,20 +49,32 @@ class Lite0(nn.Module):
         """What can be kept as it is while the rest is trained, in order: the stem, then each block."""
         return [nn.ModuleList([self._conv_stem, self._bn0, self._relu]), *self._blocks]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features of normalised pictures, and their texture (batch, k).
+    def train(self, mode: bool = True) -> Lite0:
+        """Switch between training and evaluation: what was folded may no longer be true after it."""
+        self._folded = None
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> BodyOutput:
+        """Return the features of normalised pictures, their texture, and what lesions are localised in.
 
         Texture is the mean over the picture of what two stages in the middle make: ImageNet's words for
         surfaces, which training hardly changes, tell a photograph or a tomogram from a slice better than the
         last stage, which knows of nothing but slices.
         """
-        texture = []
-        x = self._begin(x)
+        texture, earlier = [], x
+        frozen = self._frozen()
+        x = frozen[0](x) if frozen else self._begin(x)
         for number, block in enumerate(self._blocks):
-            x = block(x)
+            x = frozen[number + 1](x) if number + 1 < len(frozen) else block(x)
             if number in self._textured:
                 texture.append(x.mean(dim=(2, 3)))
-        return self._headed(x), torch.cat(texture, dim=1)
+            if number == self._joined:
+                earlier = x
+        joined = None
+        if self._joined is not None:
+            enlarged = nn.functional.interpolate(x, size=earlier.shape[-2:], mode="bilinear")
+            joined = torch.cat((earlier, enlarged), dim=1)
+        return BodyOutput(self._headed(x), torch.cat(texture, dim=1), joined)
 
     @torch.no_grad()
     def centre(self, images: Tensor) -> None:
@@ -80,6 +96,17 @@ class Lite0(nn.Module):
             pass_on(usual, following._expand_conv, following._bn0)
         if following._adds:
             following._bn2.bias.add_(usual)
+
+    def _frozen(self) -> list[FoldedBlock]:
+        """Return the parts that are kept as they are while the rest is trained."""
+        if not self.training:
+            return []
+        if self._folded is None:
+            stem = folded([(self._pad, self._conv_stem, self._bn0, self._relu)], adds=False)
+            count = sum(1 for _ in itertools.takewhile(_is_frozen, self.parts))
+            blocks: list[_Block] = list(self._blocks)[: max(0, count - 1)]  # type: ignore[assignment]
+            self._folded = [stem, *(block.folded() for block in blocks)] if count else []
+        return self._folded
 
     def _begin(self, x: Tensor) -> Tensor:
         begun: Tensor = self._relu(self._bn0(self._conv_stem(self._pad(x))))
@@ -114,6 +141,15 @@ class _Block(nn.Module):
         y = take_usual_off(self._relu1, self.filtered(y), self._project_conv, self._bn2)
         return self.projected(y, x)
 
+    def folded(self) -> FoldedBlock:
+        """Return what this block computes in evaluation mode, its norms folded in."""
+        layers: list[Any] = [
+            (nn.ZeroPad2d(0), self._expand_conv, self._bn0, self._relu0)
+        ] if self._expands else []
+        layers.append((self._pad, self._depthwise_conv, self._bn1, self._relu1))
+        layers.append((nn.ZeroPad2d(0), self._project_conv, self._bn2, None))
+        return folded(layers, adds=self._adds)
+
     def expanded(self, x: Tensor) -> Tensor:
         y: Tensor = self._relu0(self._bn0(self._expand_conv(x))) if self._expands else x
         return y
@@ -126,6 +162,10 @@ class _Block(nn.Module):
         y = self._bn2(self._project_conv(y))
         out: Tensor = x + y if self._adds else y
         return out
+
+
+def _is_frozen(part: nn.Module) -> bool:
+    return not any(layer.training for layer in part.children())
 
 
 def load_imagenet(body: Lite0) -> None:

@@ -6,7 +6,9 @@ Every network takes uint8 pictures (batch, 1, S, S), scales and normalises them 
     features (batch, channels) float32, pooled, for the distance to the training images; the texture of a
              Lite0 (see there) follows
     maps     (batch, classes, h, w) float32, class-activation maps (Zhou et al. 2016, "Learning Deep
-             Features for Discriminative Localization"); their mean plus the head's bias is the logit
+             Features for Discriminative Localization"); their mean plus the head's bias is the logit. Of a
+             network that localises lesions: the activation map and the lesion map, weighed, at the latter's
+             resolution
 
 so that explanation and rejection come out of the one forward pass.
 """
@@ -21,7 +23,7 @@ from torch import nn
 
 from config.errors import UsageError
 from config.text import printable
-from trainer.model.layers import Block, Convolution, Layer, described
+from trainer.model.layers import Block, Convolution, Layer, described, localisation
 from trainer.model.spec import Preprocessing
 from trainer.networks.body import Body, PlainBody
 from trainer.networks.classifier import Classifier
@@ -62,9 +64,8 @@ def build(
     """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
     entry = registered(architecture)
     body, channels = entry.body(options or {})
-    network = Classifier(
-        body, channels, classes, grey=entry.grey, preprocessing=preprocessing or Preprocessing()
-    )
+    preprocessing = preprocessing or Preprocessing()
+    network = Classifier(body, (channels, classes), localisation(architecture), entry.grey, preprocessing)
     network.float32_on_cpu = entry.float32_on_cpu
     return network
 
@@ -87,7 +88,7 @@ def _described(name: str) -> BodyMaker:
         assert layers is not None
         channels = next(layer.outputs for layer in reversed(layers) if isinstance(layer, Convolution))
         if any(isinstance(layer, Block) for layer in layers):
-            return Lite0(layers), channels
+            return Lite0(layers, localisation(name)), channels
         return PlainBody(*map(_module, layers)), channels
 
     return make
@@ -183,6 +184,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         grey=True,
         float32_on_cpu=True,
         image_size=224,
+    ),
+    "lite0_six_map": Architecture(
+        "lite0_six with a map of where lesions are, at a sixteenth",
+        _described("lite0_six_map"),
+        _IMAGENET_LITE0,
+        grey=True,
+        float32_on_cpu=True,
+        image_size=160,
     ),
     "mobilenet_v3_small": Architecture(
         "torchvision's MobileNetV3 small (Howard et al. 2019)",

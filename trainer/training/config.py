@@ -36,6 +36,7 @@ class Plan:
     from_scratch: bool = True
     balance: str = "source-label"  # "none", "label" or "source-label"
     lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
+    localisation: float = 1.0  # weight of the lesion map's loss, of a network that has one
     max_minutes: float = 0.0  # 0: no limit
 
     def of_an_epoch(self, images: int) -> tuple[int, int]:
@@ -94,6 +95,7 @@ class RunConfig:
     lesions: float | None = None  # None: see plan_of
     name: str = "model"
     meanings: Mapping[str, str] | None = None
+    annotations: Path | None = None  # masks and boxes of lesions
     licences: Mapping[str, str] | None = None  # source -> licence, for the card
     command: str = ""
 

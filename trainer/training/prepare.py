@@ -13,6 +13,7 @@ import torch
 
 from config.errors import DataError, UsageError
 from config.text import printable
+from trainer.data.annotations import Annotations, load_annotations, without_annotations
 from trainer.data.dataset import Collection, Dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
 from trainer.data.training_set import TrainingSet
@@ -39,6 +40,7 @@ class Experiment:
 
     config: RunConfig
     dataset: Dataset
+    annotations: Annotations
     groups: Ints  # (n,)
     train: Ints  # indices of the images that are learnt from
     validation: Ints  # indices of those that decide and calibrate
@@ -70,11 +72,10 @@ class Experiment:
     @property
     def training_set(self) -> TrainingSet:
         """What the training loop works on."""
-        dataset = self.dataset
-        positive = positive_class(dataset.classes)
-        index = 1 if positive is None else dataset.classes.index(positive)
+        dataset, index = self.dataset, _positive(self.dataset.classes)
         return TrainingSet(
-            dataset.pictures, dataset.labels, dataset.sources, self.train, self.validation, 1 - index, index
+            dataset.pictures, dataset.labels, dataset.sources, self.train, self.validation,
+            1 - index, index, self.annotations,
         )  # fmt: skip
 
     @property
@@ -125,6 +126,8 @@ class Experiment:
             count = min(len(self.train), _USUAL_IMAGES)
             some = self.train[np.linspace(0, len(self.train) - 1, count).astype(np.int64)]
             network.centre(torch.from_numpy(np.array(dataset.pictures[some]))[:, None])
+        if config.init is None:
+            network.look_for(_positive(dataset.classes))
         network.freeze(config.plan.frozen)
         return network
 
@@ -140,7 +143,32 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
     nothing = np.empty(0, dtype=np.int64)
-    return Experiment(config, dataset, _groups_of(dataset, config.groups), nothing, nothing, device)
+    groups = _groups_of(dataset, config.groups)
+    return Experiment(config, dataset, _annotations(config, dataset, reporter), groups, nothing, nothing, device)
+
+
+def _annotations(config: RunConfig, dataset: Dataset, reporter: Reporter) -> Annotations:
+    """Return what is known of where lesions are."""
+    preprocessing, positive = Preprocessing(image_size=config.image_size), _positive(dataset.classes)
+    if len(dataset.classes) != 2:
+        if config.annotations is not None:
+            raise UsageError("--annotations needs two classes, with and without tumour")
+        return without_annotations(dataset, preprocessing, None)
+    if config.annotations is None:
+        return without_annotations(dataset, preprocessing, positive)
+    found = load_annotations(config.annotations, dataset, preprocessing, positive, reporter.decoding)
+    ill = dataset.labels == positive
+    reporter.say(
+        f"it is known where the lesions are in {int(found.known[ill].sum())} of {int(ill.sum())} images "
+        f"of {printable(repr(dataset.classes[positive]))}"
+    )
+    return found
+
+
+def _positive(classes: tuple[str, ...]) -> int:
+    """Return the place of the class that is looked for; with more than two classes, of the second."""
+    name = positive_class(classes)
+    return 1 if name is None else classes.index(name)
 
 
 def images_named(dataset: Dataset, names: Sequence[str]) -> Bools:

@@ -18,7 +18,7 @@ from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import Calibrated, calibrate_network
 from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS
-from trainer.evaluation.report import by_source, score_quantiles, scores
+from trainer.evaluation.report import by_source, pooled, score_quantiles, scores
 from trainer.images.arrays import Bools, Ints
 from trainer.networks.inference import predict
 from trainer.training.artifacts import write_run
@@ -38,7 +38,10 @@ def run_training(
     """
     whole = open_experiment(config, reporter)
     outside = _left_out(whole)
-    experiment = whole.divided(*_split(whole, np.flatnonzero(~outside)))
+    related = np.isin(whole.groups, np.unique(whole.groups[outside])) & ~outside
+    if related.any():
+        reporter.say(f"{int(related.sum())} twins of what is left out take no part")
+    experiment = whole.divided(*_split(whole, np.flatnonzero(~outside & ~related)))
     reporter.say(_described(experiment))
     network, plan = experiment.new_network(), experiment.plan
     if plan.lesions:
@@ -132,10 +135,22 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
 def _on_left_out(experiment: Experiment, calibrated: Calibrated, left_out: Ints) -> dict[str, Any]:
     dataset, groups = experiment.dataset, experiment.groups
     logits, features = predict(calibrated.network, dataset.pictures[left_out], experiment.device)
+    decision, accepted = calibrated.decision, calibrated.accepted(features)
+
+    def figures(here: Bools) -> dict[str, Any]:
+        places = left_out[here]
+        return {
+            "accepted": float(accepted[here].mean()),
+            **scores(logits[here], dataset.labels[places], groups[places], decision, dataset.classes),
+        }
+
+    names = list(experiment.config.leave_out)
+    marked = {name: images_named(dataset, [name])[left_out] for name in names}
     return {
-        "names": list(experiment.config.leave_out),
-        "accepted": float(calibrated.accepted(features).mean()),
-        **scores(logits, dataset.labels[left_out], groups[left_out], calibrated.decision, dataset.classes),
+        "names": names,
+        "pooled": pooled(logits, left_out, dataset, decision),
+        **figures(np.ones(len(left_out), dtype=bool)),
+        "by_name": {name: figures(here) for name, here in marked.items() if here.any()},
     }
 
 

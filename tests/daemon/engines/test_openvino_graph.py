@@ -46,7 +46,7 @@ def test_a_missing_tensor_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "architecture", ["cnn", "seed-cnn", "efficientnet_lite0", "lite0_short", "lite0_six"]
+    "architecture", ["cnn", "seed-cnn", "efficientnet_lite0", "lite0_short", "lite0_six", "lite0_six_map"]
 )
 def test_an_answer_does_not_depend_on_batch_mates(architecture: str) -> None:
     spec = ModelSpec("m", "1", architecture, ("a", "b", "c"), preprocessing=Preprocessing(image_size=48))

@@ -44,8 +44,12 @@ def test_the_shipped_file_holds_a_reference() -> None:
 def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     reference = Reference(
-        rng.normal(size=(PROBES, 2)).astype(np.float32), rng.normal(size=(PROBES, 5)).astype(np.float32)
+        rng.normal(size=(PROBES, 2)).astype(np.float32),
+        rng.normal(size=(PROBES, 5)).astype(np.float32),
+        rng.normal(size=(PROBES, 2)).astype(np.float32),
     )
+    assert reference.maps is not None
+    maps = np.broadcast_to(reference.maps[:, :, None, None], (PROBES, 2, 3, 3))
     spec = ModelSpec("m", "1", "cnn", ("no", "yes"))
     write_weights(tmp_path / "m.safetensors", spec, reference.tensors())
 
@@ -54,10 +58,11 @@ def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read is not None
     assert np.array_equal(read.logits, reference.logits)
     assert np.array_equal(read.features, reference.features)
-    assert read.difference(reference.logits, reference.features) == ""
+    assert read.difference(reference.logits, reference.features, maps) == ""
     assert "logits are (3,), not (2,)" in read.difference(
-        np.zeros((PROBES, 3), np.float32), reference.features
+        np.zeros((PROBES, 3), np.float32), reference.features, maps
     )
+    assert "maps differ by 0.5" in read.difference(reference.logits, reference.features, maps + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,7 @@ def test_a_reference_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"reference.logits": np.zeros((PROBES, 3), np.float32)},
         {"reference.features": np.zeros((PROBES - 1, 5), np.float32)},
         {"reference.features": np.zeros(PROBES, np.float32)},
+        {"reference.maps": np.zeros((PROBES, 3), np.float32)},
     ],
 )
 def test_half_a_reference_is_refused(tmp_path: Path, change: dict[str, np.ndarray | None]) -> None:
