@@ -6,36 +6,50 @@ size, brightness profile, coil shading, resolution, noise, burnt-in marks.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.data.batch import Batch
 
-def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Return changed pictures, float32 (batch, 1, S, S) in 0..255, of uint8 (batch, 1, S, S).
+
+def augment(batch: Batch, generator: torch.Generator) -> Batch:
+    """Return changed pictures, float32 (batch, 1, S, S) in 0..255, of uint8 ones; maps move with them.
 
     All chance comes from `generator`, so a seed gives the same pictures again.
     """
-    x = _moved(_stripped(pictures.float(), generator), generator)
+    x, maps = _stripped(batch.pictures.float(), batch.maps, generator)
+    x, maps = _moved(x, maps, generator)
     x = _coarser(x, generator) / 255
     x = _shaded(x, generator)
     x = _toned(x, generator)
     x = _noisy(x, generator)
-    return _covered(x, generator).clamp_(0, 1) * 255
+    x = _covered(x, generator).clamp_(0, 1) * 255
+    return replace(batch, pictures=x, maps=maps)
+
+
+def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Return uint8 pictures (n, 1, S, S) changed as in training, float32 in 0..255; nothing else is known."""
+    count, side = len(pictures), pictures.shape[-1] // 4
+    unknown = torch.zeros(count, dtype=torch.bool)
+    maps = torch.zeros(count, 1, side, side)
+    return augment(Batch(pictures, torch.zeros(count, dtype=torch.long), maps, unknown), generator).pictures
 
 
 def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
     return torch.rand(count, generator=generator) * (high - low) + low
 
 
-def _stripped(x: Tensor, generator: torch.Generator) -> Tensor:
+def _stripped(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Peel skull and scalp off a quarter of the batch, roughly, and enlarge what is left to the frame.
 
     Sources without skulls may have only one class; then no skull would mean that class.
     """
     chosen = torch.rand(x.shape[0], generator=generator) < 0.25
     if not chosen.any():
-        return x
+        return x, maps
     side = x.shape[-1]
     depth = max(1, int(side * float(_uniform(generator, 1, 0.04, 0.11))))
     whole = x[chosen]
@@ -45,9 +59,16 @@ def _stripped(x: Tensor, generator: torch.Generator) -> Tensor:
     left = whole * functional.avg_pool2d(inner, 3, 1, 1)
     shrink = 1 - 2.8 * depth / side  # the margin round a head goes too
     rows = torch.tensor([[shrink, 0.0, 0.0], [0.0, shrink, 0.0]]).expand(len(left), 2, 3)
-    grid = functional.affine_grid(rows, list(left.shape), align_corners=False)
-    x[chosen] = functional.grid_sample(left, grid, mode="bilinear", align_corners=False)
-    return x
+    x[chosen] = _resampled(left, rows)
+    maps = maps.clone()
+    maps[chosen] = _resampled(maps[chosen], rows)
+    return x, maps
+
+
+def _resampled(x: Tensor, rows: Tensor) -> Tensor:
+    """Return each picture seen through its affine map (n, 2, 3), in a frame from -1 to 1; zero beyond."""
+    grid = functional.affine_grid(rows, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _grown(mask: Tensor, by: int) -> Tensor:
@@ -67,7 +88,7 @@ def _grown(mask: Tensor, by: int) -> Tensor:
     return mask
 
 
-def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
+def _moved(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Flip left and right, turn by up to 20 degrees, scale, stretch and shift, in one resampling."""
     count = x.shape[0]
     angle = _uniform(generator, count, -0.35, 0.35)  # radians
@@ -95,8 +116,7 @@ def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
         ),
         dim=1,
     )  # (batch, 2, 3)
-    grid = functional.affine_grid(rows, list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _resampled(x, rows), _resampled(maps, rows)
 
 
 def _coarser(x: Tensor, generator: torch.Generator) -> Tensor:

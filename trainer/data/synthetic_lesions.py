@@ -16,28 +16,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.data.batch import Batch
+
 # Radii as a share of the picture's side: from a hardly visible spot to a third of the head.
 _SMALLEST, _LARGEST = 0.045, 0.2
 _AIR = 20.0  # grey values up to this are air
 
 
 def draw_lesions(
-    pictures: Tensor, labels: Tensor, share: float, negative: int, positive: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return pictures and labels in which a share of the negatives have a lesion and are positives.
+    batch: Batch, share: float, negative: int, positive: int, generator: torch.Generator
+) -> Batch:
+    """Return a batch in which a share of the negatives have a lesion, are positives and have its map.
 
-    `pictures` are uint8 (batch, 1, S, S), `labels` int64 (batch,); both are left as they are. All chance
-    comes from `generator`.
+    The pictures are uint8; what is given is left as it is. All chance comes from `generator`.
     """
-    negatives = torch.nonzero(labels == negative).flatten()
+    negatives = torch.nonzero(batch.labels == negative).flatten()
     chosen = negatives[torch.rand(len(negatives), generator=generator) < share]
     if not len(chosen):
-        return pictures, labels
-    drawn = _with_lesion(pictures[chosen].float(), generator)
-    pictures, labels = pictures.clone(), labels.clone()
+        return batch
+    drawn, lesion = _with_lesion(batch.pictures[chosen].float(), generator)
+    pictures, labels = batch.pictures.clone(), batch.labels.clone()
+    maps, known = batch.maps.clone(), batch.known.clone()
     pictures[chosen] = drawn.round().clamp(0, 255).to(torch.uint8)
     labels[chosen] = positive
-    return pictures, labels
+    maps[chosen] = functional.avg_pool2d(lesion, 4)
+    known[chosen] = True
+    return Batch(pictures, labels, maps, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +63,16 @@ class _Chance:
         return functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
 
 
-def _with_lesion(heads: Tensor, generator: torch.Generator) -> Tensor:
-    """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head."""
+def _with_lesion(heads: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head, and its mask."""
     chance = _Chance(len(heads), generator)
     head, deep = _inside(heads)
     across, along = _offsets(deep, generator)
     distance = _distance(across, along, chance)
     pushed = _pushed(heads, across, along, distance, chance)
     tissue = ((heads * deep).sum((2, 3)) / (deep.sum((2, 3)) + 1)).view(-1, 1, 1, 1)
-    return _toned(pushed, distance, tissue, chance) * head + pushed * (1 - head)
+    pictures = _toned(pushed, distance, tissue, chance) * head + pushed * (1 - head)
+    return pictures, (distance < 1) * head
 
 
 def _inside(heads: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from sklearn.covariance import shrunk_covariance
 from torch import nn
 
-from trainer.data.augment import augment
+from trainer.data.augment import augmented
 from trainer.data.ood_negatives import other_pictures
 from trainer.data.training_set import TrainingSet
 from trainer.images.arrays import Doubles, Floats, Grey, Ints
@@ -60,7 +60,7 @@ def _seen(
 ) -> tuple[Floats, Floats]:
     """Return the features of pictures as they are, and of others changed as in training."""
     altered = [
-        augment(torch.from_numpy(data.pictures[changed[start : start + _CHUNK]])[:, None], generator)
+        augmented(torch.from_numpy(data.pictures[changed[start : start + _CHUNK]])[:, None], generator)
         for start in range(0, len(changed), _CHUNK)
     ]
     bytes_again: Grey = torch.cat(altered)[:, 0].round().to(torch.uint8).numpy()

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from config.errors import BtError
 from trainer.data.augment import augment
+from trainer.data.batch import Batch
 from trainer.data.synthetic_lesions import draw_lesions
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
@@ -108,8 +109,8 @@ class _Loop:
         for step in range(steps):
             done = number * steps + step
             rate = self._set_learning_rate(done)
-            images, labels = self._drawn(rng, generator)
-            loss, accuracy = self._step(images, labels)
+            batch = self._drawn(rng, generator)
+            loss, accuracy = self._step(batch.pictures, batch.labels)
             # The copy that the average began with counts as the first of its terms.
             self._average.n_averaged.fill_(done + 1)
             self._average.update_parameters(self.state.network)
@@ -129,16 +130,23 @@ class _Loop:
             group["lr"] = rate * group["share"]
         return rate
 
-    def _drawn(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the next batch, augmented: images (batch, 1, S, S) float32 in 0..255 and labels (batch,)."""
+    def _drawn(self, rng: np.random.Generator, generator: torch.Generator) -> Batch:
+        """Return the next batch, with lesions drawn in and augmented, on the device."""
         data = self._data
         indices = np.sort(rng.choice(data.train, self._batch, p=self._weights))
-        images = torch.from_numpy(data.pictures[indices])[:, None]  # (batch, 1, S, S) uint8
         labels = torch.from_numpy(data.labels[indices])
-        images, labels = draw_lesions(
-            images, labels, self._plan.lesions, data.negative, data.positive, generator
+        side = data.pictures.shape[-1] // 4
+        batch = Batch(
+            torch.from_numpy(data.pictures[indices])[:, None],
+            labels,
+            torch.zeros(len(indices), 1, side, side),
+            labels == data.negative,
         )
-        return augment(images, generator).to(self._device), labels.to(self._device)
+        batch = draw_lesions(batch, self._plan.lesions, data.negative, data.positive, generator)
+        batch = augment(batch, generator)
+        return Batch(
+            *(part.to(self._device) for part in (batch.pictures, batch.labels, batch.maps, batch.known))
+        )
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
         """Make one step and return (loss, share of right answers)."""
