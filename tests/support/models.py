@@ -48,7 +48,9 @@ def untrained_model(place: Path, spec: ModelSpec, seed: int = 1) -> Path:
     write_weights(place, spec, tensors)
     engine = open_graph(read_weights(place))
     said = engine.run(probes(spec.preprocessing.image_size))
-    write_weights(place, spec, tensors | Reference(said.logits, said.features, said.maps.mean(axis=(2, 3))).tensors())
+    write_weights(
+        place, spec, tensors | Reference(said.logits, said.features, said.maps.mean(axis=(2, 3))).tensors()
+    )
     return place
 
 
@@ -88,7 +90,9 @@ def random_tensors(spec: ModelSpec, seed: int) -> Tensors:
     classes = len(spec.classes)
     if (located := localisation(spec.architecture)) is not None:
         inner = located.hidden.outputs
-        tensors["locate.0.weight"] = rng.normal(0, 0.1, (inner, located.hidden.inputs, 1, 1)).astype(np.float32)
+        tensors["locate.0.weight"] = rng.normal(0, 0.1, (inner, located.hidden.inputs, 1, 1)).astype(
+            np.float32
+        )
         for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
             tensors[f"locate.1.{name}"] = np.full(inner, value, dtype=np.float32)
         tensors["locate.3.weight"] = rng.normal(0, 0.1, (1, inner, 1, 1)).astype(np.float32)

@@ -151,8 +151,8 @@ _OPTIONS = (
         "--annotations",
         type=FOLDER,
         metavar="DIR",
-        help="Masks (SOURCE/NAME.png) and boxes (CSV with file,left,upper,right,lower in shares) of lesions: a "
-        "network with a map of lesions learns where they are.",
+        help="Masks (SOURCE/NAME.png) and boxes (CSV with file,left,upper,right,lower in shares) of lesions: "
+        "lite0_six_map learns where they are.",
     ),
     click.option(
         "--freeze",

@@ -1,8 +1,8 @@
 """Annotations: masks and boxes of lesions, as maps that move and train with the network's inputs.
 
-A folder for `--annotations` holds masks, `SOURCE/NAME.png` with the pixels of the picture (anything but black is
-lesion), and boxes, any `*.csv` with the columns file, left, upper, right, lower in shares of the picture. NAME
-is a picture's name without its ending, or without its last part after an underscore either, so that the
+A folder for `--annotations` holds masks, `SOURCE/NAME.png` with the pixels of the picture (anything but black
+is lesion), and boxes, any `*.csv` with the columns file, left, upper, right, lower in shares of the picture.
+NAME is a picture's name without its ending, or without its last part after an underscore either, so that the
 sequences of one slice share a mask.
 """
 
@@ -26,7 +26,7 @@ from trainer.images.decode import Limits, PictureError, decode, read_file
 from trainer.model.preprocess import preprocess_mask
 from trainer.model.spec import Preprocessing
 
-# A map has a quarter of the input's side: finer than any network localises, coarse enough to be moved cheaply.
+# A map has a quarter of the input's side: finer than any network localises, and cheap to move.
 MAP_REDUCTION = 4
 _COLUMNS = ("left", "upper", "right", "lower")
 _CHUNK = 64
@@ -55,7 +55,8 @@ def load_annotations(
 
     Raises UsageError if nothing in the folder belongs to any picture.
     """
-    maps, known = without_annotations(dataset, preprocessing, positive)
+    empty = without_annotations(dataset, preprocessing, positive)
+    maps, known = empty.maps, empty.known
     boxes = _read_boxes(folder)
     marked = {
         place: found
@@ -105,7 +106,9 @@ def _read_boxes(folder: Path) -> dict[str, list[Box]]:
                 for row in reader:
                     left, upper, right, lower = (float(row[name]) for name in _COLUMNS)
                     if not (0 <= left < right <= 1 and 0 <= upper < lower <= 1):
-                        raise ValueError("a box must lie within 0 to 1, left before right, upper before lower")
+                        raise ValueError(
+                            "a box must lie within 0 to 1, left before right, upper before lower"
+                        )
                     boxes.setdefault(row["file"], []).append((left, upper, right, lower))
         except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
             raise UsageError(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.data.annotations import Annotations
+import torch
+
+from trainer.data.annotations import MAP_REDUCTION, Annotations
+from trainer.data.batch import Batch
 from trainer.images.arrays import Grey, Ints
 
 
@@ -20,3 +23,13 @@ class TrainingSet:
     negative: int = 0  # places of the classes that a drawn lesion leads from and to
     positive: int = 1
     annotations: Annotations | None = None  # None: it is only known that negatives have no lesion
+
+    def batch(self, indices: Ints) -> Batch:
+        """Return the pictures at `indices` (n,) with what is known of where lesions are."""
+        pictures = torch.from_numpy(self.pictures[indices])[:, None]
+        labels = torch.from_numpy(self.labels[indices])
+        if self.annotations is None:
+            side = self.pictures.shape[-1] // MAP_REDUCTION
+            return Batch(pictures, labels, torch.zeros(len(indices), 1, side, side), labels == self.negative)
+        maps = torch.from_numpy(self.annotations.maps[indices])[:, None].float() / 255
+        return Batch(pictures, labels, maps, torch.from_numpy(self.annotations.known[indices]))

@@ -38,13 +38,11 @@ def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
     return _stretched(_squared(picture, box, preprocessing.image_size), preprocessing)
 
 
-def preprocess_mask(
-    mask: Image.Image, picture: Image.Image, preprocessing: Preprocessing, side: int
-) -> Grey:
+def preprocess_mask(mask: Image.Image, picture: Image.Image, preprocessing: Preprocessing, side: int) -> Grey:
     """Return a mask of a grey picture cut out and placed as the picture is, (side, side) uint8.
 
-    `mask` has the picture's size and mode L, 0 or 255. What comes back is the share of each cell of the network's
-    input that the mask covers, 255 for all of it. `side` divides the input's side.
+    `mask` has the picture's size and mode L, 0 or 255. What comes back is the share of each cell of the
+    network's input that the mask covers, 255 for all of it. `side` divides the input's side.
     """
     factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:

@@ -25,7 +25,7 @@ class Classifier(nn.Module):
         body: Body,
         widths: tuple[int, int],
         localisation: Localisation | None,
-        grey: bool,  # noqa: FBT001 - the registry's entry says it
+        grey: bool,
         preprocessing: Preprocessing,
     ) -> None:
         """Take a body, its output channels and the number of classes, and how it localises."""

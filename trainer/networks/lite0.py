@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from config.errors import UsageError
 from trainer.model.layers import Block, Convolution, Layer, Localisation
+from trainer.networks.bfloat16 import CentredReLU6, pass_on, take_usual_off, usual_values
 from trainer.networks.body import BodyOutput
 from trainer.networks.folded import FoldedBlock, folded
-from trainer.networks.bfloat16 import CentredReLU6, pass_on, take_usual_off, usual_values
 
 
 class Lite0(nn.Module):
@@ -143,9 +143,9 @@ class _Block(nn.Module):
 
     def folded(self) -> FoldedBlock:
         """Return what this block computes in evaluation mode, its norms folded in."""
-        layers: list[Any] = [
-            (nn.ZeroPad2d(0), self._expand_conv, self._bn0, self._relu0)
-        ] if self._expands else []
+        layers: list[Any] = (
+            [(nn.ZeroPad2d(0), self._expand_conv, self._bn0, self._relu0)] if self._expands else []
+        )
         layers.append((self._pad, self._depthwise_conv, self._bn1, self._relu1))
         layers.append((nn.ZeroPad2d(0), self._project_conv, self._bn2, None))
         return folded(layers, adds=self._adds)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from config.errors import UsageError
 from config.text import printable
+from trainer.networks.classifier import Classifier
 from trainer.training.config import Epoch, Plan
 
 _KEY = "bt_daemon.training.2"  # the number changes with what is stored
@@ -27,7 +28,7 @@ _MAY_CHANGE = frozenset({"epochs", "max_minutes", "patience"})
 class TrainingState:
     """Everything that changes while a network is trained; between epochs it can be stored."""
 
-    network: nn.Module
+    network: Classifier
     averaged: nn.Module  # the same network with averaged weights: what is judged and kept
     best: dict[str, Tensor]  # the averaged weights of the best epoch so far
     optimiser: torch.optim.Optimizer

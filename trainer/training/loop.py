@@ -27,10 +27,12 @@ from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
 from trainer.images.arrays import Doubles
+from trainer.networks.classifier import Classifier
 from trainer.networks.inference import _autocast, predict
 from trainer.training.allocator import keep_freed_memory
 from trainer.training.checkpoint import Checkpoint, TrainingState
 from trainer.training.config import Epoch, Listener, Plan
+from trainer.training.localisation_loss import localisation_loss
 
 _WARM_UP_STEPS = 100
 _MAX_NORM = 1.0
@@ -50,7 +52,7 @@ class Trained:
 
 
 def fit(
-    network: nn.Module,
+    network: Classifier,
     data: TrainingSet,
     plan: Plan,
     device: torch.device,
@@ -87,7 +89,7 @@ class _Loop:
     """One training: its state, and an epoch at a time."""
 
     def __init__(
-        self, network: nn.Module, data: TrainingSet, plan: Plan, device: torch.device, listener: Listener
+        self, network: Classifier, data: TrainingSet, plan: Plan, device: torch.device, listener: Listener
     ) -> None:
         self._average = AveragedModel(network, multi_avg_fn=_follow, use_buffers=True)
         averaged = self._average.module
@@ -110,7 +112,7 @@ class _Loop:
             done = number * steps + step
             rate = self._set_learning_rate(done)
             batch = self._drawn(rng, generator)
-            loss, accuracy = self._step(batch.pictures, batch.labels)
+            loss, accuracy = self._step(batch)
             # The copy that the average began with counts as the first of its terms.
             self._average.n_averaged.fill_(done + 1)
             self._average.update_parameters(self.state.network)
@@ -134,31 +136,28 @@ class _Loop:
         """Return the next batch, with lesions drawn in and augmented, on the device."""
         data = self._data
         indices = np.sort(rng.choice(data.train, self._batch, p=self._weights))
-        labels = torch.from_numpy(data.labels[indices])
-        side = data.pictures.shape[-1] // 4
-        batch = Batch(
-            torch.from_numpy(data.pictures[indices])[:, None],
-            labels,
-            torch.zeros(len(indices), 1, side, side),
-            labels == data.negative,
-        )
+        batch = data.batch(indices)
         batch = draw_lesions(batch, self._plan.lesions, data.negative, data.positive, generator)
         batch = augment(batch, generator)
         return Batch(
             *(part.to(self._device) for part in (batch.pictures, batch.labels, batch.maps, batch.known))
         )
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Make one step and return (loss, share of right answers)."""
-        network, optimiser = self.state.network, self.state.optimiser
-        with _autocast(images.device, network):
-            logits = network(images.contiguous(memory_format=torch.channels_last))[0]
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+    def _step(self, batch: Batch) -> tuple[float, float]:
+        """Make one step and return (loss of the labels, share of right answers)."""
+        network, optimiser, labels = self.state.network, self.state.optimiser, batch.labels
+        with _autocast(labels.device, network):
+            images = batch.pictures.contiguous(memory_format=torch.channels_last)
+            (logits, _, _), lesions = network.localised(images)
+        of_labels = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+        loss = of_labels
+        if lesions is not None:
+            loss = loss + self._plan.localisation * localisation_loss(lesions, batch.maps, batch.known)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
         optimiser.step()
-        return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+        return float(of_labels.detach()), float((logits.argmax(1) == labels).float().mean())
 
 
 def _refuse_divergence(epoch: Epoch) -> None:

@@ -144,7 +144,9 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
     nothing = np.empty(0, dtype=np.int64)
     groups = _groups_of(dataset, config.groups)
-    return Experiment(config, dataset, _annotations(config, dataset, reporter), groups, nothing, nothing, device)
+    return Experiment(
+        config, dataset, _annotations(config, dataset, reporter), groups, nothing, nothing, device
+    )
 
 
 def _annotations(config: RunConfig, dataset: Dataset, reporter: Reporter) -> Annotations:

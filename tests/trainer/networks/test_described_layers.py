@@ -102,4 +102,11 @@ def test_an_engine_of_a_network_of_torchvision_is_made_through_torch_and_checked
 
 
 def test_these_are_described_and_torchvisions_are_not() -> None:
-    assert set(DESCRIBED) == {"cnn", "seed-cnn", "efficientnet_lite0", "lite0_short", "lite0_six", "lite0_six_map"}
+    assert set(DESCRIBED) == {
+        "cnn",
+        "seed-cnn",
+        "efficientnet_lite0",
+        "lite0_short",
+        "lite0_six",
+        "lite0_six_map",
+    }
