@@ -7,8 +7,9 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
+from sklearn.metrics import roc_curve
 
-from trainer.images.arrays import Bools, Floats, Ints
+from trainer.images.arrays import Bools, Doubles, Floats, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.spec import Decision
 
@@ -17,18 +18,21 @@ POSITIVE_NAMES = frozenset({"yes", "tumour", "tumor", "positive", "1"})
 # Half the width of the band around the threshold, in probability, that a person should look at.
 UNCERTAIN_BAND = 0.15
 _SHIFT_STEPS = 100
+# Beyond the band so many of the images that are told apart there are told right.
+_BAND_SHARE = 0.95
 
 
-def fit_temperature(logits: Floats, labels: Ints) -> float:
+def fit_temperature(logits: Floats, labels: Ints, weights: Doubles | None = None) -> float:
     """Return the temperature that minimises the log-loss of logits (n, classes) for labels (n,).
 
+    Images count by `weights` (n,), without any all the same.
     Guo et al. 2017, "On Calibration of Modern Neural Networks". Brent's search on its logarithm, 0.2 to 10.
     """
 
     def loss(log_temperature: float) -> float:
         likely = probabilities(logits, math.exp(log_temperature))
         chosen = np.clip(likely[np.arange(len(labels)), labels], 1e-7, 1)
-        return float(-np.log(chosen).mean())
+        return float(-np.average(np.log(chosen), weights=weights))
 
     bounds = (math.log(0.2), math.log(10.0))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8}).x)
@@ -71,6 +75,36 @@ def fit_decision(logits: Floats, labels: Ints, classes: tuple[str, ...], sensiti
         threshold=threshold,
         uncertain_low=max(0.0, threshold - UNCERTAIN_BAND),
         uncertain_high=min(1.0, threshold + UNCERTAIN_BAND),
+    )
+
+
+def fit_pooled_decision(logits: Floats, labels: Ints, weights: Doubles, classes: tuple[str, ...]) -> Decision:
+    """Return temperature, threshold and uncertain band from logits (n, classes) that count by weights (n,).
+
+    Of images from sources that the networks had not seen: what is usual there is not what is usual in the
+    sources they learnt from. With two classes the threshold is where sensitivity and specificity
+    together are greatest (Youden 1950, "Index for rating diagnostic tests"). The band lies between the scores
+    from which 95 % of the tumours are found and up to which 95 % of the others are told right, but goes no
+    further than 0.15 from the threshold.
+    """
+    temperature = fit_temperature(logits, labels, weights)
+    likely = probabilities(logits, temperature)
+    positive = positive_class(classes)
+    if positive is None:
+        return Decision(temperature=temperature, uncertain_low=0.0, uncertain_high=0.6)
+    index = classes.index(positive)
+    false_alarms, found, thresholds = roc_curve(
+        labels == index, likely[:, index], sample_weight=weights, drop_intermediate=False
+    )
+    threshold = float(min(thresholds[1:][np.argmax((found - false_alarms)[1:])], 1.0))
+    finds = float(thresholds[np.argmax(found >= _BAND_SHARE)])
+    spares = float(thresholds[np.flatnonzero(false_alarms <= 1 - _BAND_SHARE + 1e-9)[-1]])
+    return Decision(
+        temperature=temperature,
+        positive=positive,
+        threshold=threshold,
+        uncertain_low=float(np.clip(finds, max(0.0, threshold - UNCERTAIN_BAND), threshold)),
+        uncertain_high=float(np.clip(spares, threshold, min(1.0, threshold + UNCERTAIN_BAND))),
     )
 
 

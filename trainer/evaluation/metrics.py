@@ -80,14 +80,20 @@ def pooled_over_sources(scores: Doubles, truth: Ints, sources: Ints) -> dict[str
     """
     if not 0 < truth.sum() < len(truth):
         return {"roc_auc": None, "sensitivity_at_specificity_0.95": None}
-    pairs = np.unique(np.stack((sources, truth), axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    weights = 1 / np.bincount(pairs)[pairs]
+    weights = balanced_weights(truth, sources)
     false_alarms, found, _ = roc_curve(truth, scores, sample_weight=weights, drop_intermediate=False)
     within = false_alarms <= 1 - _SPECIFICITY + 1e-9
     return {
         "roc_auc": round(float(roc_auc_score(truth, scores, sample_weight=weights)), 4),
         "sensitivity_at_specificity_0.95": round(float(found[within].max()), 4),
     }
+
+
+def balanced_weights(truth: Ints, sources: Ints) -> Doubles:
+    """Return weights (n,), in all 1, by which every class of every source counts the same."""
+    pairs = np.unique(np.stack((sources, truth), axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    counts = np.bincount(pairs)
+    return np.asarray(1 / (counts[pairs] * len(counts)), dtype=np.float64)
 
 
 def average_precision(scores: Doubles, truth: Ints) -> float:

@@ -21,7 +21,8 @@ from trainer.data.dataset import Dataset
 from trainer.data.splits import folds, split
 from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import calibrate_network
-from trainer.evaluation.calibration import fit_decision, fit_shift, positive_class
+from trainer.evaluation.calibration import fit_decision, fit_pooled_decision, fit_shift, positive_class
+from trainer.evaluation.metrics import balanced_weights, pooled_over_sources
 from trainer.evaluation.plots import draw_confusion, draw_scores
 from trainer.evaluation.report import by_source, scores
 from trainer.images.arrays import Bools, Floats, Ints
@@ -58,6 +59,8 @@ class FoldPredictions:
     inside: Bools  # (n,), within its distance limit
     decision: Decision  # fitted on the images that decided its epoch
     best_epoch: int
+    deciding: Ints  # (m,), the images that decided its epoch
+    deciding_logits: Floats  # (m, classes)
 
 
 def run_folds(config: RunConfig, count: int, reporter: Reporter) -> dict[str, Any]:
@@ -100,6 +103,7 @@ def run_left_out(config: RunConfig, names: Sequence[str], reporter: Reporter) ->
         "kind": "left_out",
         **_head(experiment),
         "left_out": {fold.name: _figures(experiment, fold) for fold in results},
+        "pooled": _pooled(experiment, results),
     }
     likely = [probabilities(fold.logits, fold.decision.temperature) for fold in results]
     _write(experiment, results, likely, report)
@@ -144,8 +148,9 @@ def _train(whole: Experiment, fold: Fold, reporter: Reporter) -> FoldPredictions
     calibrated = calibrate_network(network, data, experiment.calibration, experiment.device)
     logits, features = predict(network, dataset.pictures[fold.judged], experiment.device)
     return FoldPredictions(
-        fold.name, fold.judged, logits, calibrated.accepted(features), calibrated.decision, trained.best_epoch
-    )
+        fold.name, fold.judged, logits, calibrated.accepted(features), calibrated.decision,
+        trained.best_epoch, experiment.validation, calibrated.logits,
+    )  # fmt: skip
 
 
 def _figures(experiment: Experiment, fold: FoldPredictions) -> dict[str, Any]:
@@ -156,6 +161,35 @@ def _figures(experiment: Experiment, fold: FoldPredictions) -> dict[str, Any]:
         "rejected": round(float(1 - fold.inside.mean()), 6),
         **scores(fold.logits, dataset.labels[here], experiment.groups[here], fold.decision, dataset.classes),
     }
+
+
+def _pooled(experiment: Experiment, results: Sequence[FoldPredictions]) -> dict[str, Any]:
+    """Return how the rounds rank all that was left out, and the decision that suits it.
+
+    Every left-out source counts the same. For the decision the images that decided the rounds' epochs, of
+    sources that were learnt from, count as much as those left out: the model will see both.
+    """
+    labels, classes = experiment.dataset.labels, experiment.dataset.classes
+    truth, rounds = _rounds([labels[fold.indices] for fold in results])
+    known, known_rounds = _rounds([labels[fold.deciding] for fold in results])
+    left_out = np.concatenate([fold.logits for fold in results])
+    deciding = np.concatenate([fold.deciding_logits for fold in results])
+    weights = np.concatenate((balanced_weights(truth, rounds), balanced_weights(known, known_rounds)))
+    decision = fit_pooled_decision(
+        np.concatenate((left_out, deciding)), np.concatenate((truth, known)), weights, classes
+    )
+    figures: dict[str, Any] = {"decision": asdict(decision)}
+    if decision.positive is not None:
+        index = classes.index(decision.positive)
+        likely = probabilities(left_out, decision.temperature)[:, index].astype(np.float64)
+        figures |= pooled_over_sources(likely, (truth == index).astype(np.int64), rounds)
+    return figures
+
+
+def _rounds(labels: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """Return the labels (n,) of all rounds, and of each its round."""
+    rounds = [np.full(len(some), number) for number, some in enumerate(labels)]
+    return np.concatenate(labels), np.concatenate(rounds)
 
 
 def _calibrated(experiment: Experiment, results: Sequence[FoldPredictions]) -> tuple[Floats, list[float]]:

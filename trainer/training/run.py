@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS
 from trainer.evaluation.report import by_source, pooled, score_quantiles, scores
 from trainer.images.arrays import Bools, Ints
+from trainer.model.spec import Decision
 from trainer.networks.inference import predict
 from trainer.training.artifacts import write_run
 from trainer.training.checkpoint import Checkpoint
@@ -55,6 +57,9 @@ def run_training(
     data = experiment.training_set
     trained = fit(network, data, plan, experiment.device, reporter, checkpoint)
     calibrated = calibrate_network(network, data, experiment.calibration, experiment.device)
+    measured = _of_first_training(config.init) | dict(measured or {})
+    if "pooled" in (rounds := measured.get("left_out_rounds", {})):
+        calibrated = replace(calibrated, decision=Decision(**rounds["pooled"]["decision"]))
     report = _measured(experiment, calibrated, trained)
     if outside.any():
         report["left_out"] = _on_left_out(experiment, calibrated, np.flatnonzero(outside))
@@ -62,8 +67,7 @@ def run_training(
         collection = Collection(config.external, config.merge, config.cache)
         external = load_external(collection, experiment.dataset, reporter)
         report["external"] = external.figures(calibrated, experiment.device)
-    report |= _of_first_training(config.init) | dict(measured or {})
-    return write_run(experiment, calibrated, trained, report)
+    return write_run(experiment, calibrated, trained, report | measured)
 
 
 def _of_first_training(init: Path | None) -> dict[str, Any]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.evaluation.calibration import fit_decision, fit_shift, fit_temperature, positive_class
+from trainer.evaluation.calibration import (
+    fit_decision,
+    fit_pooled_decision,
+    fit_shift,
+    fit_temperature,
+    positive_class,
+)
 from trainer.evaluation.ood import fit_out_of_distribution
 from trainer.model.prediction import distances, probabilities
 
@@ -72,3 +78,39 @@ def test_a_class_without_labels_keeps_its_logits() -> None:
 
     assert np.isfinite(shift).all()
     assert shift[2] == 0
+
+
+def test_a_pooled_decision_lies_where_sensitivity_and_specificity_together_are_greatest() -> None:
+    logits, labels = _logits(20_000, sharpness=3.0)
+    # A second source of which every image seems more likely to be a tumour than it is, and counts as much.
+    second, others = _logits(2_000, sharpness=3.0)
+    second[:, 1] += 4
+    weights = np.concatenate((np.full(20_000, 1 / 20_000), np.full(2_000, 1 / 2_000)))
+
+    decision = fit_pooled_decision(
+        np.concatenate((logits, second)), np.concatenate((labels, others)), weights, ("no", "yes")
+    )
+
+    truth = np.concatenate((labels, others)) == 1
+    likely = probabilities(np.concatenate((logits, second)), decision.temperature)[:, 1]
+
+    def gained(threshold: float) -> float:
+        given = likely >= threshold
+        return float(
+            np.average(given[truth], weights=weights[truth])
+            - np.average(given[~truth], weights=weights[~truth])
+        )
+
+    best = max(gained(threshold) for threshold in np.linspace(0.02, 0.98, 97))
+    assert gained(decision.threshold) > best - 0.002
+    assert decision.threshold > 0.55  # the second source is told right only beyond one half
+    assert decision.uncertain_low < decision.threshold < decision.uncertain_high
+    assert decision.uncertain_high - decision.threshold <= 0.15 + 1e-9
+
+
+def test_a_pooled_decision_for_several_classes_has_no_threshold() -> None:
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+
+    decision = fit_pooled_decision(logits, np.array([0, 1, 2, 0, 1, 1]), np.ones(6), ("a", "b", "c"))
+
+    assert decision.positive is None

@@ -95,6 +95,8 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
     report = json.loads((tmp_path / "run" / "left-out" / "rounds.json").read_text())
     assert {name: told["count"] for name, told in report["left_out"].items()} == {"heads": 28, "second": 21}
     assert "twins of heads elsewhere take no part" in done.stderr
+    decision = json.loads((tmp_path / "run" / "metrics.json").read_text())["decision"]
+    assert decision == report["pooled"]["decision"]  # what is usual at a source it never saw
     assert "## On sources it never saw" in (tmp_path / "run" / "CARD.md").read_text()
 
 
