@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data.batch import Batch
+from trainer.data.batch import Batch, changed
 from trainer.data.chance import Chance
 from trainer.data.placement import draw_offsets, head_masks, within
 
@@ -35,13 +35,7 @@ def draw_lesions(
     if not len(chosen):
         return batch
     drawn, lesion = _with_lesion(batch.pictures[chosen].float(), generator)
-    pictures, labels = batch.pictures.clone(), batch.labels.clone()
-    maps, known = batch.maps.clone(), batch.known.clone()
-    pictures[chosen] = drawn.round().clamp(0, 255).to(torch.uint8)
-    labels[chosen] = positive
-    maps[chosen] = functional.avg_pool2d(lesion, 4)
-    known[chosen] = True
-    return Batch(pictures, labels, maps, known)
+    return changed(batch, chosen, drawn, positive, functional.avg_pool2d(lesion, 4))
 
 
 def _with_lesion(heads: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
