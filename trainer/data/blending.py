@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data.placement import mean_of_squares
+from trainer.data.placement import CELL, enlarged, mean_of_squares
 
 
 def blended(hosts: Tensor, pieces: Tensor, cover: Tensor) -> Tensor:
@@ -19,11 +19,6 @@ def soft_cover(shares: Tensor, low: Tensor | float, high: Tensor | float) -> Ten
     return risen.square() * (3 - 2 * risen)
 
 
-def enlarged(maps: Tensor, side: int) -> Tensor:
-    """Return lesion maps (n, 1, M, M) at the pictures' size (n, 1, S, S)."""
-    return functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
-
-
 def grown(maps: Tensor, cells: int) -> Tensor:
     """Return the maps (n, 1, M, M), not negative, grown by so many cells on every side."""
     return functional.max_pool2d(maps, 2 * cells + 1, 1, cells)
@@ -34,17 +29,11 @@ def with_tones_of(hosts: Tensor, pieces: Tensor, cover: Tensor, head: Tensor) ->
 
     The difference of the two in a ring round the cover is spread inwards by a normalised convolution
     (Knutsson and Westin 1993), in place of the membrane that Poisson blending (Perez et al. 2003) solves
-    for: a hundredth of the work, and as smooth. `head` is the host's mask: air matches nothing.
+    for: a hundredth of the work, and as smooth. `head` is the host's mask (n, 1, M, M): air matches nothing.
     """
-    side = hosts.shape[-1]
-    ring = ((mean_of_squares(cover, side // 32) > 0.02) & (cover < 0.3)).float() * head
-    difference, weight = (hosts - pieces) * ring, ring
-    for reach in (side // 10, side // 6):
-        difference, weight = mean_of_squares_of(difference, reach), mean_of_squares_of(weight, reach)
-    return pieces + difference / (weight + 1e-4)
-
-
-def mean_of_squares_of(values: Tensor, reach: int) -> Tensor:
-    """Return `mean_of_squares` at a quarter of the size, enlarged again: smooth anyway, and cheap."""
-    small = functional.avg_pool2d(values, 4)
-    return enlarged(mean_of_squares(small, max(1, reach // 4)), values.shape[-1])
+    covered = functional.avg_pool2d(cover, CELL)
+    ring = ((grown(covered, 2) > 0.1) & (covered < 0.3)).float() * head
+    difference, weight = functional.avg_pool2d(hosts - pieces, CELL) * ring, ring
+    for reach in (head.shape[-1] // 10, head.shape[-1] // 6):
+        difference, weight = mean_of_squares(difference, reach), mean_of_squares(weight, reach)
+    return pieces + enlarged(difference / (weight + 1e-4), hosts.shape[-1])

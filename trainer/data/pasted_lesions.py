@@ -16,17 +16,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
-from trainer.data.blending import blended, enlarged, grown, soft_cover, with_tones_of
+from trainer.data.blending import blended, grown, soft_cover, with_tones_of
 from trainer.data.chance import Chance
-from trainer.data.placement import draw_offsets, head_masks, within
+from trainer.data.placement import depth_in, draw_offsets, enlarged, head_masks, tones
 from trainer.data.synthetic_lesions import push_aside
 
 Offsets = tuple[Tensor, Tensor]  # each pixel's distance from a centre: (n, 1, 1, S) and (n, 1, S, 1)
 
 # Radii that a pasted lesion gets at least, as a share of the picture's side, and at most, of the head's.
 _SMALLEST, _LARGEST = 0.045, 0.5
+_STEADY = 4.0  # grey values: pictures almost without contrast are not blown up
 _LEAST_AREA = 0.003  # of the picture: what shows less is no lesion
-_FAINTEST = 0.2  # the mean difference from what was there, as a share of the tissue's grey
+_STRONGEST = 0.15  # the same for what is sewn in without a lesion, at most
+_FAINTEST = 0.28  # the mean difference from what was there, as a share of the tissue's grey
 
 
 def paste_lesions(
@@ -57,33 +59,35 @@ def _with_lesion(
     chance = Chance(len(hosts), generator)
     head, deep = head_masks(hosts)
     donor_head, donor_deep = head_masks(donors)
-    offsets = draw_offsets(head, generator)
-    radius = (maps.sum((1, 2, 3)) / math.pi).sqrt().view(-1, 1, 1, 1) * (hosts.shape[-1] / maps.shape[-1])
-    scale = _scale(radius, head, chance)
-    lesion = _carried(donors, maps, donor_head, offsets, scale, chance)
-    piece, shares = lesion[:, :1], lesion[:, 1:]
-    cover = soft_cover(shares, chance.even(0.05, 0.3), chance.even(0.5, 0.9)) * within(head)
+    side = hosts.shape[-1]
+    # A box, or its ellipse, may hold skull and scalp: no part of a lesion.
+    donor_inner = depth_in(donor_head, 0.7, 0.9)
+    shown = enlarged(depth_in(head), side)
+    offsets = draw_offsets(head, side, generator)
+    radius = (maps.sum((2, 3), keepdim=True) / math.pi).sqrt() * (side / maps.shape[-1])
+    scale = _scale(radius, head, side, chance)
+    piece, shares = _carried(donors, maps * donor_inner, offsets, scale, chance)
+    cover = soft_cover(shares, chance.even(0.05, 0.3), chance.even(0.5, 0.9)) * shown
     distance = (offsets[0].square() + offsets[1].square()).sqrt() / (radius * scale)
-    pushed = push_aside(hosts, offsets, distance, chance.even(0.0, 0.25))
-    pushed = blended(hosts, pushed, within(head))
-    healthy = donor_deep * (enlarged(maps, hosts.shape[-1]) < 0.05)
-    toned = _toned(piece, _tones(donors, healthy), _tones(hosts, deep), chance)
-    toned = _visible(toned, pushed, cover, _tones(hosts, deep)[0])
-    return blended(pushed, toned, cover), cover
+    pushed = blended(hosts, push_aside(hosts, offsets, distance, chance.even(0.0, 0.25)), shown)
+    tissue = tones(hosts, deep)
+    piece = _toned(piece, tones(donors, donor_deep * (maps < 0.05)), tissue, chance)
+    piece = _within_range(_visible(piece, pushed, cover, tissue[0]))
+    return blended(pushed, piece, cover), cover
 
 
-def _scale(radius: Tensor, head: Tensor, chance: Chance) -> Tensor:
+def _scale(radius: Tensor, head: Tensor, side: int, chance: Chance) -> Tensor:
     """Return how much larger the lesion becomes, so that it can be seen and the host has room for it."""
-    room = (head.mean((2, 3), keepdim=True) / math.pi).sqrt() * head.shape[-1]
+    room = (head.mean((2, 3), keepdim=True) / math.pi).sqrt() * side
     wanted = radius * chance.of_any_size(0.7, 1.4)
-    wanted = torch.minimum(wanted.clamp(min=_SMALLEST * head.shape[-1]), _LARGEST * room + 1)
+    wanted = torch.minimum(wanted.clamp(min=_SMALLEST * side), _LARGEST * room + 1)
     return wanted / radius.clamp(min=1)
 
 
 def _carried(
-    donors: Tensor, maps: Tensor, donor_head: Tensor, offsets: Offsets, scale: Tensor, chance: Chance
-) -> Tensor:
-    """Return the donors' pictures and maps (n, 2, S, S), flipped, turned and scaled, at the hosts' places."""
+    donors: Tensor, maps: Tensor, offsets: Offsets, scale: Tensor, chance: Chance
+) -> tuple[Tensor, Tensor]:
+    """Return the donors' pictures and maps (n, 1, S, S), flipped, turned and scaled, at the hosts' places."""
     side, cells = donors.shape[-1], maps.shape[-1]
     turn, flip = chance.even(-0.8, 0.8), chance.sign()
     places = (torch.arange(cells, dtype=torch.float32) + 0.5) * 2 / cells - 1
@@ -98,16 +102,11 @@ def _carried(
         ),
         dim=1,
     ).permute(0, 2, 3, 1)  # (n, S, S, 2)
-    both = torch.cat((donors, enlarged(maps, side) * donor_head), 1)
-    return functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _sampled(donors, grid), _sampled(maps, grid)
 
 
-def _tones(pictures: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and spread of the grey values (n, 1, 1, 1) where the mask says."""
-    count = where.sum((2, 3), keepdim=True) + 1
-    mean = (pictures * where).sum((2, 3), keepdim=True) / count
-    spread = (((pictures - mean) * where).square().sum((2, 3), keepdim=True) / count).sqrt()
-    return mean, spread.clamp(min=8)
+def _sampled(pictures: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _toned(
@@ -117,7 +116,11 @@ def _toned(
 
     What is bright in one sequence is dark in another.
     """
-    gain = (host[1] / donor[1]).clamp(0.4, 2.5) * chance.of_any_size(0.75, 1.4) * chance.sign(0.12)
+    gain = (
+        ((host[1] + _STEADY) / (donor[1] + _STEADY)).clamp(0.4, 2.5)
+        * chance.of_any_size(0.75, 1.4)
+        * chance.sign(0.12)
+    )
     return host[0] + (pieces - donor[0]) * gain
 
 
@@ -127,7 +130,16 @@ def _visible(pieces: Tensor, hosts: Tensor, cover: Tensor, tissue: Tensor) -> Te
     difference = (pieces - hosts) * cover
     seen = difference.abs().sum((2, 3), keepdim=True) / area
     way = torch.sign(difference.sum((2, 3), keepdim=True))
-    return (pieces + way * (_FAINTEST * tissue - seen).clamp(min=0)).clamp(0, 255)
+    return pieces + way * (_FAINTEST * tissue - seen).clamp(min=0)
+
+
+def _within_range(pieces: Tensor) -> Tensor:
+    """Bend the tones near black and white instead of cutting them off: the texture stays."""
+    high, low = 190.0, 50.0
+    bent = torch.where(
+        pieces > high, high + (255 - high) * torch.tanh((pieces - high) / (2 * (255 - high))), pieces
+    )
+    return torch.where(pieces < low, low * (1 + torch.tanh((pieces - low) / (2 * low))), bent)
 
 
 def add_seams(batch: Batch, share: float, negative: int, generator: torch.Generator) -> Batch:
@@ -158,20 +170,27 @@ def _with_seam(
     chance = Chance(len(hosts), generator)
     side = hosts.shape[-1]
     head, deep = head_masks(hosts)
-    offsets = draw_offsets(head, generator)
+    across, along = draw_offsets(head, side, generator)
     # Far enough to be another place; nearly the same place of another head.
     away = torch.where(own.view(-1, 1, 1, 1), chance.even(0.08, 0.22), chance.even(0.0, 0.04))
-    towards, turn = chance.even(0, 2 * math.pi), chance.even(-0.3, 0.3)
-    across, along = offsets
-    places = (torch.arange(side, dtype=torch.float32) + 0.5) * 2 / side - 1
-    x = places.view(1, 1, 1, -1) - (1 - turn.cos()) * across * 2 / side + turn.sin() * along * 2 / side
-    y = places.view(1, 1, -1, 1) - (1 - turn.cos()) * along * 2 / side - turn.sin() * across * 2 / side
-    grid = torch.cat((x + 2 * away * towards.cos(), y + 2 * away * towards.sin()), 1).permute(0, 2, 3, 1)
-    both = torch.cat((others, head_masks(others)[1]), 1)
-    piece = functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    towards, places = chance.even(0, 2 * math.pi), (torch.arange(side) + 0.5) * 2 / side - 1
+    x = (places.view(1, 1, 1, -1) + 2 * away * towards.cos()).expand(-1, -1, side, -1)
+    y = (places.view(1, 1, -1, 1) + 2 * away * towards.sin()).expand(-1, -1, -1, side)
+    grid = torch.cat((x, y), 1).permute(0, 2, 3, 1)  # (n, S, S, 2)
+    piece, piece_deep = _sampled(others, grid), _sampled(head_masks(others)[1], grid)
     stretch = torch.exp(chance.even(-0.3, 0.3))
     distance = ((across / stretch).square() + (along * stretch).square()).sqrt()
     distance = distance / (side * chance.of_any_size(_SMALLEST, 0.15)) + chance.field(side, 9) * 0.2
-    cover = soft_cover(1.5 - distance, 0.0, chance.even(0.5, 0.9)) * piece[:, 1:] * deep
-    cover = cover * (1 - enlarged(grown(maps, 1), side))
-    return blended(hosts, with_tones_of(hosts, piece[:, :1], cover, head), cover)
+    free = enlarged(deep * (grown(maps, 1) == 0), side)
+    cover = soft_cover(1.5 - distance, 0.0, chance.even(0.5, 0.9)) * piece_deep * free
+    piece = with_tones_of(hosts, piece, cover, head)
+    return blended(hosts, _subtle(piece, hosts, cover, tones(hosts, deep)[0]), cover)
+
+
+def _subtle(pieces: Tensor, hosts: Tensor, cover: Tensor, tissue: Tensor) -> Tensor:
+    """Take the mean difference away and limit what is left: a hole or a bright spot is no healthy tissue."""
+    area = cover.sum((2, 3), keepdim=True) + 1e-6
+    difference = pieces - hosts
+    difference = difference - (difference * cover).sum((2, 3), keepdim=True) / area
+    seen = (difference.abs() * cover).sum((2, 3), keepdim=True) / area
+    return hosts + difference * (_STRONGEST * tissue / (seen + 1e-6)).clamp(max=1)

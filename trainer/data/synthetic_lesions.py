@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
 from trainer.data.chance import Chance
-from trainer.data.placement import draw_offsets, head_masks, within
+from trainer.data.placement import CELL, depth_in, draw_offsets, enlarged, head_masks, tones
 
 # Radii as a share of the picture's side: from a hardly visible spot to a third of the head.
 _SMALLEST, _LARGEST = 0.045, 0.2
@@ -42,12 +42,13 @@ def _with_lesion(heads: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head, and its mask."""
     chance = Chance(len(heads), generator)
     head, deep = head_masks(heads)
-    seen = within(head)
-    across, along = draw_offsets(head, generator)
+    side = heads.shape[-1]
+    seen = enlarged(depth_in(head), side)
+    across, along = draw_offsets(head, side, generator)
     distance = _distance(across, along, chance)
     pushed = push_aside(heads, (across, along), distance, chance.even(0.0, 0.35))
     pushed = heads + (pushed - heads) * seen
-    tissue = ((heads * deep).sum((2, 3)) / (deep.sum((2, 3)) + 1)).view(-1, 1, 1, 1)
+    tissue, _ = tones(heads, deep)
     pictures = _toned(pushed, distance, tissue, chance) * seen + pushed * (1 - seen)
     return pictures, (distance < 1) * seen
 
@@ -69,12 +70,14 @@ def push_aside(heads: Tensor, offsets: tuple[Tensor, Tensor], distance: Tensor, 
     border of what grows, `strength` (n, 1, 1, 1) is the share of the way to the border that tissue gives.
     """
     side = heads.shape[-1]
-    across, along = offsets
+    # By cells, and enlarged: what pushes is smooth.
+    across, along = offsets[0][..., 1::CELL] + 0.5, offsets[1][..., 1::CELL, :] + 0.5
+    distance = functional.adaptive_avg_pool2d(distance, (along.shape[-2], across.shape[-1]))
     strength = strength * torch.exp(-1.2 * (distance - 1).clamp(min=0)) * (distance > 0)
-    shrink = torch.where(distance < 1, 1 - strength, 1 - strength / distance.clamp(min=1))
+    given = torch.where(distance < 1, strength, strength / distance.clamp(min=1))
+    moved = enlarged(torch.cat((across * given, along * given), 1), side)
     places = torch.arange(side, dtype=torch.float32)
-    x = places.view(1, 1, 1, -1) - across * (1 - shrink)
-    y = places.view(1, 1, -1, 1) - along * (1 - shrink)
+    x, y = places.view(1, 1, 1, -1) - moved[:, :1], places.view(1, 1, -1, 1) - moved[:, 1:]
     grid = torch.cat((x, y), 1).permute(0, 2, 3, 1) / (side - 1) * 2 - 1  # (n, S, S, 2)
     return functional.grid_sample(heads, grid, mode="bilinear", align_corners=True)
 

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from config.errors import BtError
 from trainer.data.augment import augment
 from trainer.data.batch import Batch
-from trainer.data.synthetic_lesions import draw_lesions
+from trainer.data.lesion_mix import Lesions, mix_lesions
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
@@ -95,6 +95,7 @@ class _Loop:
         self.state = TrainingState(network, averaged, _copy_of(averaged), optimiser)
         self._data, self._plan, self._device, self._listener = data, plan, device, listener
         self._weights = _sampling_weights(data, plan)
+        self._shares = Lesions.of(plan.lesions, plan.pasted, plan.healed, plan.seams)
         self._batch, self._steps = plan.of_an_epoch(len(data.train))
 
     def epoch(self, number: int) -> Epoch:
@@ -131,7 +132,7 @@ class _Loop:
         return rate
 
     def _drawn(self, rng: np.random.Generator, generator: torch.Generator) -> Batch:
-        """Return the next batch, with lesions drawn in and augmented, on the device."""
+        """Return the next batch, with lesions mixed in and augmented, on the device."""
         data = self._data
         indices = np.sort(rng.choice(data.train, self._batch, p=self._weights))
         labels = torch.from_numpy(data.labels[indices])
@@ -142,7 +143,7 @@ class _Loop:
             torch.zeros(len(indices), 1, side, side),
             labels == data.negative,
         )
-        batch = draw_lesions(batch, self._plan.lesions, data.negative, data.positive, generator)
+        batch = mix_lesions(batch, self._shares, data.negative, data.positive, generator)
         batch = augment(batch, generator)
         return Batch(
             *(part.to(self._device) for part in (batch.pictures, batch.labels, batch.maps, batch.known))
