@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -15,3 +16,17 @@ class Batch:
     labels: Tensor  # (batch,) int64
     maps: Tensor  # (batch, 1, M, M) float32, M = S // 4: the share of each cell that lesion covers, 0..1
     known: Tensor  # (batch,) bool: whether the map is known (always for tumour-free pictures: all zero)
+
+
+def changed(batch: Batch, places: Tensor, pictures: Tensor, label: int, maps: Tensor) -> Batch:
+    """Return the batch with other pictures (k, 1, S, S), float in 0..255, and their maps at k places.
+
+    Their label is `label` and their maps (k, 1, M, M) are known. The batch given is left as it is.
+    """
+    if not len(places):
+        return batch
+    all_pictures, labels = batch.pictures.clone(), batch.labels.clone()
+    all_maps, known = batch.maps.clone(), batch.known.clone()
+    all_pictures[places] = pictures.round().clamp(0, 255).to(torch.uint8)
+    labels[places], all_maps[places], known[places] = label, maps, True
+    return Batch(all_pictures, labels, all_maps, known)

@@ -10,17 +10,17 @@ tissue as tumours have them, bright or dark, whole, ringed or with an edge that 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data.batch import Batch
+from trainer.data.batch import Batch, changed
+from trainer.data.chance import Chance
+from trainer.data.placement import CELL, depth_in, draw_offsets, enlarged, head_masks, tones
 
 # Radii as a share of the picture's side: from a hardly visible spot to a third of the head.
 _SMALLEST, _LARGEST = 0.045, 0.2
-_AIR = 20.0  # grey values up to this are air
 
 
 def draw_lesions(
@@ -35,75 +35,25 @@ def draw_lesions(
     if not len(chosen):
         return batch
     drawn, lesion = _with_lesion(batch.pictures[chosen].float(), generator)
-    pictures, labels = batch.pictures.clone(), batch.labels.clone()
-    maps, known = batch.maps.clone(), batch.known.clone()
-    pictures[chosen] = drawn.round().clamp(0, 255).to(torch.uint8)
-    labels[chosen] = positive
-    maps[chosen] = functional.avg_pool2d(lesion, 4)
-    known[chosen] = True
-    return Batch(pictures, labels, maps, known)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chance:
-    """Numbers for each of `count` pictures, shaped to multiply them."""
-
-    count: int
-    source: torch.Generator
-
-    def even(self, low: float, high: float) -> Tensor:
-        return torch.rand(self.count, 1, 1, 1, generator=self.source) * (high - low) + low
-
-    def of_any_size(self, low: float, high: float) -> Tensor:
-        return torch.exp(self.even(math.log(low), math.log(high)))
-
-    def field(self, side: int, knots: int) -> Tensor:
-        """Smooth noise (count, 1, side, side) of about unit size."""
-        coarse = torch.randn(self.count, 1, knots, knots, generator=self.source)
-        return functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
+    return changed(batch, chosen, drawn, positive, functional.avg_pool2d(lesion, 4))
 
 
 def _with_lesion(heads: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return float pictures (n, 1, S, S) in 0..255 with one lesion each, inside the head, and its mask."""
-    chance = _Chance(len(heads), generator)
-    head, deep = _inside(heads)
-    across, along = _offsets(deep, generator)
+    chance = Chance(len(heads), generator)
+    head, deep = head_masks(heads)
+    side = heads.shape[-1]
+    seen = enlarged(depth_in(head), side)
+    across, along = draw_offsets(head, side, generator)
     distance = _distance(across, along, chance)
-    pushed = _pushed(heads, across, along, distance, chance)
-    tissue = ((heads * deep).sum((2, 3)) / (deep.sum((2, 3)) + 1)).view(-1, 1, 1, 1)
-    pictures = _toned(pushed, distance, tissue, chance) * head + pushed * (1 - head)
-    return pictures, (distance < 1) * head
+    pushed = push_aside(heads, (across, along), distance, chance.even(0.0, 0.35))
+    pushed = heads + (pushed - heads) * seen
+    tissue, _ = tones(heads, deep)
+    pictures = _toned(pushed, distance, tissue, chance) * seen + pushed * (1 - seen)
+    return pictures, (distance < 1) * seen
 
 
-def _inside(heads: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the head, holes closed, and what lies well inside it, as masks (n, 1, S, S)."""
-    head = (_mean_of_squares(heads > _AIR, 4) > 0.5).float()
-    deep = (_mean_of_squares(head, heads.shape[-1] // 10) > 0.97).float()
-    return head, deep
-
-
-def _mean_of_squares(mask: Tensor, reach: int) -> Tensor:
-    """Return the mean of each pixel's square of 2 reach + 1, nothing beyond the picture's edge.
-
-    From running sums: along the rows, then along the columns.
-    """
-    window = 2 * reach + 1
-    sums = mask.float()
-    for _ in range(2):
-        running = functional.pad(sums, (reach + 1, reach)).cumsum(-1)
-        sums = (running[..., window:] - running[..., :-window]).transpose(-1, -2)
-    return sums / window**2
-
-
-def _offsets(deep: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return each pixel's distance in x and in y from a centre drawn inside the head."""
-    side = deep.shape[-1]
-    centre = torch.multinomial(deep.flatten(1) + 1e-9, 1, generator=generator).view(-1, 1, 1, 1)
-    places = torch.arange(side, dtype=torch.float32)
-    return places.view(1, 1, 1, -1) - centre % side, places.view(1, 1, -1, 1) - centre // side
-
-
-def _distance(across: Tensor, along: Tensor, chance: _Chance) -> Tensor:
+def _distance(across: Tensor, along: Tensor, chance: Chance) -> Tensor:
     """Return the distance from the centre (n, 1, S, S), 1 at the lesion's uneven border."""
     side = across.shape[-1]
     radius = chance.of_any_size(_SMALLEST, _LARGEST) * side
@@ -113,19 +63,26 @@ def _distance(across: Tensor, along: Tensor, chance: _Chance) -> Tensor:
     return (one.square() + other.square()).sqrt() / radius + chance.field(side, 9) * chance.even(0.05, 0.35)
 
 
-def _pushed(heads: Tensor, across: Tensor, along: Tensor, distance: Tensor, chance: _Chance) -> Tensor:
-    """Push the tissue around the centre outwards, less with the distance, as what grows there does."""
+def push_aside(heads: Tensor, offsets: tuple[Tensor, Tensor], distance: Tensor, strength: Tensor) -> Tensor:
+    """Push the tissue around a centre outwards, less with the distance, as what grows there does.
+
+    `offsets` are each pixel's distances from the centre in x and in y, `distance` (n, 1, S, S) is 1 at the
+    border of what grows, `strength` (n, 1, 1, 1) is the share of the way to the border that tissue gives.
+    """
     side = heads.shape[-1]
-    strength = chance.even(0.0, 0.35) * torch.exp(-1.2 * (distance - 1).clamp(min=0)) * (distance > 0)
-    shrink = torch.where(distance < 1, 1 - strength, 1 - strength / distance.clamp(min=1))
+    # By cells, and enlarged: what pushes is smooth.
+    across, along = offsets[0][..., 1::CELL] + 0.5, offsets[1][..., 1::CELL, :] + 0.5
+    distance = functional.adaptive_avg_pool2d(distance, (along.shape[-2], across.shape[-1]))
+    strength = strength * torch.exp(-1.2 * (distance - 1).clamp(min=0)) * (distance > 0)
+    given = torch.where(distance < 1, strength, strength / distance.clamp(min=1))
+    moved = enlarged(torch.cat((across * given, along * given), 1), side)
     places = torch.arange(side, dtype=torch.float32)
-    x = places.view(1, 1, 1, -1) - across * (1 - shrink)
-    y = places.view(1, 1, -1, 1) - along * (1 - shrink)
+    x, y = places.view(1, 1, 1, -1) - moved[:, :1], places.view(1, 1, -1, 1) - moved[:, 1:]
     grid = torch.cat((x, y), 1).permute(0, 2, 3, 1) / (side - 1) * 2 - 1  # (n, S, S, 2)
     return functional.grid_sample(heads, grid, mode="bilinear", align_corners=True)
 
 
-def _toned(heads: Tensor, distance: Tensor, tissue: Tensor, chance: _Chance) -> Tensor:
+def _toned(heads: Tensor, distance: Tensor, tissue: Tensor, chance: Chance) -> Tensor:
     """Give the inside another tone: brighter, darker or ringed, with a grain and sometimes a swelling."""
     side = heads.shape[-1]
     kind = chance.even(0, 1)
