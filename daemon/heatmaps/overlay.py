@@ -1,7 +1,7 @@
 """Overlay a class-activation map on the picture that the network was given.
 
 The map explains the network; it does not outline a tumour (Zhou et al. 2016, "Learning Deep
-Features for Discriminative Localization").
+Features for Discriminative Localization"). Of a network with a lesion map it says where that sees one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from config.text import DISCLAIMER
 from daemon.output.cells import confidence_text
 from daemon.output.words import compared_with, score_limits
 from trainer.images.arrays import Floats, Grey
+from trainer.model.layers import localisation
 from trainer.model.prediction import Prediction
 from trainer.model.spec import ModelSpec
 
@@ -70,10 +71,16 @@ def caption(prediction: Prediction, spec: ModelSpec, weights_sha256: str) -> lis
     compared = compared_with(score_limits(spec))
     return [
         f"{said}; score {confidence_text(prediction.score(spec))}" + (f": {compared}" if compared else ""),
-        f"map for class {shown}: explains the network, does not localise",
+        f"map for class {shown}: {_meaning(spec)}",
         f"model {spec.name} {spec.version} {weights_sha256[:8]}",
         DISCLAIMER,
     ]
+
+
+def _meaning(spec: ModelSpec) -> str:
+    if localisation(spec.architecture) is None:
+        return "explains the network, does not localise"
+    return "where the network sees it, not an outline"
 
 
 def _captioned(picture: Image.Image, lines: list[str]) -> Image.Image:

@@ -175,7 +175,7 @@ _OPTIONS = (
     click.option(
         "--pretrained/--from-scratch",
         default=None,
-        help="Start from ImageNet weights (default: efficientnet_lite0, lite0_short, lite0_six, whose "
+        help="Start from ImageNet weights (default: the Lite0 networks, whose "
         "weights are installed; torchvision's are downloaded).",
     ),
     click.option("--name", default="model", show_default=True, help="The model's name, as rows show it."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trainer.model.layers import localisation
+
 _FIGURES = (
     "accuracy",
     "sensitivity",
@@ -38,8 +40,7 @@ def card_text(report: dict[str, Any]) -> str:
         "## Licence",
         _licence(report),
         "## How well it does on groups it has not seen",
-        f"Split {metrics['split']}. Threshold and temperature were fitted on the same validation images, "
-        "so these figures lean to the good side. Intervals are 95 %, by bootstrap over groups.",
+        f"Split {metrics['split']}. {_fitted(metrics)} Intervals are 95 %, by bootstrap over groups.",
         _scores_table(metrics["validation"]),
         "A nearest neighbour on 32x32 thumbnails reaches accuracy "
         f"{metrics['nearest_neighbour']['accuracy']:.3f} on the same split.",
@@ -51,11 +52,20 @@ def card_text(report: dict[str, Any]) -> str:
         "## Intended use",
         _USE,
         "## Limits",
-        _LIMITS,
+        _limits(report),
         "## How it was made",
         f"```\n{_commands(report)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _fitted(metrics: dict[str, Any]) -> str:
+    if "pooled" in metrics.get("left_out_rounds", {}):
+        return "Threshold and temperature come from predictions of sources left out, below."
+    return (
+        "Threshold and temperature were fitted on the same validation images, so these figures lean to the "
+        "good side."
+    )
 
 
 def _rejection(metrics: dict[str, Any]) -> list[str]:
@@ -95,6 +105,7 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             "## On sources it never saw",
             "For each line a network was trained in the same way without that source "
             f"(epochs: {rounds['plan']['epochs']}) and judged on it, at its own threshold."
+            + _pooled(rounds)
             + (_FIRST_ONLY if rounds.get("of_first_training") else ""),
             _source_table(rounds["left_out"]),
         ]
@@ -107,6 +118,18 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             _source_table(judged),
         ]
     return parts
+
+
+def _pooled(rounds: dict[str, Any]) -> str:
+    """Return what all that was left out shows together, of a run that says."""
+    pooled = rounds.get("pooled", {})
+    if pooled.get("roc_auc") is None:
+        return ""
+    return (
+        f" All of them pooled, each source weighing the same: ROC AUC {pooled['roc_auc']:.3f}, sensitivity "
+        f"{pooled['sensitivity_at_specificity_0.95']:.3f} at specificity 0.95. Temperature, threshold "
+        "and band of the model come from these predictions, and from those of the images that decided the epochs."
+    )
 
 
 _UNSTATED = "see its publisher"
@@ -122,8 +145,16 @@ _LIMITS = (
     "- One slice at a time: it knows nothing of the neighbouring slices, the sequence or the patient.\n"
     "- In several collections the class goes with the source, so part of what it has learnt is the source.\n"
     "- Tumour types, sequences and planes that the collections lack are unknown to it.\n"
-    "- A class-activation map explains the network; it does not outline a tumour."
+    "- Its heatmap explains the network; it does not outline a tumour."
 )
+_MAP_LIMITS = (
+    "\n- The map of lesions was taught with masks, boxes and drawn lesions: it says about where the network "
+    "sees one, at a sixteenth of the picture's resolution."
+)
+
+
+def _limits(report: dict[str, Any]) -> str:
+    return _LIMITS if localisation(report["architecture"]) is None else _LIMITS + _MAP_LIMITS
 
 
 def _facts(report: dict[str, Any]) -> str:
