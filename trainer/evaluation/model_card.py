@@ -127,8 +127,8 @@ def _pooled(rounds: dict[str, Any]) -> str:
         return ""
     return (
         f" All of them pooled, each source weighing the same: ROC AUC {pooled['roc_auc']:.3f}, sensitivity "
-        f"{pooled['sensitivity_at_specificity_0.95']:.3f} at specificity 0.95. Temperature, threshold "
-        "and band of the model come from these predictions, and from those of the images that decided the epochs."
+        f"{pooled['sensitivity_at_specificity_0.95']:.3f} at specificity 0.95. Temperature, threshold and "
+        "band of the model come from these predictions, and from those of the images that decided the epochs."
     )
 
 
