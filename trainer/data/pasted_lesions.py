@@ -25,6 +25,7 @@ Offsets = tuple[Tensor, Tensor]  # each pixel's distance from a centre: (n, 1, 1
 
 # Radii that a pasted lesion gets at least, as a share of the picture's side, and at most, of the head's.
 _SMALLEST, _LARGEST = 0.045, 0.5
+_BRIGHT = 170.0  # grey values from here on are bent
 _STEADY = 4.0  # grey values: pictures almost without contrast are not blown up
 _LEAST_AREA = 0.003  # of the picture: what shows less is no lesion
 _STRONGEST = 0.15  # the same for what is sewn in without a lesion, at most
@@ -72,7 +73,7 @@ def _with_lesion(
     pushed = blended(hosts, push_aside(hosts, offsets, distance, chance.even(0.0, 0.25)), shown)
     tissue = tones(hosts, deep)
     piece = _toned(piece, tones(donors, donor_deep * (maps < 0.05)), tissue, chance)
-    piece = _within_range(_visible(piece, pushed, cover, tissue[0]))
+    piece = _within_range(_visible(piece, pushed, cover, tissue[0]), tissue[0])
     return blended(pushed, piece, cover), cover
 
 
@@ -133,13 +134,15 @@ def _visible(pieces: Tensor, hosts: Tensor, cover: Tensor, tissue: Tensor) -> Te
     return pieces + way * (_FAINTEST * tissue - seen).clamp(min=0)
 
 
-def _within_range(pieces: Tensor) -> Tensor:
-    """Bend the tones near black and white instead of cutting them off: the texture stays."""
-    high, low = 190.0, 50.0
-    bent = torch.where(
-        pieces > high, high + (255 - high) * torch.tanh((pieces - high) / (2 * (255 - high))), pieces
-    )
-    return torch.where(pieces < low, low * (1 + torch.tanh((pieces - low) / (2 * low))), bent)
+def _within_range(pieces: Tensor, tissue: Tensor) -> Tensor:
+    """Bend bright and dark tones towards white and a fluid's grey, not beyond: the texture stays.
+
+    Nothing in a head is as black as air but bone and air.
+    """
+    fluid, dark = 0.15 * tissue, 0.6 * tissue
+    over, under = (pieces - _BRIGHT).clamp(min=0), (dark - pieces).clamp(min=0)
+    bent_over, bent_under = over / (1 + over / (255 - _BRIGHT)), under / (1 + under / (dark - fluid + 1e-6))
+    return pieces - over + bent_over + under - bent_under
 
 
 def add_seams(batch: Batch, share: float, negative: int, generator: torch.Generator) -> Batch:
