@@ -107,8 +107,15 @@ class Experiment:
             "image_size": self.config.image_size,
             "classes": list(dataset.classes),
             "training_images": digest.hexdigest(),
+            "annotations": self._annotations_digest(),
             "deterministic": self.config.deterministic,
         }
+
+    def _annotations_digest(self) -> str:
+        annotations = self.annotations
+        digest = hashlib.sha256(annotations.known[self.train].tobytes())
+        digest.update(annotations.maps[self.train].tobytes())
+        return digest.hexdigest()
 
     def new_network(self) -> Classifier:
         """Return the network a training starts from: random, another model's, or ImageNet weights.

@@ -77,6 +77,16 @@ def test_an_engine_that_computes_something_else_is_refused(
         check_reference(weights, Off(weights, **off))
 
 
+def test_an_engine_with_another_lesion_map_is_refused(tmp_path: Path) -> None:
+    """The highest places of a lesion map count, not its mean: what maps are is told by the reference."""
+    spec = replace(SMALL, architecture="lite0_six_map", architecture_options={})
+    weights = read_weights(untrained_model(tmp_path / "located.safetensors", spec))
+
+    assert "64 probe pictures" in check_reference(weights, open_graph(weights))
+    with pytest.raises(WeightsError, match=r"maps differ by 0\.01"):
+        check_reference(weights, Off(weights, maps=0.01))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tensor", ["reference__logits", "reference__features", "body__2__0__weight"])
 def test_a_file_of_which_a_number_was_changed_is_refused_in_one_line(
