@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from config.paths import cache_folder
-from trainer.commands.options import FOLDER, echo_caveats
+from trainer.commands.options import FOLDER, collection_of, collection_options, echo_caveats
 
 
 @click.command("eval", short_help="How a weights file does on labelled images.")
 @click.option("--weights", type=FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
-@click.option(
-    "--data", multiple=True, required=True, type=FOLDER, metavar="DIR", help="Folder of class folders."
-)
-@click.option("--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW.")
+@collection_options
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu or cuda[:N].")
 @click.option("--json", "as_json", is_flag=True, help="For programs, with intervals.")
-def command(
-    weights: Path | None, data: tuple[Path, ...], merge: tuple[str, ...], device: str, as_json: bool
-) -> None:
+def command(weights: Path | None, device: str, as_json: bool, **images: Any) -> None:
     """Judge labelled images with a weights file and print how good it is, by source.
 
     \b
@@ -29,7 +24,6 @@ def command(
     """  # noqa: D301 - click wants the character
     import json
 
-    from trainer.data.dataset import Collection, parse_merge
     from trainer.evaluation.evaluate import evaluate as judge_all
     from trainer.evaluation.evaluate import evaluation_text
     from trainer.model.identity import default_weights
@@ -39,7 +33,7 @@ def command(
     with Console(0) as console:
         report = judge_all(
             weights or default_weights(),
-            Collection(data, parse_merge(merge), cache_folder()),
+            collection_of(images),
             pick_device(device),
             console.decoding,
         )

@@ -10,7 +10,7 @@ import click
 
 from config.paths import cache_folder
 from config.text import printable
-from trainer.commands.options import FOLDER, command_line
+from trainer.commands.options import EXCLUDE_LIST, FOLDER, command_line, exclusions_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +105,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Judge on this folder of class folders at the end; it takes no other part; repeatable.",
     ),
+    EXCLUDE_LIST,
     click.option(
         "--folds",
         default=0,
@@ -238,6 +239,7 @@ def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
         sensitivity=options["sensitivity"],
         leave_out=options["leave_out"],
         external=options["external"],
+        exclusions=exclusions_of(options["exclude_list"]),
         device=options["device"],
         resume=options["resume"],
         deterministic=options["deterministic"],

@@ -30,6 +30,7 @@ def audit(collection: Collection, progress: Progress | None = None) -> dict[str,
     return {
         "images": len(dataset),
         "unreadable": [{"file": str(image.path), "reason": reason} for image, reason in dataset.unreadable],
+        "excluded": dataset.excluded_text,
         "counts": _counts(dataset),
         "exact_duplicates": len(exact) - len(np.unique(exact)),
         "groups": len(np.unique(groups)),
@@ -47,6 +48,7 @@ def audit(collection: Collection, progress: Progress | None = None) -> dict[str,
 def audit_text(report: Mapping[str, Any]) -> str:
     """Return the report for a person, the worst first."""
     lines = [f"{report['images']} images in {report['groups']} groups of (near-)duplicates"]
+    lines += [report["excluded"]] if report["excluded"] else []
     lines += [f"  {source}: " + ", ".join(f"{label} {count}" for label, count in labels.items())
               for source, labels in report["counts"].items()]  # fmt: skip
     lines.append(f"{report['exact_duplicates']} files have the same bytes as another")

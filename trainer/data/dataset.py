@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from config.errors import DataError, UsageError
 from config.text import printable
+from trainer.data.exclusions import NO_EXCLUSIONS, REJECT, Exclusions
 from trainer.data.image_cache import Decoded, _from_cache, _to_cache
 from trainer.images.arrays import Grey, Ints
 from trainer.images.decode import Limits, PictureError, decode, read_file
@@ -62,6 +63,8 @@ class Dataset:
     classes: tuple[str, ...]
     source_names: tuple[str, ...]
     unreadable: tuple[tuple[ImageFile, str], ...] = ()
+    left_out: tuple[ImageFile, ...] = ()  # by the exclude list
+    to_reject: tuple[ImageFile, ...] = ()  # by the exclude list, and examples of what is to be rejected
 
     def __len__(self) -> int:
         return len(self.files)
@@ -79,6 +82,15 @@ class Dataset:
         indices = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
         return indices[self.labels]
 
+    @property
+    def excluded_text(self) -> str:
+        """What the exclude list did, in one line; "" if it left nothing out."""
+        count = len(self.left_out) + len(self.to_reject)
+        if not count:
+            return ""
+        files = "1 file" if count == 1 else f"{count} files"
+        return f"left out {files} of the exclude list, {len(self.to_reject)} of them examples to reject"
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:
@@ -87,13 +99,38 @@ class Collection:
     roots: tuple[Path, ...]
     merge: Mapping[str, str]
     cache: Path
+    exclusions: Exclusions = NO_EXCLUSIONS
 
     def load(
         self, preprocessing: Preprocessing, progress: Progress | None = None, *, least_classes: int = 2
     ) -> Dataset:
-        """Return the decoded images; raise DataError if there are none or too few classes."""
+        """Return the decoded images, without those excluded.
+
+        Raises DataError if there are none or too few classes, UsageError if the exclude list names none.
+        """
         files = find_images(self.roots, self.merge, least_classes=least_classes)
-        return load_dataset(files, preprocessing, self.cache, progress=progress, least_classes=least_classes)
+        self.exclusions.check_used(image.name for image in files)
+        uses = [self.exclusions.use_of(image.name) for image in files]
+        kept = [image for image, use in zip(files, uses, strict=True) if use is None]
+        if not kept:
+            raise DataError("the exclude list leaves no image", hint="take files off the list")
+        dataset = load_dataset(
+            kept, preprocessing, self.cache, progress=progress, least_classes=least_classes
+        )
+        to_reject = tuple(image for image, use in zip(files, uses, strict=True) if use == REJECT)
+        left_out = tuple(image for image, use in zip(files, uses, strict=True) if use not in {None, REJECT})
+        return replace(dataset, left_out=left_out, to_reject=to_reject)
+
+    def load_strangers(
+        self, dataset: Dataset, preprocessing: Preprocessing, progress: Progress | None = None
+    ) -> Grey:
+        """Return the pictures (k, S, S) of the files to reject that can be read; k is 0 without any."""
+        if not dataset.to_reject:
+            size = preprocessing.image_size
+            return np.zeros((0, size, size), dtype=np.uint8)
+        return load_dataset(
+            dataset.to_reject, preprocessing, self.cache, progress=progress, least_classes=1
+        ).pictures
 
 
 def find_images(

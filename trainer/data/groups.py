@@ -1,8 +1,9 @@
-"""Group images that belong together: the same bytes, nearly the same picture, the same patient.
+"""Near-duplicate grouping: the same bytes, nearly the same picture or its mirror image, the same patient.
 
 Images of one group must not stand on both sides of a split, or a network is tested on what it has
-seen. Near-duplicates are found by a 256-bit difference hash, and confirmed by the correlation of
-small thumbnails, so that two different slices of one look are not taken for twins.
+seen. Near-duplicates are found by a 256-bit difference hash (of the picture, and of it mirrored left to
+right, as public collections are augmented), and confirmed by the correlation of small thumbnails, so
+that two different slices of one look are not taken for twins.
 """
 
 from __future__ import annotations
@@ -20,59 +21,87 @@ from scipy.sparse.csgraph import connected_components
 
 from config.errors import UsageError
 from config.text import printable
-from trainer.images.arrays import Floats, Grey, Ints
+from trainer.images.arrays import Bools, Floats, Grey, Ints
 
 # Measured on public collections: twins saved again, scaled or windowed lie within this many bits of
 # 256; larger values join different slices of the same look.
 MAX_BITS = 14
 MIN_CORRELATION = 0.95
-# A chain of pairs may join pictures that are far apart; beyond this size a group is split into its
-# exact duplicates again.
+# A chain of pairs may join pictures that are far apart; beyond this size only closer and closer pairs
+# hold a group together.
 MAX_GROUP = 60
+_CLOSER_BITS = (10, 7, 4, 2)
 _THUMBNAIL = 32
+_WORDS = 4  # of 64 bits in a hash
 _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of near-duplicates: indices of images, first <= second."""
+    """Pairs of near-duplicates, all of the same length: indices of images, first <= second."""
 
     first: Ints
     second: Ints
+    bits: Ints  # of 256, that differ
+    mirrored: Bools  # the second is nearer to the first's mirror image than to the first
 
 
 def near_duplicates(pictures: Grey) -> Pairs:
-    """Return all pairs of near-duplicates among pictures (n, S, S) uint8."""
-    bits, thumbnails = _fingerprints(pictures)
+    """Return all pairs of near-duplicates, mirrored ones too, among pictures (n, S, S) uint8."""
+    seen, mirror = _fingerprints(pictures), _fingerprints(pictures[:, :, ::-1])
+    plain, mirrored = _close_pairs(seen, seen), _close_pairs(mirror, seen)
+    first, second, bits = (np.concatenate(both) for both in zip(plain, mirrored, strict=True))
+    by_mirror: Bools = np.arange(len(first)) >= len(plain[0])
+    # A symmetric head is near both to its twin and to the twin's mirror image: one pair, the nearer.
+    order = np.lexsort((by_mirror, bits, second, first))
+    first, second, bits, by_mirror = first[order], second[order], bits[order], by_mirror[order]
+    new = np.ones(len(first), dtype=bool)
+    new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return Pairs(first[new], second[new], bits[new], by_mirror[new])
+
+
+def _close_pairs(left: _Fingerprints, right: _Fingerprints) -> tuple[Ints, Ints, Ints]:
+    """Return first < second and the bits between the first in `left` and the second in `right`."""
     first: list[Ints] = []
     second: list[Ints] = []
-    for start in range(0, len(bits), _BLOCK):
-        block = bits[start : start + _BLOCK]
+    bits: list[Ints] = []
+    for start in range(0, len(left.bits), _BLOCK):
+        block = left.bits[start : start + _BLOCK]
         # (block, n, 4) words would be large; four (block, n) sums are not.
-        away = sum(
-            np.bitwise_count(block[:, None, word] ^ bits[None, start:, word]).astype(np.uint16)
-            for word in range(4)
-        )
-        rows, columns = np.nonzero(np.asarray(away) <= MAX_BITS)
-        rows, columns = rows + start, columns + start
+        away = np.zeros((len(block), len(right.bits) - start), dtype=np.uint16)
+        for word in range(_WORDS):
+            away += np.bitwise_count(block[:, None, word] ^ right.bits[None, start:, word])
+        rows, columns = np.nonzero(away <= MAX_BITS)
         ahead = rows < columns
         rows, columns = rows[ahead], columns[ahead]
-        alike = (thumbnails[rows] * thumbnails[columns]).sum(axis=1) > MIN_CORRELATION
-        first.append(rows[alike])
-        second.append(columns[alike])
-    return Pairs(np.concatenate(first).astype(np.int64), np.concatenate(second).astype(np.int64))
+        alike = np.einsum("ij,ij->i", left.thumbnails[rows + start], right.thumbnails[columns + start])
+        kept = alike > MIN_CORRELATION
+        rows, columns = rows[kept], columns[kept]
+        first.append(rows + start)
+        second.append(columns + start)
+        bits.append(away[rows, columns].astype(np.int64))
+    return np.concatenate(first), np.concatenate(second), np.concatenate(bits)
 
 
 def group_ids(
     hashes: Sequence[str], pairs: Pairs | None = None, patients: Sequence[str] | None = None
 ) -> Ints:
-    """Return a group number (n,) for each image: equal bytes, joined pairs and equal patients share one."""
-    count = len(hashes)
-    groups = exact = _components(count, _equal(hashes))
+    """Return a group number (n,) for each image: equal bytes, joined pairs and equal patients share one.
+
+    A group of pairs that is larger than MAX_GROUP is divided again by its closest pairs alone, in the end
+    into equal bytes.
+    """
+    count, same = len(hashes), _equal(hashes)
+    groups = _components(count, same)
     if pairs is not None:
-        joined = _components(count, _equal(hashes), pairs)
-        too_large = np.bincount(joined)[joined] > MAX_GROUP
-        groups = np.where(too_large, exact + count, joined)
+        exact = groups
+        groups = _components(count, same, (pairs.first, pairs.second))
+        for bits in _CLOSER_BITS:
+            if not (large := np.bincount(groups)[groups] > MAX_GROUP).any():
+                break
+            kept = ~large[pairs.first] | (pairs.bits <= bits)
+            groups = _components(count, same, (pairs.first[kept], pairs.second[kept]))
+        groups = np.where(np.bincount(groups)[groups] > MAX_GROUP, exact + count, groups)
     if patients is not None:
         groups = _components(count, _equal([str(group) for group in groups]), _equal(patients))
     return _numbered(groups)
@@ -97,11 +126,16 @@ def read_patients(path: Path, names: Sequence[str]) -> list[str]:
     return [known.get(name, "") for name in names]
 
 
-def _fingerprints(
-    pictures: Grey,
-) -> tuple[npt.NDArray[np.uint64], Floats]:
-    """Return 256 bits as (n, 4) uint64 and normalised thumbnails (n, 1024) float32."""
-    bits = np.empty((len(pictures), 4), dtype=np.uint64)
+@dataclass(frozen=True, slots=True)
+class _Fingerprints:
+    """Difference hashes, 256 bits as (n, 4) uint64, and normalised thumbnails (n, 1024) float32."""
+
+    bits: npt.NDArray[np.uint64]
+    thumbnails: Floats
+
+
+def _fingerprints(pictures: Grey) -> _Fingerprints:
+    bits = np.empty((len(pictures), _WORDS), dtype=np.uint64)
     thumbnails = np.empty((len(pictures), _THUMBNAIL * _THUMBNAIL), dtype=np.float32)
     for number, picture in enumerate(pictures):
         image = Image.fromarray(picture)
@@ -114,20 +148,20 @@ def _fingerprints(
         )
         small -= small.mean()
         thumbnails[number] = small / (np.linalg.norm(small) + 1e-6)
-    return bits, thumbnails
+    return _Fingerprints(bits, thumbnails)
 
 
-def _equal(keys: Sequence[str]) -> Pairs:
+def _equal(keys: Sequence[str]) -> tuple[Ints, Ints]:
     """Return pairs that join all images with the same key; an empty key joins nothing."""
     _, first, inverse = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
     keyed = np.flatnonzero(np.array([bool(key) for key in keys], dtype=bool))
-    return Pairs(first[inverse][keyed].astype(np.int64), keyed.astype(np.int64))
+    return first[inverse][keyed].astype(np.int64), keyed.astype(np.int64)
 
 
-def _components(count: int, *joined: Pairs) -> Ints:
+def _components(count: int, *joined: tuple[Ints, Ints]) -> Ints:
     """Return the number (count,) of each image's connected component."""
-    first = np.concatenate([pairs.first for pairs in joined])
-    second = np.concatenate([pairs.second for pairs in joined])
+    first = np.concatenate([pairs[0] for pairs in joined])
+    second = np.concatenate([pairs[1] for pairs in joined])
     graph = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 

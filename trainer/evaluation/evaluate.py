@@ -51,6 +51,7 @@ def evaluate(
             name: figures(dataset.sources == number) for number, name in enumerate(dataset.source_names)
         },
         "unreadable": len(dataset.unreadable),
+        "excluded": dataset.excluded_text,
         "warning": warning_of(weights, dataset),
     }
 
@@ -73,4 +74,5 @@ def evaluation_text(report: Mapping[str, Any]) -> str:
         )
         for source, figures in {"all": report["all"], **report["by_source"]}.items()
     ]
-    return text_table(("", "images", *COLUMNS, "rejected", "uncertain"), rows)
+    table = text_table(("", "images", *COLUMNS, "rejected", "uncertain"), rows)
+    return f"{table}\n{report['excluded']}" if report.get("excluded") else table

@@ -37,6 +37,7 @@ def card_text(report: dict[str, Any]) -> str:
         _facts(report),
         "## Data",
         _data(report),
+        *_excluded_files(report),
         "## Licence",
         _licence(report),
         "## How well it does on groups it has not seen",
@@ -181,6 +182,21 @@ def _data(report: dict[str, Any]) -> str:
         counts = ", ".join(f"{label} {count}" for label, count in source["images"].items())
         rows.append((source["source"], counts, source["trained_on"], source.get("licence", _UNSTATED)))
     return _table(("source", "images", "trained on", "licence"), rows)
+
+
+def _excluded_files(report: dict[str, Any]) -> list[str]:
+    """Return what the exclude list left out of the sources; nothing without one."""
+    told = [
+        f"{source['source']} {sum(source['excluded'].values())} ({source['excluded']['reject']} to reject)"
+        for source in report["provenance"]["data"]
+        if source.get("excluded")
+    ]
+    if not told:
+        return []
+    return [
+        "Files left out by name, with a reason each (`--exclude-list`), some of them examples of what the "
+        f"distance limit must reject: {', '.join(told)}."
+    ]
 
 
 def _licence(report: dict[str, Any]) -> str:

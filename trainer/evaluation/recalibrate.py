@@ -72,6 +72,7 @@ def recalibrate(
     )
     return {
         "warning": warning_of(weights, dataset),
+        "excluded": dataset.excluded_text,
         "weights": {"file": config.output.name, "sha256": digest},
         "before": _decided(spec.decision, scores(logits, labels, groups, spec.decision, spec.classes)),
         "after": _decided(decision, scores(logits, labels, groups, decision, spec.classes)),
@@ -86,7 +87,7 @@ def _reference(weights: Weights, network: Classifier) -> Reference:
 
 def recalibration_text(report: Mapping[str, Any], output: Path) -> str:
     """Return the two decisions side by side, and where the new one was written."""
-    lines = []
+    lines = [report["excluded"]] if report["excluded"] else []
     for when in ("before", "after"):
         decision, figures = report[when]["decision"], report[when]["figures"]
         shown = [

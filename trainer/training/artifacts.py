@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.dataset import Dataset
+from trainer.data.exclusions import LEAVE_OUT, REJECT
 from trainer.evaluation.calibrated import Calibrated
 from trainer.evaluation.model_card import write_card
 from trainer.evaluation.plots import draw_confusion, draw_curves, draw_scores
@@ -100,8 +102,21 @@ def _sources(experiment: Experiment) -> list[dict[str, Any]]:
         counts = {label: int((labels == index).sum()) for index, label in enumerate(dataset.classes)}
         used = int((dataset.sources[experiment.train] == number).sum())
         source = {"source": name, "images": counts, "trained_on": used}
-        sources.append(source | ({"licence": licences[name]} if name in licences else {}))
+        sources.append(source | _excluded(dataset, name) | _stated(licences, name))
     return sources
+
+
+def _excluded(dataset: Dataset, source: str) -> dict[str, dict[str, int]]:
+    """Return how many files of a source the exclude list left out, by their use; {} if none."""
+    counts = {
+        use: sum(image.source == source for image in files)
+        for use, files in ((LEAVE_OUT, dataset.left_out), (REJECT, dataset.to_reject))
+    }
+    return {"excluded": counts} if any(counts.values()) else {}
+
+
+def _stated(licences: Mapping[str, str], source: str) -> dict[str, str]:
+    return {"licence": licences[source]} if source in licences else {}
 
 
 def _seen(experiment: Experiment) -> Seen:

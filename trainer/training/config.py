@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from trainer.data.exclusions import NO_EXCLUSIONS, Exclusions
+
 # An epoch draws at least so many images: a set of two hundred is gone through several times, changed
 # anew each time, or thirty epochs of it would be a hundred steps; from scratch it takes a thousand and more.
 # What such a set needs is steps, not exact gradients: its batches are smaller.
@@ -91,6 +93,7 @@ class RunConfig:
     sensitivity: float = 0.95
     leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
     external: tuple[Path, ...] = ()  # roots that are judged on at the end and take no other part
+    exclusions: Exclusions = NO_EXCLUSIONS
     device: str = "auto"
     resume: bool = False
     deterministic: bool = False

@@ -19,7 +19,7 @@ from trainer.data.groups import group_ids, near_duplicates, read_patients
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibrated import CalibrationConfig
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
-from trainer.images.arrays import Bools, Ints
+from trainer.images.arrays import Bools, Grey, Ints
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
 from trainer.networks.classifier import Classifier
@@ -45,6 +45,7 @@ class Experiment:
     train: Ints  # indices of the images that are learnt from
     validation: Ints  # indices of those that decide and calibrate
     device: torch.device
+    strangers: Grey  # (k, S, S), examples of what is to be rejected, from the exclude list; k may be 0
 
     def divided(self, train: Ints, validation: Ints) -> Experiment:
         """Return the experiment with another split; raise DataError if a class cannot be learnt or judged."""
@@ -145,15 +146,18 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
-    collection = Collection(config.data, config.merge, config.cache)
-    dataset = collection.load(Preprocessing(image_size=config.image_size), reporter.decoding)
+    collection = Collection(config.data, config.merge, config.cache, config.exclusions)
+    preprocessing = Preprocessing(image_size=config.image_size)
+    dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
+    if dataset.excluded_text:
+        reporter.say(dataset.excluded_text)
+    strangers = collection.load_strangers(dataset, preprocessing, reporter.decoding)
     nothing = np.empty(0, dtype=np.int64)
     groups = _groups_of(dataset, config.groups)
-    return Experiment(
-        config, dataset, _annotations(config, dataset, reporter), groups, nothing, nothing, device
-    )
+    annotations = _annotations(config, dataset, reporter)
+    return Experiment(config, dataset, annotations, groups, nothing, nothing, device, strangers)
 
 
 def _annotations(config: RunConfig, dataset: Dataset, reporter: Reporter) -> Annotations:

@@ -64,7 +64,7 @@ def run_training(
     if outside.any():
         report["left_out"] = _on_left_out(experiment, calibrated, np.flatnonzero(outside))
     if config.external:
-        collection = Collection(config.external, config.merge, config.cache)
+        collection = Collection(config.external, config.merge, config.cache, config.exclusions.where_named())
         external = load_external(collection, experiment.dataset, reporter)
         report["external"] = external.figures(calibrated, experiment.device)
     return write_run(experiment, calibrated, trained, report | measured)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from config.errors import UsageError
-from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.groups import MAX_GROUP, Pairs, group_ids, near_duplicates, read_patients
 from trainer.data.splits import folds, split
 from trainer.images.phantom import phantom
 from trainer.model.preprocess import preprocess
@@ -29,6 +29,55 @@ def test_a_picture_saved_again_is_a_near_duplicate_and_another_head_is_not(tmp_p
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert (0, 6) in found
     assert not {pair for pair in found if pair in {(0, 1), (2, 3), (1, 4)}}
+
+
+def test_a_mirrored_picture_saved_again_is_a_near_duplicate(tmp_path: Path) -> None:
+    heads = [phantom(number, lesion=True, label=False).rotate(25 * number) for number in range(6)]
+    ImageOps.mirror(heads[2]).save(tmp_path / "mirrored.jpg", quality=80)
+    mirrored = Image.open(tmp_path / "mirrored.jpg").convert("L").resize((224, 224))
+
+    pairs = near_duplicates(np.stack([preprocess(one, HOW) for one in [*heads, mirrored]]))
+
+    found = dict(
+        zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.mirrored, strict=True)
+    )
+    assert found[2, 6]
+    assert [pair for pair in found if 6 in pair] == [(2, 6)]
+
+
+def test_twins_that_are_symmetric_are_one_pair_and_not_a_mirrored_one() -> None:
+    half = np.random.default_rng(0).integers(0, 255, (64, 32), dtype=np.uint8)
+    symmetric = np.concatenate((half, half[:, ::-1]), axis=1)
+
+    pairs = near_duplicates(np.stack((symmetric, symmetric)))
+
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([0], [1])
+    assert (pairs.bits.tolist(), pairs.mirrored.tolist()) == ([0], [False])
+
+
+def test_a_chain_that_is_too_long_keeps_its_closest_pairs() -> None:
+    count = MAX_GROUP + 20
+    first = np.arange(count - 1)
+    bits = np.where(first % 2 == 0, 1, 13)
+
+    groups = group_ids(
+        [str(number) for number in range(count)],
+        Pairs(first, first + 1, bits, np.zeros(count - 1, dtype=bool)),
+    )
+
+    assert np.array_equal(groups, np.arange(count) // 2)
+
+
+def test_a_group_that_is_too_large_by_its_closest_pairs_is_no_group() -> None:
+    count = MAX_GROUP + 20
+    first = np.arange(count - 1)
+
+    groups = group_ids(
+        [str(number) for number in range(count)],
+        Pairs(first, first + 1, np.zeros(count - 1, dtype=np.int64), np.zeros(count - 1, dtype=bool)),
+    )
+
+    assert len(np.unique(groups)) == count
 
 
 def test_equal_bytes_and_equal_patients_share_a_group() -> None:
