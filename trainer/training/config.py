@@ -36,7 +36,7 @@ class Plan:
     from_scratch: bool = True
     balance: str = "source-label"  # "none", "label" or "source-label"
     lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
-    # Where masks or boxes of lesions are known, see trainer.data.lesion_mix:
+    # Where masks or boxes of lesions are known, see trainer.data.lesions.lesion_mix:
     pasted: float = 0.4  # share of these lesions that are real ones, of other pictures
     healed: float = 0.3  # share of the positives that are healed, if they can be
     seams: float = 0.1  # share of the pictures with healthy tissue sewn in

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
-from trainer.data.blending import blended, grown, soft_cover, with_tones_of
-from trainer.data.chance import Chance
-from trainer.data.placement import depth_in, draw_offsets, enlarged, head_masks, tones
-from trainer.data.synthetic_lesions import push_aside
+from trainer.data.lesions.blending import blended, grown, soft_cover, with_tones_of
+from trainer.data.lesions.chance import Chance
+from trainer.data.lesions.placement import depth_in, draw_offsets, enlarged, head_masks, tones
+from trainer.data.lesions.synthetic_lesions import push_aside
 
 Offsets = tuple[Tensor, Tensor]  # each pixel's distance from a centre: (n, 1, 1, S) and (n, 1, S, 1)
 

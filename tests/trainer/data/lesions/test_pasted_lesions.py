@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from tests.support.lesion_batches import NO, YES, chance, heads_with_tumours, healthy_heads, joined
-from trainer.data.pasted_lesions import add_seams, paste_lesions
+from trainer.data.lesions.pasted_lesions import add_seams, paste_lesions
 
 HOSTS, DONORS = healthy_heads(24), heads_with_tumours(8)
 
