@@ -39,7 +39,7 @@ class Plan:
     balance: str = "source-label"  # "none", "label" or "source-label"
     lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
     localisation: float = 1.0  # weight of the lesion map's loss, of a network that has one
-    # Where masks or boxes of lesions are known, see trainer.data.lesion_mix:
+    # Where masks or boxes of lesions are known, see trainer.data.lesions.lesion_mix:
     pasted: float = 0.4  # share of these lesions that are real ones, of other pictures
     healed: float = 0.3  # share of the positives that are healed, if they can be
     seams: float = 0.1  # share of the pictures with healthy tissue sewn in

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from config.errors import BtError
 from trainer.data.augment import augment
 from trainer.data.batch import Batch
-from trainer.data.lesion_mix import Lesions, mix_lesions
+from trainer.data.lesions.lesion_mix import Lesions, mix_lesions
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc

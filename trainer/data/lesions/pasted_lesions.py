@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
-from trainer.data.blending import blended, grown, soft_cover, with_tones_of
-from trainer.data.chance import Chance
-from trainer.data.placement import depth_in, draw_offsets, enlarged, head_masks, tones
-from trainer.data.synthetic_lesions import push_aside
+from trainer.data.lesions.blending import blended, grown, soft_cover, with_tones_of
+from trainer.data.lesions.chance import Chance
+from trainer.data.lesions.placement import depth_in, draw_offsets, enlarged, head_masks, tones
+from trainer.data.lesions.synthetic_lesions import push_aside
 
 Offsets = tuple[Tensor, Tensor]  # each pixel's distance from a centre: (n, 1, 1, S) and (n, 1, S, 1)
 
@@ -73,7 +73,7 @@ def _with_lesion(
     pushed = blended(hosts, push_aside(hosts, offsets, distance, chance.even(0.0, 0.25)), shown)
     tissue = tones(hosts, deep)
     piece = _toned(piece, tones(donors, donor_deep * (maps < 0.05)), tissue, chance)
-    piece = _within_range(_visible(piece, pushed, cover, tissue[0]), tissue[0])
+    piece = _visible(_within_range(piece, tissue[0]), pushed, cover, tissue[0])
     return blended(pushed, piece, cover), cover
 
 
@@ -117,10 +117,12 @@ def _toned(
 
     What is bright in one sequence is dark in another.
     """
+    # Bright tissue leaves no room above it.
+    turned = torch.where(host[0] > _BRIGHT, 0.5, 0.12)
     gain = (
         ((host[1] + _STEADY) / (donor[1] + _STEADY)).clamp(0.4, 2.5)
         * chance.of_any_size(0.75, 1.4)
-        * chance.sign(0.12)
+        * chance.sign(turned)
     )
     return host[0] + (pieces - donor[0]) * gain
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from tests.support.lesion_batches import NO, YES, chance, heads_with_tumours, healthy_heads, joined
-from trainer.data.pasted_lesions import add_seams, paste_lesions
+from trainer.data.lesions.pasted_lesions import add_seams, paste_lesions
 
 HOSTS, DONORS = healthy_heads(24), heads_with_tumours(8)
 
@@ -34,13 +34,25 @@ def test_most_of_what_a_pasted_lesion_changes_lies_in_its_map() -> None:
     assert float(inside) > 8 * float(outside)
 
 
-def test_a_white_tumour_is_mostly_brighter_than_its_host() -> None:
+def test_a_white_tumour_is_mostly_brighter_than_a_dark_host() -> None:
     """Its tones are mapped, and only now and then turned to the other side."""
-    pasted = paste_lesions(HOSTS, DONORS, 1.0, NO, YES, chance(1))
+    dark = replace(HOSTS, pictures=HOSTS.pictures // 2)
 
-    cells = functional.avg_pool2d(pasted.pictures.float() - HOSTS.pictures.float(), 4)
+    pasted = paste_lesions(dark, DONORS, 1.0, NO, YES, chance())
+
+    cells = functional.avg_pool2d(pasted.pictures.float() - dark.pictures.float(), 4)
     brighter = (cells * pasted.maps).sum((1, 2, 3)) > 0
-    assert 0.6 < float(brighter.float().mean()) < 1
+    assert 0.7 < float(brighter.float().mean()) < 1
+
+
+def test_a_pasted_lesion_can_be_seen() -> None:
+    """Also where the donor's is as bright as the host's tissue."""
+    pale = replace(DONORS, pictures=HOSTS.pictures[:8])
+
+    pasted = paste_lesions(HOSTS, pale, 1.0, NO, YES, chance())
+
+    cells = functional.avg_pool2d((pasted.pictures.float() - HOSTS.pictures.float()).abs(), 4)
+    assert float(((cells * pasted.maps).sum((1, 2, 3)) / pasted.maps.sum((1, 2, 3))).min()) > 15
 
 
 def test_air_and_positives_stay_as_they_are() -> None:

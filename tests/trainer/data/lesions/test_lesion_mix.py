@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.support.lesion_batches import NO, YES, chance, heads_with_tumours, healthy_heads, joined
-from trainer.data.lesion_mix import Lesions, mix_lesions
-from trainer.data.synthetic_lesions import draw_lesions
+from trainer.data.lesions.lesion_mix import Lesions, mix_lesions
+from trainer.data.lesions.synthetic_lesions import draw_lesions
 
 WELL, ILL = healthy_heads(32, 96), heads_with_tumours(32, 96)
 BATCH = joined(WELL, ILL)

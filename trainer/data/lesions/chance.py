@@ -25,8 +25,8 @@ class Chance:
         """Return numbers whose logarithms are as likely anywhere between those of the two."""
         return torch.exp(self.even(math.log(low), math.log(high)))
 
-    def sign(self, minus: float = 0.5) -> Tensor:
-        """Return 1, and -1 as often as the share `minus` says."""
+    def sign(self, minus: float | Tensor = 0.5) -> Tensor:
+        """Return 1, and -1 as often as the share `minus` says, a number or (count, 1, 1, 1)."""
         return 1 - 2 * (self.even(0, 1) < minus).float()
 
     def field(self, side: int, knots: int) -> Tensor:

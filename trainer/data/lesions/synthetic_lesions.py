@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
-from trainer.data.chance import Chance
-from trainer.data.placement import CELL, depth_in, draw_offsets, enlarged, head_masks, tones
+from trainer.data.lesions.chance import Chance
+from trainer.data.lesions.placement import CELL, depth_in, draw_offsets, enlarged, head_masks, tones
 
 # Radii as a share of the picture's side: from a hardly visible spot to a third of the head.
 _SMALLEST, _LARGEST = 0.045, 0.2

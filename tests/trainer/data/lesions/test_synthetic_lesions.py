@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from trainer.data.batch import Batch
-from trainer.data.synthetic_lesions import draw_lesions
+from trainer.data.lesions.synthetic_lesions import draw_lesions
 from trainer.images.phantom import phantom
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from trainer.data.batch import Batch
-from trainer.data.healed_lesions import heal
-from trainer.data.pasted_lesions import add_seams, paste_lesions
-from trainer.data.synthetic_lesions import draw_lesions
+from trainer.data.lesions.healed_lesions import heal
+from trainer.data.lesions.pasted_lesions import add_seams, paste_lesions
+from trainer.data.lesions.synthetic_lesions import draw_lesions
 
 
 @dataclass(frozen=True, slots=True)

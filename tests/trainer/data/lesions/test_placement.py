@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainer.data.placement import depth_in, draw_offsets, enlarged, head_masks
+from trainer.data.lesions.placement import depth_in, draw_offsets, enlarged, head_masks
 
 SIDE, COUNT = 96, 2000
 

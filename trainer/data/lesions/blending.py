@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data.placement import CELL, enlarged, mean_of_squares
+from trainer.data.lesions.placement import CELL, enlarged, mean_of_squares
 
 
 def blended(hosts: Tensor, pieces: Tensor, cover: Tensor) -> Tensor:

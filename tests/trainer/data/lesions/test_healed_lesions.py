@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from tests.support.lesion_batches import NO, YES, chance, heads_with_tumours, healthy_heads
-from trainer.data.healed_lesions import heal
+from trainer.data.lesions.healed_lesions import heal
 
 ILL, WELL = heads_with_tumours(16, 96), healthy_heads(16, 96)
 

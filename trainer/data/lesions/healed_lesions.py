@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch, changed
-from trainer.data.blending import blended, grown, soft_cover, with_tones_of
-from trainer.data.placement import CELL, enlarged, head_masks
+from trainer.data.lesions.blending import blended, grown, soft_cover, with_tones_of
+from trainer.data.lesions.placement import CELL, enlarged, head_masks
 
 # Axes tried: degrees from upright, and shifts of the middle as a share of half the picture's side.
 _ANGLES, _SHIFTS = range(-20, 21, 4), tuple(0.03 * step for step in range(-4, 5))

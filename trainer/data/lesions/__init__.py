@@ -1,0 +1,1 @@
+"""Lesions in training pictures: drawn, pasted, healed, and the mix of these in a batch."""
