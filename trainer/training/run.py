@@ -47,9 +47,7 @@ def run_training(
     reporter.say(_described(experiment))
     network, plan = experiment.new_network(), experiment.plan
     if plan.lesions:
-        reporter.say(
-            f"lesions are drawn into {plan.lesions:.0%} of the tumour-free images (--lesions 0: none)"
-        )
+        reporter.say(f"lesions are put into {plan.lesions:.0%} of the tumour-free images (--lesions 0: none)")
     config.output.mkdir(parents=True, exist_ok=True)
     held_out = (experiment.dataset.hashes[index] for index in experiment.validation)
     (config.output / SPLIT_NAME).write_text("".join(f"{digest}\n" for digest in held_out))
