@@ -146,7 +146,8 @@ _OPTIONS = (
         metavar="SHARE",
         help="Put a lesion into this share of the tumour-free images while training, and call them tumours: "
         "drawn, or with --annotations another image's (default: 0.5 where training starts from trained "
-        "weights and a class is called yes, tumour, tumor, positive or 1, else 0): less is learnt of where images come from.",
+        "weights and a class is called yes, tumour, tumor, positive or 1, else 0): less is learnt of where "
+        "images come from.",
     ),
     click.option(
         "--annotations",
