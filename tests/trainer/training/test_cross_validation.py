@@ -101,6 +101,25 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
 
 
 @pytest.mark.slow
+def test_what_is_left_out_is_told_by_name_and_its_twins_are_not_learnt(
+    heads: Path, others: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(others, second)
+    shutil.copy(next((heads / "yes").iterdir()), second / "yes" / "twin.png")
+    left_out = ("--leave-out", "second", "--leave-out", "no 3")
+
+    done = train("--data", heads, "--data", second, "-o", tmp_path / "run", *SMALL, *left_out)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]["left_out"]
+    assert {name: figures["count"] for name, figures in told["by_name"].items()} == {"second": 21, "no 3": 1}
+    assert told["count"] == 22
+    assert 0 <= told["pooled"]["roc_auc"] <= 1
+    assert " twins of what is left out take no part" in done.stderr
+
+
+@pytest.mark.slow
 def test_external_images_are_judged_without_their_twins(folds: Run) -> None:
     assert folds.done.returncode == 0, folds.done.stderr
     told = json.loads((folds.folder / "metrics.json").read_text())["metrics"]["external"]["outside"]
