@@ -15,9 +15,11 @@ from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.dataset import Collection, Dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.synthetic_heads import synthetic_heads, synthetic_tomograms
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibrated import CalibrationConfig
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
+from trainer.evaluation.ood import LimitExamples
 from trainer.images.arrays import Bools, Ints
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
@@ -29,6 +31,8 @@ from trainer.training.config import Plan, Reporter, RunConfig
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
+# Made of label maps for the rejection limit, if there are any: fifteen seconds.
+HEADS, TOMOGRAMS = 400, 500
 # So many training images tell what a channel's usual value is.
 _USUAL_IMAGES = 32
 
@@ -43,6 +47,7 @@ class Experiment:
     train: Ints  # indices of the images that are learnt from
     validation: Ints  # indices of those that decide and calibrate
     device: torch.device
+    examples: LimitExamples  # for the rejection limit
 
     def divided(self, train: Ints, validation: Ints) -> Experiment:
         """Return the experiment with another split; raise DataError if a class cannot be learnt or judged."""
@@ -59,7 +64,11 @@ class Experiment:
         """What the calibration of a trained network aims at."""
         config = self.config
         return CalibrationConfig(
-            self.dataset.classes, self.preprocessing, config.sensitivity, config.plan.seed
+            self.dataset.classes,
+            self.preprocessing,
+            config.sensitivity,
+            config.plan.seed,
+            self.examples,
         )
 
     @property
@@ -136,11 +145,25 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
     collection = Collection(config.data, config.merge, config.cache)
-    dataset = collection.load(Preprocessing(image_size=config.image_size), reporter.decoding)
+    preprocessing = Preprocessing(image_size=config.image_size)
+    examples = _limit_examples(config, preprocessing)
+    dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
     nothing = np.empty(0, dtype=np.int64)
-    return Experiment(config, dataset, _groups_of(dataset, config.groups), nothing, nothing, device)
+    groups = _groups_of(dataset, config.groups)
+    return Experiment(config, dataset, groups, nothing, nothing, device, examples)
+
+
+def _limit_examples(config: RunConfig, preprocessing: Preprocessing) -> LimitExamples:
+    """Return what the rejection limit is fitted with beside the images: heads made of label maps, if any."""
+    if (folder := config.synthetic_heads) is None:
+        return LimitExamples()
+    seed = config.plan.seed
+    return LimitExamples(
+        heads=(synthetic_heads(folder, preprocessing, HEADS, seed),),
+        strangers=(synthetic_tomograms(folder, preprocessing, TOMOGRAMS, seed),),
+    )
 
 
 def images_named(dataset: Dataset, names: Sequence[str]) -> Bools:
