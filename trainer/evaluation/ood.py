@@ -45,7 +45,7 @@ class LimitExamples:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SliceFeatures:
     """Features (n, d) of what is to pass, with labels (n,) and sources (n,)."""
 
     features: Floats
@@ -100,12 +100,12 @@ def _of_all_sources(indices: Ints, sources: Ints, most: int) -> Ints:
 
 def _with_heads(
     features: tuple[Floats, Floats], data: TrainingSet, indices: Ints, heads: Sequence[Floats]
-) -> Known:
+) -> SliceFeatures:
     """Return features of the images with these indices, and of heads without tumour, a source each array."""
     first = int(data.sources.max()) + 1
     labels = [data.labels[indices], *(np.full(len(some), data.negative) for some in heads)]
     sources = [data.sources[indices], *(np.full(len(some), first + at) for at, some in enumerate(heads))]
-    return Known(np.concatenate((*features, *heads)), np.concatenate(labels), np.concatenate(sources))
+    return SliceFeatures(np.concatenate((*features, *heads)), np.concatenate(labels), np.concatenate(sources))
 
 
 def _seen(
@@ -131,7 +131,7 @@ _OTHERS_WEIGHT = 1.0
 
 
 def fit_out_of_distribution(
-    train: Known, held_out: Known, acceptance: float, kinds: Sequence[Sequence[Floats]] = ()
+    train: SliceFeatures, held_out: SliceFeatures, acceptance: float, kinds: Sequence[Sequence[Floats]] = ()
 ) -> tuple[OutOfDistribution, Tensors]:
     """Return the distance limit that lets `acceptance` of `held_out` pass, and its tensors.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.data.ood_negatives import other_pictures
-from trainer.evaluation.ood import Known, fit_out_of_distribution
+from trainer.evaluation.ood import SliceFeatures, fit_out_of_distribution
 from trainer.images.arrays import Floats
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances
@@ -37,11 +37,11 @@ def _drawn(chance: np.random.Generator, count: int, **moved: float) -> Floats:
     return features
 
 
-def _known(*sources: Floats) -> Known:
+def _known(*sources: Floats) -> SliceFeatures:
     """Features of several sources, with and without tumour in turn."""
     features = np.concatenate(sources)
     of = np.concatenate([np.full(len(some), number) for number, some in enumerate(sources)])
-    return Known(features, np.arange(len(features)) % 2, of)
+    return SliceFeatures(features, np.arange(len(features)) % 2, of)
 
 
 def _rejected(fitted: tuple[OutOfDistribution, Tensors], features: Floats) -> float:
@@ -110,7 +110,7 @@ def test_a_source_of_a_handful_of_images_does_not_decide_the_limit() -> None:
     chance = np.random.default_rng(4)
     training = _known(_drawn(chance, 400))
     odd = _drawn(chance, 3, at9=30)
-    held_out = Known(
+    held_out = SliceFeatures(
         np.concatenate((_drawn(chance, 400), odd)), np.arange(403) % 2, np.array([0] * 400 + [1] * 3)
     )
 
