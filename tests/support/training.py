@@ -126,9 +126,10 @@ def _train(
     torch.set_num_threads(1)
     from trainer.cli import main
     from trainer.evaluation import ood
-    from trainer.training import run
+    from trainer.training import prepare, run
 
     ood.OTHERS = run.OTHERS = others  # type: ignore[attr-defined]
+    prepare.HEADS = prepare.TOMOGRAMS = min(others, prepare.HEADS)
     main()
 
 

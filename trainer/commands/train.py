@@ -157,6 +157,13 @@ _OPTIONS = (
         "lite0_six_map learns where they are.",
     ),
     click.option(
+        "--synthetic-heads",
+        type=FOLDER,
+        metavar="DIR",
+        help="Make heads of the label maps in DIR (*.nii.gz, FreeSurfer's numbers) for the rejection limit: "
+        "as head tomograms (CT), which it is to reject, and as MR of any contrast, which it is to let pass.",
+    ),
+    click.option(
         "--freeze",
         type=click.IntRange(0),
         metavar="N",
@@ -246,6 +253,7 @@ def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
         deterministic=options["deterministic"],
         init=options["init"],
         lesions=options["lesions"],
+        synthetic_heads=options["synthetic_heads"],
         pretrained=pretrained,
         name=options["name"],
         meanings=dict(_pair(text) for text in options["meaning"]),

@@ -9,7 +9,8 @@ computed tomography (a white skull round a flat grey brain).
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from trainer.images.arrays import Doubles, Grey
 from trainer.model.preprocess import preprocess
@@ -41,7 +42,7 @@ def _noise(rng: np.random.Generator) -> Image.Image:
 
 def _gradient(rng: np.random.Generator) -> Image.Image:
     """A ramp in any direction, plain or round."""
-    rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
+    rows, columns = np.ogrid[-1:1:256j, -1:1:256j]
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.cos(angle) * rows + np.sin(angle) * columns
     if rng.random() < 0.5:
@@ -85,7 +86,7 @@ def _text(rng: np.random.Generator) -> Image.Image:
 
 def _stripes(rng: np.random.Generator) -> Image.Image:
     """Waves, checks and bars: test images and defects."""
-    rows, columns = np.mgrid[0:256, 0:256]
+    rows, columns = np.ogrid[0:256, 0:256]
     angle, length = rng.uniform(0, np.pi), rng.uniform(3, 90)
     wave = np.sin(2 * np.pi * (np.cos(angle) * rows + np.sin(angle) * columns) / length)
     if rng.random() < 0.5:
@@ -122,7 +123,7 @@ def _scene(rng: np.random.Generator) -> Image.Image:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
         corners = [(x + reach * np.cos(one), y + reach * np.sin(one)) for one in angles]
         pen.polygon(corners, fill=int(rng.integers(0, 256)))
-    rows, columns = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : side * 1j]
+    rows, columns = np.ogrid[-1 : 1 : image.height * 1j, -1 : 1 : side * 1j]
     light = 1 + rng.uniform(-0.4, 0.4) * rows + rng.uniform(-0.4, 0.4) * columns
     grain = _cloud(rng, image.size, int(rng.integers(8, 64))) * rng.uniform(0, 40)
     return Image.fromarray((np.asarray(image) * light + grain).clip(0, 255).astype(np.uint8))
@@ -130,12 +131,12 @@ def _scene(rng: np.random.Generator) -> Image.Image:
 
 def _chest(rng: np.random.Generator) -> Image.Image:
     """Two dark lungs beside a bright spine, crossed by ribs."""
-    rows, columns = np.mgrid[-1:1:256j, -1:1:256j]
+    rows, columns = np.ogrid[-1:1:256j, -1:1:256j]
     picture = 170 - 60 * columns**2 + rng.uniform(20, 60) * np.exp(-((columns / 0.12) ** 2))
     for place in (-rng.uniform(0.35, 0.5), rng.uniform(0.35, 0.5)):
         width, height = rng.uniform(0.22, 0.36), rng.uniform(0.5, 0.8)
         depth = np.hypot((columns - place) / width, (rows - rng.uniform(-0.15, 0.15)) / height)
-        picture -= rng.uniform(70, 140) / (1 + np.exp((depth - 1) * rng.uniform(6, 14)))
+        picture = picture - rng.uniform(70, 140) / (1 + np.exp((depth - 1) * rng.uniform(6, 14)))
     ribs = np.sin(2 * np.pi * rng.uniform(3, 6) * (rows - rng.uniform(0.2, 0.7) * np.abs(columns)))
     heart = np.hypot((columns - rng.uniform(0, 0.2)) / 0.3, (rows - 0.35) / 0.35)
     picture += rng.uniform(5, 22) * ribs + rng.uniform(20, 70) / (1 + np.exp((heart - 1) * 10))
@@ -153,14 +154,13 @@ def _cloud(rng: np.random.Generator, size: tuple[int, int], knots: int) -> Doubl
 def _tomography(picture: Grey, rng: np.random.Generator) -> Grey:
     """Tone a head as X-rays would: what is near the air white and flat, what is inside flat grey."""
     side = picture.shape[0]
-    head = Image.fromarray(((picture > 20) * 255).astype(np.uint8))
     reach = 2 * int(side * rng.uniform(0.03, 0.06)) + 1
-    closed = head.filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
-    inner = np.asarray(closed.filter(ImageFilter.MinFilter(reach))) > 127
+    closed = minimum_filter(maximum_filter(picture > 20, 9, mode="nearest"), 9, mode="nearest")
+    inner = minimum_filter(closed, reach, mode="nearest")
     grey, contrast = rng.uniform(60, 130), rng.uniform(0.05, 0.25)
     middle = float(picture[inner].mean()) if inner.any() else 128.0
     inside = grey + contrast * (picture.astype(np.float64) - middle)
-    bone = np.where(np.asarray(closed) > 127, rng.uniform(220, 255), 0.0)
+    bone = np.where(closed, rng.uniform(220, 255), 0.0)
     grain = rng.normal(0, rng.uniform(1, 8), picture.shape)
     return np.asarray((np.where(inner, inside, bone) + grain * inner).clip(0, 255), dtype=np.uint8)
 

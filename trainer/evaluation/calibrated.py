@@ -12,7 +12,7 @@ import torch
 
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_decision, fit_shift
-from trainer.evaluation.ood import fit_limit
+from trainer.evaluation.ood import LimitExamples, fit_limit
 from trainer.images.arrays import Bools, Floats
 from trainer.model.prediction import distances
 from trainer.model.spec import Decision, OutOfDistribution, Preprocessing
@@ -30,6 +30,7 @@ class CalibrationConfig:
     preprocessing: Preprocessing
     sensitivity: float  # that the threshold is to reach on the held-out images
     seed: int
+    examples: LimitExamples  # for the rejection limit, beside the training's images and drawn ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +68,5 @@ def calibrate_network(
     network.shift_logits(shift)
     logits = logits + shift
     decision = fit_decision(logits, labels, config.classes, config.sensitivity)
-    limit, tensors = fit_limit(network, data, device, config.preprocessing, config.seed)
+    limit, tensors = fit_limit(network, data, device, config.preprocessing, config.seed, config.examples)
     return Calibrated(network, logits, features, decision, limit, tensors)

@@ -100,6 +100,7 @@ class RunConfig:
     init: Path | None = None
     pretrained: bool = False
     lesions: float | None = None  # None: see plan_of
+    synthetic_heads: Path | None = None  # a folder of label maps, of which heads and tomograms are made
     name: str = "model"
     meanings: Mapping[str, str] | None = None
     annotations: Path | None = None  # masks and boxes of lesions

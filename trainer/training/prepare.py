@@ -16,9 +16,11 @@ from config.text import printable
 from trainer.data.annotations import Annotations, load_annotations, without_annotations
 from trainer.data.dataset import Collection, Dataset
 from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.synthetic_heads import synthetic_heads, synthetic_tomograms
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibrated import CalibrationConfig
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
+from trainer.evaluation.ood import LimitExamples
 from trainer.images.arrays import Bools, Grey, Ints
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
@@ -30,6 +32,8 @@ from trainer.training.config import Plan, Reporter, RunConfig
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
 _LESIONS = 0.5
+# Made of label maps for the rejection limit, if there are any: fifteen seconds.
+HEADS, TOMOGRAMS = 400, 500
 # So many training images tell what a channel's usual value is.
 _USUAL_IMAGES = 32
 
@@ -45,7 +49,7 @@ class Experiment:
     train: Ints  # indices of the images that are learnt from
     validation: Ints  # indices of those that decide and calibrate
     device: torch.device
-    strangers: Grey  # (k, S, S), examples of what is to be rejected, from the exclude list; k may be 0
+    examples: LimitExamples  # for the rejection limit
 
     def divided(self, train: Ints, validation: Ints) -> Experiment:
         """Return the experiment with another split; raise DataError if a class cannot be learnt or judged."""
@@ -62,7 +66,11 @@ class Experiment:
         """What the calibration of a trained network aims at."""
         config = self.config
         return CalibrationConfig(
-            self.dataset.classes, self.preprocessing, config.sensitivity, config.plan.seed
+            self.dataset.classes,
+            self.preprocessing,
+            config.sensitivity,
+            config.plan.seed,
+            self.examples,
         )
 
     @property
@@ -156,8 +164,9 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     strangers = collection.load_strangers(dataset, preprocessing, reporter.decoding)
     nothing = np.empty(0, dtype=np.int64)
     groups = _groups_of(dataset, config.groups)
+    examples = _limit_examples(config, preprocessing, strangers)
     annotations = _annotations(config, dataset, reporter)
-    return Experiment(config, dataset, annotations, groups, nothing, nothing, device, strangers)
+    return Experiment(config, dataset, annotations, groups, nothing, nothing, device, examples)
 
 
 def _annotations(config: RunConfig, dataset: Dataset, reporter: Reporter) -> Annotations:
@@ -182,6 +191,22 @@ def _positive(classes: tuple[str, ...]) -> int:
     """Return the place of the class that is looked for; with more than two classes, of the second."""
     name = positive_class(classes)
     return 1 if name is None else classes.index(name)
+
+
+def _limit_examples(config: RunConfig, preprocessing: Preprocessing, strangers: Grey) -> LimitExamples:
+    """Return what the rejection limit is fitted with beside the images.
+
+    `strangers` (k, S, S) are examples of what is to be rejected; heads made of label maps, if there are any,
+    serve both sides.
+    """
+    real = (strangers,) if len(strangers) else ()
+    if (folder := config.synthetic_heads) is None:
+        return LimitExamples(strangers=real)
+    seed = config.plan.seed
+    return LimitExamples(
+        heads=(synthetic_heads(folder, preprocessing, HEADS, seed),),
+        strangers=(*real, synthetic_tomograms(folder, preprocessing, TOMOGRAMS, seed)),
+    )
 
 
 def images_named(dataset: Dataset, names: Sequence[str]) -> Bools:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from daemon.engines.build_openvino import make_engine
+from tests.support.label_maps import drawn_labels, write_label_map
 from tests.support.training import Run, Training, draw_heads, start_training, train, trained
 from trainer.evaluation.ood import OTHERS
 from trainer.model.weights import read_weights
@@ -86,6 +87,26 @@ def test_an_unreadable_image_is_named_and_left_out(whole: Run) -> None:
     assert "left out" in whole.done.stderr
     assert "broken.jpg" in whole.done.stderr
     assert "Traceback" not in whole.done.stderr
+
+
+def test_label_maps_give_the_limit_a_direction_of_their_own(heads: Path, tmp_path: Path) -> None:
+    write_label_map(tmp_path / "labels" / "head.nii.gz", drawn_labels())
+    options = ("--data", heads, *SMALL, "--epochs", "1", "--synthetic-heads", tmp_path / "labels")
+
+    done = train(*options, "-o", tmp_path / "run", others=20)
+
+    assert done.returncode == 0, done.stderr
+    whitening = read_weights(tmp_path / "run" / "model.safetensors").tensors["ood.whitening"]
+    directions = 2  # drawn pictures of other kinds, tomograms
+    assert whitening.shape[1] == min(64, whitening.shape[0]) + directions
+
+
+def test_a_folder_without_label_maps_is_one_line_and_exit_2(heads: Path, tmp_path: Path) -> None:
+    done = train("--data", heads, *SMALL, "--synthetic-heads", heads, "-o", tmp_path / "run")
+
+    assert done.returncode == 2
+    assert "no label maps in" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_any_number_of_classes_can_be_trained(overwritten: Run) -> None:

@@ -12,7 +12,7 @@ from trainer.evaluation.calibration import (
     fit_temperature,
     positive_class,
 )
-from trainer.evaluation.ood import fit_out_of_distribution
+from trainer.evaluation.ood import SliceFeatures, fit_out_of_distribution
 from trainer.model.prediction import distances, probabilities
 
 
@@ -49,9 +49,11 @@ def test_the_class_that_means_found_is_known_by_its_name() -> None:
 def test_the_distance_limit_lets_the_stated_share_pass_and_stops_what_is_far() -> None:
     draw_from = np.random.default_rng(0)
     train, held_out = (draw_from.normal(0, 1, (600, 24)).astype(np.float32) for _ in range(2))
-    labels = np.arange(600) % 2
+    labels, source = np.arange(600) % 2, np.zeros(600, dtype=np.int64)
 
-    limit, tensors = fit_out_of_distribution(train, labels, held_out, 0.99)
+    limit, tensors = fit_out_of_distribution(
+        SliceFeatures(train, labels, source), SliceFeatures(held_out, labels, source), 0.99
+    )
 
     assert (distances(held_out, tensors) <= limit.max_distance).mean() == pytest.approx(0.99, abs=0.005)
     assert (distances(held_out + 8, tensors) > limit.max_distance).all()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.support.label_maps import drawn_labels, write_label_map
 from trainer.data.ood_negatives import other_pictures
+from trainer.data.synthetic_heads import synthetic_heads, synthetic_tomograms
 from trainer.data.training_set import TrainingSet
-from trainer.evaluation.ood import fit_limit
+from trainer.evaluation.ood import LimitExamples, fit_limit
+from trainer.images.arrays import Grey
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances
 from trainer.model.preprocess import preprocess
@@ -67,6 +71,26 @@ def test_the_same_seed_gives_the_same_limit(
     again, _ = fit_limit(network, heads, CPU, HOW, seed=0)
 
     assert again == fitted[0]
+
+
+@pytest.mark.slow
+def test_tomograms_that_were_shown_are_rejected_and_heads_of_any_contrast_pass(
+    network: Classifier, heads: TrainingSet, tmp_path: Path
+) -> None:
+    write_label_map(tmp_path / "head.nii.gz", drawn_labels())
+    examples = LimitExamples(
+        heads=(synthetic_heads(tmp_path, HOW, 80, seed=0),),
+        strangers=(synthetic_tomograms(tmp_path, HOW, 80, seed=0),),
+    )
+
+    limit, tensors = fit_limit(network, heads, CPU, HOW, 0, examples)
+
+    def rejected(pictures: Grey) -> float:
+        return float((distances(predict(network, pictures, CPU)[1], tensors) > limit.max_distance).mean())
+
+    assert rejected(synthetic_tomograms(tmp_path, HOW, 40, seed=1)) > 0.8
+    assert rejected(synthetic_heads(tmp_path, HOW, 40, seed=1)) < 0.3
+    assert rejected(heads.pictures[heads.validation]) < 0.1
 
 
 @pytest.mark.slow

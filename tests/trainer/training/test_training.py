@@ -15,6 +15,7 @@ from tests.support.training import draw_heads
 from trainer.data.dataset import Dataset, find_images, load_dataset, parse_merge
 from trainer.data.training_set import TrainingSet
 from trainer.model.spec import Preprocessing
+from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict
 from trainer.networks.registry import build
 from trainer.training.checkpoint import Checkpoint
@@ -66,7 +67,7 @@ def _pictures(dataset: Dataset) -> TrainingSet:
     )
 
 
-def _network() -> torch.nn.Module:
+def _network() -> Classifier:
     torch.manual_seed(0)
     return build("seed-cnn", 2, None, HOW)
 

@@ -53,6 +53,18 @@ def decode_nifti(data: bytes, limits: Limits, image_size: int) -> Picture:
         return Picture("NIfTI", cuts.shape[1], cuts.shape[2], tuple(slices), len(cuts))
 
 
+def read_volume(data: bytes, limits: Limits) -> tuple[Array, tuple[float, float, float]]:
+    """Return a NIfTI file's stored numbers (right-to-left, front-to-back, foot-to-head), and spacing in mm.
+
+    Neither scaled nor cut: for label maps, whose numbers are names. Raises PictureError, or whatever
+    nibabel raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = _Source(data)
+        return _oriented(source, _header(source.first(_HEADER)), limits)
+
+
 class _Source:
     """The first bytes of a file that may be gzipped, inflated only as far as is asked."""
 
