@@ -36,33 +36,37 @@ def draw_audit(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = []
-        for one in strangers:
-            told = [f"{score:.1f}" for score in one.scores]
-            name = _safe(f"strangers {one.source} {one.label} {one.measure}") + ".png"
-            _draw(folder / name, dataset, one.indices.tolist(), told)
-            names.append(name)
-        members = [(place, number) for number, group in enumerate(conflicts) for place in group][:_MOST]
-        if members:
-            told = [f"group {n}: {dataset.classes[dataset.labels[place]]}" for place, n in members]
-            _draw(folder / "label-conflicts.png", dataset, [place for place, _ in members], told)
-            names.append("label-conflicts.png")
-        mirrored = np.flatnonzero(pairs.mirrored)
-        if len(mirrored):
-            some = mirrored[np.linspace(0, len(mirrored) - 1, min(_PAIRS, len(mirrored))).astype(np.int64)]
-            both = np.stack((pairs.first[some], pairs.second[some]), axis=1).ravel().tolist()
-            _draw(
-                folder / "mirrored-pairs.png",
-                dataset,
-                both,
-                [f"{bits} bits" for bits in np.repeat(pairs.bits[some], 2)],
-            )
-            names.append("mirrored-pairs.png")
+        for name, (places, told) in _sheets(dataset, strangers, pairs, conflicts).items():
+            if places:
+                _draw(folder / name, dataset, places, told)
+                names.append(name)
     except OSError as error:
         raise DataError(
             f"cannot write sheets to {printable(str(folder))}: {error.strerror}",
             hint="give another --sheets folder",
         ) from error
     return names
+
+
+def _sheets(
+    dataset: Dataset, strangers: Sequence[Strangers], pairs: Pairs, conflicts: Sequence[Sequence[int]]
+) -> dict[str, tuple[list[int], list[str]]]:
+    """Return of each sheet the pictures' places in the dataset and a word on each."""
+    sheets = {
+        _safe(f"strangers {one.source} {one.label} {one.measure}") + ".png": (
+            one.indices.tolist(),
+            [f"{score:.1f}" for score in one.scores],
+        )
+        for one in strangers
+    }
+    members = [(place, number) for number, group in enumerate(conflicts) for place in group][:_MOST]
+    told = [f"group {number}: {dataset.classes[dataset.labels[place]]}" for place, number in members]
+    sheets["label-conflicts.png"] = [place for place, _ in members], told
+    mirrored = np.flatnonzero(pairs.mirrored)
+    some = mirrored[np.linspace(0, len(mirrored) - 1, min(_PAIRS, len(mirrored))).astype(np.int64)]
+    both = np.stack((pairs.first[some], pairs.second[some]), axis=1).ravel().tolist()
+    sheets["mirrored-pairs.png"] = both, [f"{bits} bits" for bits in np.repeat(pairs.bits[some], 2)]
+    return sheets
 
 
 def conflicting(groups: Ints, dataset: Dataset) -> list[list[int]]:
