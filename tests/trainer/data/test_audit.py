@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageOps
 
+from tests.support.training import draw_heads
 from trainer.cli import main
 from trainer.images.phantom import phantom
 
@@ -67,3 +70,32 @@ def test_eval_gives_every_source_its_figures(collection: Path, capsys: pytest.Ca
     assert report["by_source"]["set"]["count"] == 18
     assert sum(map(sum, report["all"]["confusion"])) == 18
     assert report["unreadable"] == 1
+
+
+def test_audit_ranks_a_thick_white_skull_first_and_draws_sheets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = draw_heads(tmp_path / "set", 14)
+    with Image.open(root / "no" / "no 3.png") as opened:
+        head = opened.convert("L")
+    width, height = head.size
+    pen = ImageDraw.Draw(head)
+    pen.ellipse((width // 6, height // 6, width * 5 // 6, height * 5 // 6), outline=255, width=width // 12)
+    head.save(root / "no" / "skull.png")
+    ImageOps.mirror(head).save(root / "yes" / "mirrored.png")
+
+    code = main(["audit", "--data", str(root), "--sheets", str(tmp_path / "sheets"), "--json"])
+
+    report = json.loads(capsys.readouterr().out)
+    ranked = {(one["label"], one["measure"]): one["files"] for one in report["strangers"]}
+    assert code == 0
+    assert ranked["no", "white"][0]["file"] == "set/no/skull.png"
+    assert len(ranked["no", "unlike"]) == 15
+    assert report["mirrored_twins"] >= 2
+    assert {"set/no/skull.png", "set/yes/mirrored.png"} <= set(report["label_conflicts"][0])
+    assert {"label-conflicts.png", "mirrored-pairs.png", "strangers-set-no-white.png"} <= set(
+        report["sheets"]
+    )
+    for name in report["sheets"]:
+        with Image.open(tmp_path / "sheets" / name) as sheet:
+            assert np.asarray(sheet).max() > 0
