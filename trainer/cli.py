@@ -19,6 +19,7 @@ COMMANDS = {
     "calibrate": "calibrate",
     "eval": "evaluate",
     "models": "models",
+    "series": "series",
     "upgrade": "upgrade",
 }
 

@@ -78,9 +78,16 @@ def pooled_over_sources(scores: Doubles, truth: Ints, sources: Ints) -> dict[str
 
     Within each class, so that the largest source does not decide alone; None where a class is missing.
     """
+    return ranking(scores, truth, balanced_weights(truth, sources))
+
+
+def ranking(scores: Doubles, truth: Ints, weights: Doubles | None = None) -> dict[str, float | None]:
+    """Return ROC AUC and sensitivity at specificity 0.95 of scores (n,) that count by weights (n,).
+
+    None where a class is missing.
+    """
     if not 0 < truth.sum() < len(truth):
         return {"roc_auc": None, "sensitivity_at_specificity_0.95": None}
-    weights = balanced_weights(truth, sources)
     false_alarms, found, _ = roc_curve(truth, scores, sample_weight=weights, drop_intermediate=False)
     within = false_alarms <= 1 - _SPECIFICITY + 1e-9
     return {
