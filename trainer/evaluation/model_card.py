@@ -77,7 +77,12 @@ def _rejection(metrics: dict[str, Any]) -> list[str]:
         "## What it does not judge",
         f"The distance limit rejects {turned_down['validation']:.1%} of the validation images and "
         f"{turned_down['drawn_pictures_of_other_kinds']:.1%} of drawn pictures of other kinds (noise, "
-        "shapes, text, stripes, shuffled tiles) that it was not fitted on.",
+        "shapes, text, stripes, shuffled tiles) that it was not fitted on."
+        + (
+            f" Of computed tomograms made of label maps, other cuts than it was fitted on: {tomograms:.1%}."
+            if (tomograms := turned_down.get("tomograms_of_label_maps")) is not None
+            else ""
+        ),
     ]
 
 

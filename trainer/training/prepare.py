@@ -164,6 +164,8 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     strangers = collection.load_strangers(dataset, preprocessing, reporter.decoding)
     nothing = np.empty(0, dtype=np.int64)
     groups = _groups_of(dataset, config.groups)
+    if config.synthetic_heads is not None:
+        reporter.say("making heads of label maps, for the rejection limit")
     examples = _limit_examples(config, preprocessing, strangers)
     annotations = _annotations(config, dataset, reporter)
     return Experiment(config, dataset, annotations, groups, nothing, nothing, device, examples)

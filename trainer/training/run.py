@@ -15,12 +15,13 @@ from config.text import printable
 from trainer.data.dataset import Collection
 from trainer.data.ood_negatives import other_pictures
 from trainer.data.splits import random_split, split
+from trainer.data.synthetic_heads import synthetic_tomograms
 from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import Calibrated, calibrate_network
 from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS
 from trainer.evaluation.report import by_source, pooled, score_quantiles, scores
-from trainer.images.arrays import Bools, Ints
+from trainer.images.arrays import Bools, Grey, Ints
 from trainer.model.spec import Decision
 from trainer.networks.inference import predict
 from trainer.training.artifacts import write_run
@@ -29,6 +30,8 @@ from trainer.training.config import Reporter, RunConfig
 from trainer.training.loop import Trained, fit
 from trainer.training.prepare import Experiment, images_named, open_experiment
 from trainer.training.run_folder import CHECKPOINT_NAME, METRICS_NAME, SPLIT_NAME
+
+_TOMOGRAMS = 200  # that the limit is judged on
 
 
 def run_training(
@@ -115,10 +118,6 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
     """Return the figures of the held-out images and what stands beside them in metrics.json."""
     dataset, groups, data = experiment.dataset, experiment.groups, experiment.training_set
     validation, decision, logits = experiment.validation, calibrated.decision, calibrated.logits
-    seed = experiment.config.plan.seed
-    # Another seed than the limit was fitted with.
-    unseen = other_pictures(data.pictures[validation], experiment.preprocessing, OTHERS, seed + 1)
-    _, unseen_features = predict(calibrated.network, unseen, experiment.device)
     return {
         "validation": scores(logits, data.labels[validation], groups[validation], decision, dataset.classes)
         | {"score_quantiles": score_quantiles(logits, decision, dataset.classes)},
@@ -126,12 +125,27 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, validation),
         "rejected": {
             "validation": calibrated.rejected(calibrated.features),
-            "drawn_pictures_of_other_kinds": calibrated.rejected(unseen_features),
+            **{name: _rejected(experiment, calibrated, some) for name, some in _others(experiment).items()},
         },
         "best_epoch": trained.best_epoch,
         "stopped": trained.stopped,
         "split": experiment.split_name,
     }
+
+
+def _others(experiment: Experiment) -> dict[str, Grey]:
+    """Return pictures (n, S, S) of other kinds, made with another seed than the limit was fitted with."""
+    config, preprocessing = experiment.config, experiment.preprocessing
+    heads, seed = experiment.dataset.pictures[experiment.validation], config.plan.seed + 1
+    others = {"drawn_pictures_of_other_kinds": other_pictures(heads, preprocessing, OTHERS, seed)}
+    if config.synthetic_heads is not None:
+        tomograms = synthetic_tomograms(config.synthetic_heads, preprocessing, _TOMOGRAMS, seed)
+        others["tomograms_of_label_maps"] = tomograms
+    return others
+
+
+def _rejected(experiment: Experiment, calibrated: Calibrated, pictures: Grey) -> float:
+    return calibrated.rejected(predict(calibrated.network, pictures, experiment.device)[1])
 
 
 def _on_left_out(experiment: Experiment, calibrated: Calibrated, left_out: Ints) -> dict[str, Any]:
