@@ -28,6 +28,9 @@ class Body(Protocol):
     def centre(self, images: Tensor) -> None:
         """Prepare for bfloat16 with normalised images like those to come; nothing where nothing is gained."""
 
+    def fold(self) -> None:
+        """Compute the same faster until training or evaluation is switched to, without gradients."""
+
 
 class PlainBody(nn.Sequential):
     """Layers one after another: without texture, parts or centring."""
@@ -45,3 +48,6 @@ class PlainBody(nn.Sequential):
 
     def centre(self, images: Tensor) -> None:
         """Do nothing: measured for the Lite0s only."""
+
+    def fold(self) -> None:
+        """Do nothing: norms are folded in by the Lite0s only."""

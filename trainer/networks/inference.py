@@ -13,6 +13,7 @@ from config.text import printable
 from trainer.images.arrays import Floats, Grey
 from trainer.model.probes import probes
 from trainer.model.reference import Reference
+from trainer.networks.classifier import Classifier
 
 _AT_ONCE = 8
 
@@ -23,6 +24,8 @@ def predict(
 ) -> tuple[Floats, Floats]:
     """Return logits (n, classes) and features (n, d), float32, of pictures (n, S, S) uint8."""
     network.eval()
+    if isinstance(network, Classifier):
+        network.fold()
     logits, features = [], []
     for start in range(0, len(pictures), batch):
         # copied: a memory map is read-only, which torch warns of
@@ -31,6 +34,7 @@ def predict(
             scores, described, _ = network(x.contiguous(memory_format=torch.channels_last))
         logits.append(scores.float().cpu().numpy())
         features.append(described.float().cpu().numpy())
+    network.eval()  # no longer folded: weights may change
     return np.concatenate(logits), np.concatenate(features)
 
 

@@ -41,7 +41,7 @@ class Lite0(nn.Module):
         _, self._conv_head, self._bn1, self._relu_head = _made(head)
         self._textured = frozenset(place for place, block in enumerate(blocks) if block.textured)
         self._joined = None if localisation is None else localisation.block
-        self._folded: list[FoldedBlock] | None = None  # of the frozen parts, while the rest is trained
+        self._folded: list[FoldedBlock] | None = None  # parts whose norms are folded in; None: not yet
         self._centred_blocks = sum(bool(block.convolutions[-2].centre) for block in blocks)
 
     @property
@@ -54,6 +54,11 @@ class Lite0(nn.Module):
         self._folded = None
         return super().train(mode)
 
+    def fold(self) -> None:
+        """Compute with norms folded in from now on until training or evaluation is switched to."""
+        if not self.training:
+            self._folded = self._fold(len(self.parts))
+
     def forward(self, x: Tensor) -> BodyOutput:
         """Return the features of normalised pictures, their texture, and what lesions are localised in.
 
@@ -62,10 +67,10 @@ class Lite0(nn.Module):
         last stage, which knows of nothing but slices.
         """
         texture, earlier = [], x
-        frozen = self._frozen()
-        x = frozen[0](x) if frozen else self._begin(x)
+        ready = self._parts_folded()
+        x = ready[0](x) if ready else self._begin(x)
         for number, block in enumerate(self._blocks):
-            x = frozen[number + 1](x) if number + 1 < len(frozen) else block(x)
+            x = ready[number + 1](x) if number + 1 < len(ready) else block(x)
             if number in self._textured:
                 texture.append(x.mean(dim=(2, 3)))
             if number == self._joined:
@@ -97,16 +102,19 @@ class Lite0(nn.Module):
         if following._adds:
             following._bn2.bias.add_(usual)
 
-    def _frozen(self) -> list[FoldedBlock]:
-        """Return the parts that are kept as they are while the rest is trained."""
-        if not self.training:
-            return []
+    def _parts_folded(self) -> list[FoldedBlock]:
+        """Return the first parts with norms folded in: those that are frozen while the rest is trained."""
         if self._folded is None:
-            stem = folded([(self._pad, self._conv_stem, self._bn0, self._relu)], adds=False)
-            count = sum(1 for _ in itertools.takewhile(_is_frozen, self.parts))
-            blocks: list[_Block] = list(self._blocks)[: max(0, count - 1)]  # type: ignore[assignment]
-            self._folded = [stem, *(block.folded() for block in blocks)] if count else []
+            frozen = itertools.takewhile(_is_frozen, self.parts) if self.training else ()
+            self._folded = self._fold(sum(1 for _ in frozen))
         return self._folded
+
+    def _fold(self, count: int) -> list[FoldedBlock]:
+        if not count:
+            return []
+        stem = folded([(self._pad, self._conv_stem, self._bn0, self._relu)], adds=False)
+        blocks: list[_Block] = list(self._blocks)[: count - 1]  # type: ignore[assignment]
+        return [stem, *(block.folded() for block in blocks)]
 
     def _begin(self, x: Tensor) -> Tensor:
         begun: Tensor = self._relu(self._bn0(self._conv_stem(self._pad(x))))

@@ -12,6 +12,7 @@ from trainer.data.training_set import TrainingSet
 from trainer.images.phantom import phantom
 from trainer.model.spec import Preprocessing
 from trainer.networks.classifier import Classifier
+from trainer.networks.inference import predict
 from trainer.networks.lite0 import Lite0
 from trainer.networks.loading import load_pretrained
 from trainer.networks.registry import build
@@ -73,6 +74,24 @@ def test_frozen_parts_compute_the_same_while_the_rest_is_trained(frozen: int) ->
         network(_pictures())
 
     torch.testing.assert_close(folded, seen["input"], rtol=1e-4, atol=1e-3)
+    assert not body._folded
+
+
+def test_predictions_of_many_pictures_are_those_of_the_network() -> None:
+    """Its norms are folded in meanwhile, and no longer afterwards."""
+    network = _network()
+    load_pretrained("lite0_six_map", network)
+    network.centre(_pictures())
+    network.eval()
+    with torch.no_grad():
+        logits, described, _ = network(_pictures(6))
+
+    told, features = predict(network, _pictures(6)[:, 0].numpy(), torch.device("cpu"), batch=4)
+
+    np.testing.assert_allclose(told, logits.numpy(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(features, described.numpy(), rtol=0, atol=1e-3)
+    body = network.body
+    assert isinstance(body, Lite0)
     assert body._folded is None
 
 
