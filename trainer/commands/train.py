@@ -283,7 +283,9 @@ def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> 
     if names := options["leave_source_out"]:
         place = replace(request, output=request.output / "left-out")
         report = run_left_out(place, () if "all" in names else names, console)
-        measured["left_out_rounds"] = {key: report[key] for key in ("left_out", "plan", "pooled")}
+        measured["left_out_rounds"] = {
+            key: report[key] for key in ("left_out", "plan", "pooled", "series") if key in report
+        }
         console.say(rounds_text(report, place.output))
     console.epochs = whole
     return measured

@@ -114,6 +114,7 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             + _pooled(rounds)
             + (_FIRST_ONLY if rounds.get("of_first_training") else ""),
             _source_table(rounds["left_out"]),
+            *_series(rounds.get("series")),
         ]
     if "external" in metrics:
         judged = {name: told for name, told in metrics["external"].items() if "count" in told}
@@ -124,6 +125,35 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             _source_table(judged),
         ]
     return parts
+
+
+def _series(found: dict[str, Any] | None) -> list[str]:
+    """Return how rules that make one answer of a series' slices do, of a run that compared them."""
+    if found is None:
+        return []
+    some = next(iter(found["rules"].values()))
+    rows = [("single slices", found["slices"], None)]
+    rows += [(rule, figures["series"], figures["blocks"]) for rule, figures in found["rules"].items()]
+    names = ("roc_auc", "sensitivity_at_specificity_0.95")
+    return [
+        "### Series of slices",
+        f"Of the same predictions: {some['series']['count']} series of patients that the networks had not "
+        f"seen, {some['series']['with_tumour']} of them with a tumour, and {some['blocks']['count']} blocks "
+        "of eight neighbouring slices of patients with one, "
+        f"{some['blocks']['with_tumour']} of which show it. "
+        "The daemon judges volumes by the best run of three.",
+        _table(
+            ("rule", "series: roc_auc", "sensitivity at 0.95", "blocks: roc_auc", "sensitivity at 0.95"),
+            [
+                (
+                    rule,
+                    *(f"{series[name]:.3f}" for name in names),
+                    *(f"{blocks[name]:.3f}" if blocks else "-" for name in names),
+                )
+                for rule, series, blocks in rows
+            ],
+        ),
+    ]
 
 
 def _pooled(rounds: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -33,6 +33,7 @@ _MIDDLE = 0.6  # of the slices
 _BLOCK = 8  # neighbouring slices
 _BLOCK_TUMOURS = 3  # so many of a block's slices show a tumour, or none does
 _FEWEST_SLICES = 3
+_FEWEST_PATIENTS = 2
 _FOLDS = 5
 _LIMIT = 1e-4  # probabilities are this far from 0 and 1 before their logits are averaged
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
@@ -98,9 +99,9 @@ def compare_rules(predictions: Path, groups: Path, positive: str) -> dict[str, A
     series = read_series(predictions, groups, positive)
     parts = {"series": series, "blocks": [block for one in series for block in _blocks(one)]}
     for name, some in parts.items():
-        if len({one.has_tumour for one in some}) < 2:
+        if min(_patients(some).values()) < _FEWEST_PATIENTS:
             raise DataError(
-                f"{printable(str(predictions))} has no {name} both with and without a tumour",
+                f"{printable(str(predictions))} has no {name} with and without a tumour of two patients each",
                 hint="leave out sources with tumours and without, and name their patients in the groups file",
             )
     slices = [one.part(slice(place, place + 1)) for one in series for place in range(len(one.scores))]
@@ -193,13 +194,19 @@ def _by_regression(parts: Mapping[str, Sequence[Slices]]) -> dict[str, Doubles]:
     truth = np.array([one.has_tumour for one in everything])
     patients = [one.patient for one in everything]
     told = np.empty(len(everything))
-    folds = GroupKFold(min(_FOLDS, len(set(patients))), shuffle=True, random_state=0)
+    count = min(_FOLDS, *_patients(everything).values())
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=0)
     for learnt, judged in folds.split(numbers, truth, patients):
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
         model.fit(numbers[learnt], truth[learnt])
         told[judged] = model.decision_function(numbers[judged])
     ends = np.cumsum([len(some) for some in parts.values()])[:-1]
     return dict(zip(parts, np.split(told, ends), strict=True))
+
+
+def _patients(parts: Sequence[Slices]) -> dict[bool, int]:
+    """Return how many patients have parts with a tumour, and without."""
+    return {kind: len({one.patient for one in parts if one.has_tumour == kind}) for kind in (True, False)}
 
 
 def _numbers(scores: Doubles) -> list[float]:

@@ -11,11 +11,12 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from config.errors import UsageError
+from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.dataset import Dataset
 from trainer.data.splits import folds, split
@@ -25,6 +26,7 @@ from trainer.evaluation.calibration import fit_decision, fit_pooled_decision, fi
 from trainer.evaluation.metrics import balanced_weights, pooled_over_sources
 from trainer.evaluation.plots import draw_confusion, draw_scores
 from trainer.evaluation.report import by_source, scores
+from trainer.evaluation.series_rules import compare_rules
 from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.spec import Decision
@@ -38,6 +40,7 @@ from trainer.training.run_folder import CHECKPOINT_NAME
 # Of the images a round may learn from, so much decides which epoch is kept.
 _DECIDING_SHARE = 0.12
 _MOST_FOLDS = 20
+_PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,21 @@ def run_left_out(config: RunConfig, names: Sequence[str], reporter: Reporter) ->
     }
     likely = [probabilities(fold.logits, fold.decision.temperature) for fold in results]
     _write(experiment, results, likely, report)
+    if series := _series(experiment):
+        report["series"] = series
+        _write(experiment, results, likely, report)
     return report
+
+
+def _series(experiment: Experiment) -> dict[str, Any]:
+    """Return how rules for series do on what was written, nothing where no patients are known."""
+    config, positive = experiment.config, positive_class(experiment.dataset.classes)
+    if positive is None or config.groups in ("auto", "none"):
+        return {}
+    try:
+        return compare_rules(config.output / _PREDICTIONS, Path(config.groups), positive)
+    except DataError:
+        return {}  # no series both with a tumour and without
 
 
 def _open(config: RunConfig, reporter: Reporter) -> Experiment:
@@ -251,9 +268,7 @@ def _write(
     """Write the report and, of every round, the calibrated probabilities (n, classes) in `likely`."""
     folder = experiment.config.output
     (folder / "rounds.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-    with (folder / "predictions.csv").open(
-        "w", newline="", encoding="utf-8", errors="surrogateescape"
-    ) as stream:
+    with (folder / _PREDICTIONS).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
         names = experiment.dataset.classes
         writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names)])

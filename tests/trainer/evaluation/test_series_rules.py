@@ -130,13 +130,17 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
     assert json.loads("{" + rest)["slices"]["count"] == 960
 
 
+HEALTHY, ILL = [(0.5, False, True)] * 9, [(0.5, True, True)] * 9
+
+
 @pytest.mark.parametrize(
     ("series", "said"),
     [
-        ({"p_t1": [(0.5, False, True)] * 9}, "no series both with and without a tumour"),
+        ({"p_t1": HEALTHY}, "no series with and without a tumour of two patients"),
+        ({"p_t1": ILL, "p_t2": ILL, "q_t1": HEALTHY}, "no series with and without a tumour of two patients"),
         (
-            {"p_t1": [(0.5, True, True)] * 9, "q_t1": [(0.5, False, True)] * 9},
-            "no blocks both with and without",
+            {"p_t1": ILL, "q_t1": ILL, "r_t1": HEALTHY, "s_t1": HEALTHY},  # no slice of p and q is free of it
+            "no blocks with and without a tumour of two patients",
         ),
     ],
 )
