@@ -1,7 +1,8 @@
 """The images that a model knows, kept in its weights file so that nobody takes figures on them for real ones.
 
-Of each image the first 8 bytes of its file's sha256: enough to recognise it, too little to be it. An image
-that was saved anew, or cut out of the same scan, is another one here; `trainer.data.groups` finds those.
+Of each image the first 5 bytes of its file's sha256: enough to recognise it among millions, too little to be
+it. An image that was saved anew, or cut out of the same scan, is another one here; `trainer.data.groups` finds
+those.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 
 from config.text import printable
 
-_BYTES = 8
-_TRAINED, _FITTED = "bt_daemon.trained", "bt_daemon.fitted"
+_BYTES = 5
+_EARLIER_BYTES = 8  # in files that do not say how many
+_TRAINED, _FITTED, _WIDTH = "bt_daemon.trained", "bt_daemon.fitted", "bt_daemon.seen_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,14 @@ class Seen:
     def metadata(self) -> dict[str, str]:
         """Return what goes into the metadata of a weights file."""
         parts = ((_TRAINED, self.trained), (_FITTED, self.fitted))
-        return {key: base64.b64encode(b"".join(sorted(part))).decode() for key, part in parts if part}
+        told = {key: base64.b64encode(b"".join(sorted(part))).decode() for key, part in parts if part}
+        return told | {_WIDTH: str(_BYTES)} if told else {}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Seen:
         """Return what `metadata` wrote; nothing where it is not there or damaged: it decides nothing."""
-        return cls(*(_beginnings(metadata.get(key, "")) for key in (_TRAINED, _FITTED)))
+        width = _EARLIER_BYTES if _WIDTH not in metadata else _BYTES
+        return cls(*(_beginnings(metadata.get(key, ""), width) for key in (_TRAINED, _FITTED)))
 
 
 def seen_warning(
@@ -66,9 +70,9 @@ def seen_warning(
     return ""
 
 
-def _beginnings(text: str) -> frozenset[bytes]:
+def _beginnings(text: str, width: int) -> frozenset[bytes]:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return frozenset()
-    return frozenset(data[at : at + _BYTES] for at in range(0, len(data) - _BYTES + 1, _BYTES))
+    return frozenset(data[at : at + _BYTES] for at in range(0, len(data) - width + 1, width))

@@ -66,4 +66,6 @@ def test_reference_answers_are_computed_a_few_pictures_at_a_time() -> None:
         logits, features, _ = network(torch.from_numpy(probes(32)[:, None]))
     assert max(seen[:-1]) == 8
     np.testing.assert_allclose(reference.logits, logits.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(reference.features, features.numpy(), rtol=1e-4, atol=1e-5)
+    # Rounded to float16.
+    np.testing.assert_allclose(reference.features, features.numpy(), rtol=6e-4, atol=1e-5)
+    assert (reference.features == reference.features.astype(np.float16)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,16 @@ def test_what_an_older_program_reads_of_a_weights_file_is_unchanged(tmp_path: Pa
     with safe_open(path, framework="np") as stream:
         assert ModelSpec.from_json(stream.metadata()[SPEC_KEY]) == SPEC
         assert list(stream.keys()) == ["head.bias"]
+
+
+def test_lists_of_earlier_files_are_read_and_joined_with_new_ones() -> None:
+    """They hold eight bytes of each image, and do not say so."""
+    earlier = b"".join(bytes.fromhex(one)[:8] for one in OTHERS[:4])
+
+    seen = Seen.from_metadata({"bt_daemon.trained": base64.b64encode(earlier).decode()})
+
+    assert seen == Seen.of(trained=OTHERS[:4])
+    assert Seen.from_metadata((seen | Seen.of(trained=OTHERS[4:])).metadata()) == Seen.of(trained=OTHERS)
 
 
 @pytest.mark.parametrize("text", ["?", "AAAA", "ä"])
