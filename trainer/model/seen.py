@@ -1,8 +1,8 @@
 """The images that a model knows, kept in its weights file so that nobody takes figures on them for real ones.
 
-Of each image the first 5 bytes of its file's sha256: enough to recognise it among millions, too little to be
-it. An image that was saved anew, or cut out of the same scan, is another one here; `trainer.data.groups` finds
-those.
+Of each image the first 5 bytes of its file's sha256: enough to recognise it among millions, too little to
+be it. An image that was saved anew, or cut out of the same scan, is another one here; `trainer.data.groups`
+finds those.
 """
 
 from __future__ import annotations
