@@ -54,12 +54,13 @@ def write_run(
         "plan": asdict(experiment.plan),
         "metrics": report,
     }
-    (config.output / METRICS_NAME).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    text = json.dumps(whole, indent=1, sort_keys=True) + "\n"
+    (config.output / METRICS_NAME).write_text(text)
     _write_history(trained.history, config.output / "history.csv")
     draw_curves(trained.history, trained.best_epoch, config.output / "curves.png")
     draw_confusion(report["validation"]["confusion"], spec.classes, config.output / "confusion.png")
     _draw_scores(experiment, calibrated)
-    write_card(whole, config.output / "CARD.md")
+    write_card(json.loads(text), config.output / "CARD.md")  # in the order that the file has
     return whole
 
 

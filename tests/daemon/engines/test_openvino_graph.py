@@ -65,4 +65,8 @@ def test_the_shipped_model_has_a_graph_with_its_outputs() -> None:
 
     said = open_graph(weights).run(np.zeros((1, 160, 160), dtype=np.uint8))
 
-    assert [one.shape for one in (said.logits, said.features, said.maps)] == [(1, 2), (1, 408), (1, 2, 5, 5)]
+    assert [one.shape for one in (said.logits, said.features, said.maps)] == [
+        (1, 2),
+        (1, 408),
+        (1, 2, 10, 10),
+    ]

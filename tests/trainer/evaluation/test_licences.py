@@ -56,7 +56,7 @@ def test_the_notice_names_every_source_of_the_shipped_weights() -> None:
     notice = (REPOSITORY / "NOTICE").read_text()
     sources = read_spec(default_weights()).provenance.data
 
-    assert len(sources) == 5
+    assert len(sources) == 8
     for source in sources:
         line = next(line for line in notice.splitlines() if source["source"] in line)
         assert line.endswith(source["licence"].replace("not stated", "no licence stated"))
