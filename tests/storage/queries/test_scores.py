@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -209,4 +210,5 @@ def test_classify_tells_the_score_too(tmp_path: Path, capsys: pytest.CaptureFixt
     assert told["threshold"] == pytest.approx(decision.threshold, abs=1e-6)
     assert told["class"] is None or (told["class"] == "yes") is (told["score"] >= told["threshold"])
     assert table.out.splitlines()[0].split() == ["file", "class", "score", "status", "reason", "model"]
-    assert "score: calibrated probability of 'yes'; 'yes' from 0.272" in table.err
+    shown = math.floor(decision.threshold * 1000) / 1000  # never above what decides
+    assert f"score: calibrated probability of 'yes'; 'yes' from {shown:.3f}" in table.err

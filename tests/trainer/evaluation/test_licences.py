@@ -58,7 +58,7 @@ def test_the_notice_names_every_source_of_the_shipped_weights() -> None:
 
     assert len(sources) == 8
     for source in sources:
-        line = next(line for line in notice.splitlines() if source["source"] in line)
+        line = next(line for line in notice.splitlines() if line.split()[:1] == [source["source"]])
         assert line.endswith(source["licence"].replace("not stated", "no licence stated"))
 
 
