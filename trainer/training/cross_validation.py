@@ -89,7 +89,8 @@ def run_folds(config: RunConfig, count: int, reporter: Reporter) -> dict[str, An
         "by_fold": {fold.name: _figures(experiment, fold) for fold in results},
         "nearest_neighbour": {"accuracy": round(float(np.average(nearest, weights=sizes)), 6)},
     }
-    _write(experiment, results, [likely[fold.indices] for fold in results], report)
+    _write_predictions(experiment, results, [likely[fold.indices] for fold in results])
+    _write_report(experiment, report)
     _draw(experiment, likely, report["out_of_fold"])
     return report
 
@@ -109,10 +110,10 @@ def run_left_out(config: RunConfig, names: Sequence[str], reporter: Reporter) ->
         "pooled": _pooled(experiment, results),
     }
     likely = [probabilities(fold.logits, fold.decision.temperature) for fold in results]
-    _write(experiment, results, likely, report)
+    _write_predictions(experiment, results, likely)
     if series := _series(experiment):
         report["series"] = series
-        _write(experiment, results, likely, report)
+    _write_report(experiment, report)
     return report
 
 
@@ -259,15 +260,16 @@ def _head(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _write(
-    experiment: Experiment,
-    results: Sequence[FoldPredictions],
-    likely: Sequence[Floats],
-    report: dict[str, Any],
+def _write_report(experiment: Experiment, report: dict[str, Any]) -> None:
+    text = json.dumps(report, indent=1, sort_keys=True) + "\n"
+    (experiment.config.output / "rounds.json").write_text(text)
+
+
+def _write_predictions(
+    experiment: Experiment, results: Sequence[FoldPredictions], likely: Sequence[Floats]
 ) -> None:
-    """Write the report and, of every round, the calibrated probabilities (n, classes) in `likely`."""
+    """Write the calibrated probabilities (n, classes) of every round in `likely`."""
     folder = experiment.config.output
-    (folder / "rounds.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     with (folder / _PREDICTIONS).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
         names = experiment.dataset.classes

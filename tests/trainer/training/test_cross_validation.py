@@ -29,6 +29,14 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_heads(tmp_path_factory.mktemp("data") / "others", 10, first=500)
 
 
+@pytest.fixture(scope="module")
+def second(heads: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another source, with one image of the first in it."""
+    root = shutil.copytree(others, tmp_path_factory.mktemp("second") / "second")
+    shutil.copy(next((heads / "yes").iterdir()), root / "yes" / "twin.png")
+    return root
+
+
 def _predictions(run: Path) -> list[dict[str, str]]:
     with (run / "predictions.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -83,13 +91,11 @@ def test_a_killed_run_of_folds_goes_on_where_it_was(folds: Run, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
-    heads: Path, others: Path, tmp_path: Path
+    heads: Path, second: Path, tmp_path: Path
 ) -> None:
-    twin = tmp_path / "second"
-    shutil.copytree(others, twin)
-    shutil.copy(next((heads / "yes").iterdir()), twin / "yes" / "twin.png")
-
-    done = train("--data", heads, "--data", twin, "-o", tmp_path / "run", *SMALL, "--leave-source-out", "all")
+    done = train(
+        "--data", heads, "--data", second, "-o", tmp_path / "run", *SMALL, "--leave-source-out", "all"
+    )
 
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "left-out" / "rounds.json").read_text())
@@ -102,11 +108,8 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
 
 @pytest.mark.slow
 def test_what_is_left_out_is_told_by_name_and_its_twins_are_not_learnt(
-    heads: Path, others: Path, tmp_path: Path
+    heads: Path, second: Path, tmp_path: Path
 ) -> None:
-    second = tmp_path / "second"
-    shutil.copytree(others, second)
-    shutil.copy(next((heads / "yes").iterdir()), second / "yes" / "twin.png")
     left_out = ("--leave-out", "second", "--leave-out", "no 3")
 
     done = train("--data", heads, "--data", second, "-o", tmp_path / "run", *SMALL, *left_out)
