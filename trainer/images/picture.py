@@ -81,6 +81,16 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """What a file says it is a part of: patient data, which is hashed before it leaves the process."""
+
+    series: str
+    study: str = ""  # "": not said
+    patient: str = ""
+    position: float | None = None  # along the series, in mm where that is known
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """What a file shows: one slice for ordinary images, several for volumes."""
 
@@ -90,6 +100,7 @@ class Picture:
     slices: tuple[Slice, ...]  # those worth judging
     slice_count: int = 1  # how many the file has
     tags: dict[str, str] = field(default_factory=dict)  # the DICOM tags that were asked for
+    membership: Membership | None = None  # None: the file itself does not say
 
 
 def limits_of(settings: Settings) -> Limits:

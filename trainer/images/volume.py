@@ -1,8 +1,9 @@
 """Choose the slices of a volume to judge, whatever file it came in (NIfTI, DICOM, TIFF).
 
-Every slice that shows enough of the head is worth judging: those at either end that are nearly empty
-tell nothing and are passed over. Of the others at most `Limits.max_slices` are taken, evenly spaced,
-and no more than together have `Limits.max_pixels`. `trainer.model.aggregate` makes one answer of them.
+Every slice that shows some of the head is judged, as it is when the volume comes as a file a slice; empty
+ones, which a padded or defaced volume has, tell nothing and are passed over. Of the others at most
+`Limits.max_slices` are taken, evenly spaced, and no more than together have `Limits.max_pixels`.
+`trainer.model.aggregate` makes one answer of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from trainer.images.arrays import Array
 from trainer.images.picture import Limits
 
 # A pixel shows something if it is above this share of the volume's range, as in `preprocess`; a
-# slice shows enough if that share of its pixels is at least a quarter of the fullest slice's.
+# slice is empty if that share of its pixels is below a fiftieth of the fullest slice's.
 _FOREGROUND = 0.12
-_ENOUGH = 0.25
+_ENOUGH = 0.02
 _SAMPLE_SIDE = 64  # pixels: areas are estimated on a coarse grid
 
 

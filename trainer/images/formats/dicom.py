@@ -1,7 +1,8 @@
 """Decode DICOM to grey slices.
 
 Of a multi-frame object the frames that `trainer.images.volume` chooses are decoded, one at a time. Patient
-data: see `dicom_dataset`; of it only the tags that a setting names leave this module.
+data: see `dicom_dataset`; of it only the tags that a setting names, and what the object is a part of, leave
+this module.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from config.text import printable
 from trainer.images.aspect import stretched
 from trainer.images.formats.dicom_dataset import frame_count, read_dataset, read_frames
 from trainer.images.formats.dicom_pixels import functional_group, grey_frame, rescaled
-from trainer.images.picture import Limits, Picture, Slice
+from trainer.images.picture import Limits, Membership, Picture, Slice
 from trainer.images.reduction import reduction
 from trainer.images.volume import evenly_spaced, sample, with_head
 
@@ -43,8 +44,15 @@ def decode_dicom(data: bytes, limits: Limits, image_size: int) -> Picture:
             )
             factor = reduction(picture.width, picture.height, image_size)
             slices.append(Slice(number, picture.reduce(factor) if factor > 1 else picture))
-        shown = tuple(slices[index] for index in with_head(samples))
-        return Picture("DICOM", width, height, shown, frames, _tags(dataset, limits.tags))
+        return Picture(
+            "DICOM",
+            width,
+            height,
+            tuple(slices[index] for index in with_head(samples)),
+            frames,
+            _tags(dataset, limits.tags),
+            _membership(dataset),
+        )
 
 
 def _square_pixels(picture: Image.Image, dataset: Dataset, number: int) -> Image.Image:
@@ -56,6 +64,43 @@ def _square_pixels(picture: Image.Image, dataset: Dataset, number: int) -> Image
     except (TypeError, ValueError, ZeroDivisionError):
         return picture
     return stretched(picture, ratio)
+
+
+def _membership(dataset: Dataset) -> Membership | None:
+    """Return which series an object belongs to, None if it does not say."""
+    series = _text(dataset, "SeriesInstanceUID")
+    if not series:
+        return None
+    patient = _text(dataset, "PatientID")
+    issuer = _text(dataset, "IssuerOfPatientID")
+    return Membership(
+        series,
+        _text(dataset, "StudyInstanceUID"),
+        f"{issuer}/{patient}" if patient else "",
+        _position(dataset),
+    )
+
+
+def _position(dataset: Dataset) -> float | None:
+    """Return where a slice lies along its normal in mm (PS3.3 C.7.6.2.1.1), else its number."""
+    try:
+        across = np.array([float(part) for part in dataset.ImageOrientationPatient])
+        corner = np.array([float(part) for part in dataset.ImagePositionPatient])
+        position = float(np.cross(across[:3], across[3:]) @ corner)
+    except (AttributeError, TypeError, ValueError):
+        position = float("nan")
+    if np.isfinite(position):
+        return position
+    try:
+        number = float(dataset.InstanceNumber)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip()[:_LONGEST_TAG]
 
 
 def _tags(dataset: Dataset, keywords: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Parse and check a DICOM data set: needed elements, modality, transfer syntax, length, frames.
 
-Patient data: only the elements in `_NEEDED` and those a setting names are parsed into the data set
-at all, and no reason quotes a value.
+Patient data: only the elements in `_NEEDED`, in `_MEMBERSHIP` and those a setting names are parsed into the
+data set at all, and no reason quotes a value.
 """
 
 from __future__ import annotations
@@ -61,6 +61,16 @@ _NEEDED = (
     "ExtendedOffsetTableLengths",
     *_PIXELS,
 )
+# What an object is a part of, and where in it.
+_MEMBERSHIP = (
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "IssuerOfPatientID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
 # Modalities that a reason may name (PS3.16 CID 29 and 33); any other text in that field could be anything.
 _MODALITIES = frozenset(
     """AR ASMT AU BDUS BI BMD CR CT CTPROTOCOL DG DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL
@@ -112,7 +122,7 @@ def read_dataset(data: bytes, limits: Limits) -> Dataset:
     silence_loggers("pydicom", "pylibjpeg")
 
     _check_deflated(data, limits)
-    keywords = dict.fromkeys((*_NEEDED, *limits.tags))
+    keywords = dict.fromkeys((*_NEEDED, *_MEMBERSHIP, *limits.tags))
     tags = [tag for tag in map(tag_for_keyword, keywords) if tag is not None]
     stream = _Stream(data)
     dataset = dcmread(stream, specific_tags=list(tags), force=True)

@@ -1,7 +1,8 @@
 """Turn stored DICOM pixels into grey: modality LUT, VOI window, 8 bits, MONOCHROME1 inverted last.
 
-Steps and their order are those of PS3.3 C.7.6.3 and C.11 and PS3.4 N.2. Without a usable window the
-picture is stretched between two percentiles (`trainer.images.grayscale`).
+Steps and their order are those of PS3.3 C.7.6.3 and C.11 and PS3.4 N.2. Without a usable window the picture
+is stretched between two percentiles (`trainer.images.grayscale`); so is MR, whose numbers have no unit: its
+windows are a viewer's taste, differ from slice to slice, and are lost when the series becomes a volume.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ def grey_frame(pixels: Array, dataset: Dataset, number: int) -> Grey:
     if pixels.ndim == 3:
         return _luma(pixels, int(dataset.BitsStored))
     padding = _padding(pixels, dataset)
-    shown = _shown(
-        rescaled(pixels, dataset, number), functional_group(dataset, number, "FrameVOILUTSequence"), padding
-    )
+    values = rescaled(pixels, dataset, number)
+    if dataset.get("Modality") == "MR":
+        shown = to_8_bits(values, padding)
+    else:
+        shown = _shown(values, functional_group(dataset, number, "FrameVOILUTSequence"), padding)
     if photometric == "MONOCHROME1":
         shown = 255 - shown
     if padding is not None:
@@ -57,7 +60,7 @@ def rescaled(pixels: Array, dataset: Dataset, number: int) -> Array:
 
 
 def _shown(values: Array, where: Dataset, padding: Array | None) -> Grey:
-    """Apply the VOI LUT or the first window (PS3.3 C.11.2), percentiles where neither is usable."""
+    """Apply the VOI LUT or the first window (PS3.3 C.11.2), percentiles where neither is to be used."""
     if where.get("VOILUTSequence"):
         from pydicom.pixels.processing import apply_voi
 
