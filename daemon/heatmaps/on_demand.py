@@ -53,8 +53,8 @@ def heatmaps(
             for one in judge(output.logits, output.features, weights.spec, weights.tensors)
         ]
         places = [one.index for one in found.slices]
-        whole, index = combine(predictions, places, weights.spec)
-        place = places.index(index)
+        combined = combine(predictions, places, weights.spec)
+        whole, place = combined.prediction, places.index(combined.decisive)
         yield (
             path,
             heatmap(

@@ -1,59 +1,55 @@
-"""One answer for a file of several slices: a finding must show on neighbouring slices to count.
-
-The largest single probability of a hundred slices is large by chance alone, and one artefact is
-enough. A lesion worth finding shows on slices next to each other, so the answer is that of the best
-run of three neighbours: the mean of their calibrated probabilities, judged by the same threshold as
-a picture. Slices that are rejected as no image of the model's kind (below the skull base, above the
-vertex) have no vote, unless all are rejected.
-"""
+"""One answer for a file of several slices, by the rule that answers for a series of files."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from trainer.model.prediction import Prediction, Verdict, conclude
+from trainer.model.prediction import Prediction, Verdict
+from trainer.model.series_rule import SeriesAnswer, SeriesRule
 from trainer.model.spec import ModelSpec
 
-_NEIGHBOURS = 3  # slices that have to agree; more would outvote a small lesion, fewer trust an artefact
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What is concluded about a file, and from what."""
+
+    prediction: Prediction
+    decisive: int  # place in the file of the slice that says it loudest
+    votes: dict[int, int]  # of the accepted slices, see `trainer.model.series_rule`
+    rejected: int  # slices without a vote
 
 
-def combine(
-    predictions: Sequence[Prediction], indices: Sequence[int], spec: ModelSpec
-) -> tuple[Prediction, int]:
-    """Return the prediction for a whole file and the index of the slice that decided it.
+def combine(predictions: Sequence[Prediction], indices: Sequence[int], spec: ModelSpec) -> Combined:
+    """Return the answer for a whole file.
 
-    `predictions` are those of the judged slices in their order in the file, at least one, `indices`
-    their places in it. With a positive class (`spec.decision.positive`) the best run of three
-    neighbours decides, and within it the slice where that class is likeliest; without one, the mean
-    of all accepted slices, and the slice that is surest of the label. The distance is that slice's.
+    `predictions` are those of the judged slices, at least one, `indices` their places in the file. The
+    decisive slice is the one where the positive class is likeliest; without a positive class the one that is
+    surest of the answer; of rejected slices alone the one nearest to the training images.
     """
-    if len(predictions) == 1:
-        return predictions[0], indices[0]
+    rule = SeriesRule.of(spec)
     accepted = [n for n, prediction in enumerate(predictions) if prediction.verdict != Verdict.REJECTED]
-    if not accepted:
-        nearest = min(range(len(predictions)), key=lambda n: predictions[n].distance or 0.0)
-        return predictions[nearest], indices[nearest]
-    shares = np.array([predictions[n].probabilities for n in accepted], dtype=np.float32)  # (slices, classes)
-    positive = spec.decision.positive
-    if positive is None:
-        mean = shares.mean(axis=0)
-        best = int(shares[:, int(mean.argmax())].argmax())
-    else:
-        place = spec.classes.index(positive)
-        run = _best_run(shares[:, place])
-        mean = shares[run].mean(axis=0)
-        best = run.start + int(shares[run, place].argmax())
-    decisive = accepted[best]
-    answer = replace(conclude(mean, spec, None), distance=predictions[decisive].distance)
-    return answer, indices[decisive]
+    votes = Counter(rule.vote(predictions[n].label or "", predictions[n].score(spec)) for n in accepted)
+    rejected = len(predictions) - len(accepted)
+    answer = rule.conclude(votes, rejected)
+    if answer is None or not accepted or answer.label is None or answer.confidence is None:
+        decisive = min(range(len(predictions)), key=lambda n: predictions[n].distance or 0.0)
+        return Combined(predictions[decisive], indices[decisive], {}, rejected)
+    place = spec.classes.index(spec.decision.positive or answer.label)
+    decisive = max(accepted, key=lambda n: predictions[n].probabilities[place])
+    loudest = predictions[decisive]
+    whole = loudest if len(predictions) == 1 else _as_prediction(answer, loudest, spec)
+    return Combined(whole, indices[decisive], dict(votes), rejected)
 
 
-def _best_run(scores: np.ndarray) -> slice:
-    """Return the run of neighbours (all of them if they are fewer) with the largest mean."""
-    length = min(_NEIGHBOURS, len(scores))
-    sums = np.convolve(scores, np.ones(length, dtype=scores.dtype), mode="valid")
-    start = int(sums.argmax())
-    return slice(start, start + length)
+def _as_prediction(answer: SeriesAnswer, loudest: Prediction, spec: ModelSpec) -> Prediction:
+    """Return an answer as a prediction; classes it is silent about share the rest as in the loudest slice."""
+    assert answer.label is not None
+    assert answer.score is not None
+    place = spec.classes.index(spec.decision.positive or answer.label)
+    others = 1 - loudest.probabilities[place]
+    scale = (1 - answer.score) / others if others > 0 else 0.0
+    likely = [probability * scale for probability in loudest.probabilities]
+    likely[place] = answer.score
+    return Prediction(answer.verdict, answer.label, answer.confidence, tuple(likely), loudest.distance)

@@ -16,8 +16,8 @@ from config.errors import WeightsError
 from trainer.model.spec_ranges import check_options, check_quantiles, check_range, check_texts
 
 # Raised when something is added that an older reader must not ignore; a file with a higher number is
-# refused instead of being half understood. 2: reference answers (`trainer.model.reference`).
-SPEC_FORMAT = 2
+# refused instead of being half understood. 2: reference answers (`trainer.model.reference`); 3: series.
+SPEC_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,22 @@ class Decision:
     positive: str | None = None  # the class the threshold is about; None: the likeliest class wins
     threshold: float = 0.5  # probability of `positive` from which the label is `positive`
     uncertain_low: float = 0.5  # the band around the threshold that a person should look at
+    uncertain_high: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesDecision:
+    """How the scores of a series' slices become one answer; see `trainer.model.series_rule`.
+
+    The calibrated probability of the positive class is `sigmoid(scale * pooled + offset)` (Platt 1999) of the
+    mean logit of the slices that speak loudest for it.
+    """
+
+    share: float = 0.5  # of the slices, the loudest: their logits are averaged
+    scale: float = 1.0
+    offset: float = 0.0
+    threshold: float = 0.5  # probability from which the series is called positive
+    uncertain_low: float = 0.5
     uncertain_high: float = 0.5
 
 
@@ -84,6 +100,7 @@ class ModelSpec:
     meanings: dict[str, str] = field(default_factory=dict)  # class -> words for people
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     decision: Decision = field(default_factory=Decision)
+    series: SeriesDecision | None = None  # None: the decision about one image serves series too
     out_of_distribution: OutOfDistribution | None = None
     provenance: Provenance = field(default_factory=Provenance)
     format: int = SPEC_FORMAT
@@ -153,8 +170,9 @@ def _check(spec: ModelSpec) -> None:
         raise WeightsError(
             f"the weights file's positive class {decision.positive!r} is not one of its classes"
         )
-    if decision.uncertain_low > decision.uncertain_high:
-        raise WeightsError("the weights file's uncertain band ends before it begins")
+    for one in (decision, spec.series or decision):
+        if one.uncertain_low > one.uncertain_high:
+            raise WeightsError("the weights file's uncertain band ends before it begins")
     if preprocessing.low_percentile >= preprocessing.high_percentile:
         raise WeightsError("the weights file's percentiles are not in order")
     if preprocessing.version != 1:

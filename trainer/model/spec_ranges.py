@@ -24,6 +24,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "spec.decision.threshold": (0, 1),
     "spec.decision.uncertain_low": (0, 1),
     "spec.decision.uncertain_high": (0, 1),
+    "spec.series.share": (0.01, 1),
+    "spec.series.scale": (0.001, 1000),
+    "spec.series.offset": (-1000, 1000),
+    "spec.series.threshold": (0, 1),
+    "spec.series.uncertain_low": (0, 1),
+    "spec.series.uncertain_high": (0, 1),
     "spec.out_of_distribution.max_distance": (1e-6, 1e6),
     "spec.out_of_distribution.acceptance": (0, 1),
 }
