@@ -130,6 +130,21 @@ class Settings:
         words="none",
     )
 
+    series: str = _setting(
+        "",
+        "which files are a series, by their paths: bids, folders, or a pattern with (?P<series>...)",
+        parse.text,
+        metavar="PATTERN",
+        words="as DICOM objects say; a volume is one",
+    )
+    series_quiet_seconds: float = _setting(
+        60.0,
+        "a series to which nothing came for so long is complete",
+        parse.duration,
+        key="series_quiet",
+        metavar="TIME",
+    )
+
     retry_limit: int = _setting(8, "attempts at a file before it is quarantined", parse.whole, metavar="N")
     retry_base_seconds: float = _setting(
         1.0,

@@ -58,6 +58,26 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesKeys:
+    """Which series a file is a part of, as pseudonyms (16 bytes each), see `storage.pseudonyms`."""
+
+    series: bytes
+    study: bytes | None = None
+    patient: bytes | None = None
+    position: float | None = None  # along the series, in mm or by number
+
+
+@dataclass(frozen=True, slots=True)
+class PathMembership:
+    """Which series a path says a file is a part of; as text, for paths are stored as they are."""
+
+    series: str
+    study: str = ""  # "": not said
+    patient: str = ""
+    position: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What the network and the judgement concluded about one image."""
 
@@ -69,6 +89,9 @@ class Judged:
     slice_count: int | None = None
     tags: dict[str, str] | None = None  # named DICOM tags, only those a setting asks for
     score: float | None = None  # calibrated probability of the class of interest, of rejected images too
+    series: SeriesKeys | None = None  # None: the file itself does not say
+    votes: dict[int, int] | None = None  # of a file of several slices: vote -> how many say so; {}: none
+    rejected: int = 0  # slices of such a file that have no vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +128,4 @@ class ModelRecord:
     threshold: float | None = None  # score from which the label is `positive`
     uncertain_low: float | None = None  # the band in which a result is uncertain: low <= score < high
     uncertain_high: float | None = None
+    series_rule: str | None = None  # how slices become the verdict of a series, JSON

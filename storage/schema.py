@@ -2,6 +2,7 @@
 
     inbox 1-n folder 1-n file 1-n result n-1 model, label, reason
                               1-n attempt (failures only)
+    series 1-n result, 1-n series_verdict (one per model, kept in the results' transaction)
     tally: how many results there are per minute and per day, kept in the results' transaction
     heartbeat: what the running daemon says about itself
 
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from storage.records import Status
 
 # The newest revision in storage/migrations; a database of a newer one is refused.
-REVISION = "0002"
+REVISION = "0003"
 
 # Written out here so that a stored number never depends on the order of an enumeration.
 STATUS_CODES: dict[Status, int] = {Status.OK: 0, Status.UNCERTAIN: 1, Status.REJECTED: 2, Status.ERROR: 3}
@@ -43,6 +44,14 @@ class FileState(IntEnum):
     SUPERSEDED = 3  # another version of the same path came
     GONE = 4  # deleted before it was judged; pending again if it comes back
     CHANGED = 5  # changed while it was read; pending again if that very version comes back
+
+
+class SeriesOrigin(IntEnum):
+    """What says that files belong together; the numbers are stored."""
+
+    DICOM = 1  # the object itself
+    PATTERN = 2  # its path, by the pattern that a setting names
+    FILE = 3  # the file is a series: a volume
 
 
 class MoveState(IntEnum):
@@ -164,6 +173,8 @@ model = sa.Table(
     sa.Column("threshold", sa.Double),  # score from which the label is `positive`
     sa.Column("uncertain_low", sa.Double),  # the band in which a result is uncertain
     sa.Column("uncertain_high", sa.Double),
+    # How slices become the verdict of a series, JSON; NULL in rows of schema 0002 until it is used again.
+    sa.Column("series_rule", sa.Text),
     sa.UniqueConstraint("weights_sha256", "engine", "precision", "device"),
 )
 
@@ -173,6 +184,32 @@ label = sa.Table(
     sa.Column("id", _Id, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
 )
+
+# One row: the secret that identifiers of patients, studies and series are hashed with.
+pseudonym_key = sa.Table(
+    "pseudonym_key",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("secret", _Bytes, nullable=False),
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    sa.Column("inbox_id", sa.ForeignKey("inbox.id"), nullable=False),
+    sa.Column("series_key", _Bytes, nullable=False),  # 16 bytes, keyed hash of what names it
+    sa.Column("study_key", _Bytes),  # 16 bytes; NULL: not known
+    sa.Column("patient_key", _Bytes),
+    sa.Column("origin", sa.SmallInteger, nullable=False),  # SeriesOrigin
+    # In the clear: from paths, which rows hold anyway, and from DICOM what `--tags` asks for.
+    sa.Column("name", sa.Text),
+    sa.Column("study_name", sa.Text),
+    sa.Column("patient_name", sa.Text),
+    sa.UniqueConstraint("inbox_id", "series_key"),
+)
+sa.Index("ix_series_study_key", series.c.study_key, sqlite_where=series.c.study_key.is_not(None))
+sa.Index("ix_series_patient_key", series.c.patient_key, sqlite_where=series.c.patient_key.is_not(None))
 
 reason = sa.Table(
     "reason",
@@ -200,6 +237,10 @@ result = sa.Table(
     sa.Column("tags", sa.Text),  # JSON object, only what a setting asks for
     # Calibrated probability of the model's `positive` class, 0..1, of rejected images too; NULL for errors.
     sa.Column("score", sa.Double),
+    sa.Column("series_id", sa.BigInteger),  # NULL: part of none
+    sa.Column("position", sa.Double),  # along the series, in mm or by number
+    # Of a file of several slices: what each says, see storage.ledger.votes; NULL: the score is the only vote.
+    sa.Column("votes", _Bytes),
     # The promise of one row per (file version, model).
     sa.UniqueConstraint("file_id", "model_id"),
 )
@@ -210,6 +251,42 @@ sa.Index(
     "ix_result_sha256_prefix",
     SHA_PREFIX,
     sqlite_where=result.c.sha256.is_not(None),
+)
+
+# The slices of a series under one model, in their order.
+sa.Index(
+    "ix_result_series",
+    result.c.series_id,
+    result.c.model_id,
+    result.c.position,
+    sqlite_where=result.c.series_id.is_not(None),
+)
+
+series_verdict = sa.Table(
+    "series_verdict",
+    metadata,
+    sa.Column("series_id", sa.ForeignKey("series.id"), primary_key=True),
+    sa.Column("model_id", sa.ForeignKey("model.id"), primary_key=True),
+    sa.Column("status", sa.SmallInteger, nullable=False),  # STATUS_CODES, never an error
+    sa.Column("label_id", sa.ForeignKey("label.id")),  # NULL: all rejected
+    sa.Column("confidence", sa.Double),  # 0..1
+    sa.Column("score", sa.Double),  # as in `result`
+    sa.Column("slices", sa.Integer, nullable=False),  # that have a vote
+    sa.Column("rejected", sa.Integer, nullable=False),  # that have none
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("votes", _Bytes, nullable=False),  # how many slices say what, see storage.ledger.votes
+    sa.Column("loudest_file_id", sa.BigInteger),  # the file whose score is largest
+    sa.Column("loudest_score", sa.Double),
+    sa.Column("first_us", _Microseconds, nullable=False),  # when its first result was completed
+    sa.Column("touched_us", _Microseconds, nullable=False),  # when its last one was
+    sqlite_with_rowid=False,
+)
+# Status and label ride along so that a rare class is found without visiting every verdict.
+sa.Index(
+    "ix_series_verdict_touched",
+    series_verdict.c.touched_us,
+    series_verdict.c.status,
+    series_verdict.c.label_id,
 )
 
 attempt = sa.Table(

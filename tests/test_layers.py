@@ -19,7 +19,7 @@ ROOMS = ("config", "storage", "trainer", "daemon")
 
 _IMAGES = {"config", "trainer.images"}
 _MODEL = {*_IMAGES, "trainer.model"}
-_STORED = {"config", "storage.records", "storage.database_errors"}
+_STORED = {"config", "storage.records", "storage.pseudonyms", "storage.database_errors"}
 _DATABASE = {*_STORED, "storage.schema", "storage.statements", "storage.database", "storage.counters"}
 _QUERIES = {*_DATABASE, "storage.query", "storage.ledger", "storage.queries"}
 _STORAGE = {*_QUERIES, "storage.maintenance", "storage.lock"}
@@ -30,6 +30,7 @@ _BASE = {"config", "daemon.clock", "daemon.process", "daemon.log", "daemon.frame
 LAYERS: dict[str, set[str]] = {
     "config": set(),
     "storage.records": {"config"},
+    "storage.pseudonyms": set(),
     "storage.database_errors": {"config"},
     "storage.query": _STORED,
     "storage.schema": _STORED,

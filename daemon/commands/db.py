@@ -172,6 +172,7 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     from storage.maintenance.prune import prune as delete_before
     from storage.queries.results import count
     from storage.query import Query
+    from trainer.model.series_rule import SeriesRule
 
     zone = local_zone()
     moment = parse_when(when, datetime.now(UTC), zone)
@@ -184,7 +185,7 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     if not yes:
         _confirm(number, shown)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
-        pruned = delete_before(writer, microseconds(moment))
+        pruned = delete_before(writer, microseconds(moment), SeriesRule.from_json)
         models = forget_models(database_path(invocation.settings.db), models_named(writer))
     click.echo(
         f"deleted {pruned.results} results from before {shown}, forgot {pruned.files} files that are gone"

@@ -23,7 +23,8 @@ _PASSED_OVER = (
 @setting_options(
     "weights", "device", "precision", "recursive", "settle", "rescan", "deadline", "poll", "lanes", "batch",
     "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "heatmaps", "max_bytes",
-    "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "retry_limit",
+    "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "series",
+    "retry_limit",
     "retry_base", "cache",
 )  # fmt: skip
 @program_options

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from daemon.workers.pool import WorkerPool
     from storage.ledger.ledger import Ledger
     from storage.records import ModelRecord
+    from storage.schema import FileState
     from trainer.model.spec import ModelSpec
 
 # The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
@@ -134,9 +135,11 @@ def open_service(
     settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
+    from daemon.inbox.series_pattern import path_reader
     from daemon.workers.pool import WorkerPool
 
     _check_moves(settings)
+    path_reader(settings.series)
     # Before anything that takes long: a folder that cannot be is one line.
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
     count, engine = worker_count(settings), likely_engine(settings)
@@ -181,7 +184,9 @@ def _service_on(
         stack.callback(workers.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
-        workers.remember(Known(str(path), model_id))
+        with ledger.transaction():
+            secret = ledger.series.secret()
+        workers.remember(Known(str(path), model_id, secret))
         rules = inbox_rules(settings, start.roots, path, once=start.once)
         inboxes = [
             stack.enter_context(_inbox(root, rules[root], ledger, start.waker, clock, logger))
@@ -212,6 +217,7 @@ def _mover(
 def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
     """Return the identity that rows name."""
     from storage.records import ModelRecord
+    from trainer.model.series_rule import SeriesRule
 
     return ModelRecord(
         weights_sha256=prepared.weights_sha256,
@@ -226,15 +232,19 @@ def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
         threshold=spec.decision.threshold if spec.decision.positive is not None else None,
         uncertain_low=spec.decision.uncertain_low,
         uncertain_high=spec.decision.uncertain_high,
+        series_rule=SeriesRule.of(spec).to_json(),
     )
 
 
 @contextmanager
 def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
+    from daemon.inbox.series_pattern import path_reader
     from storage.database import close_whole, open_writer
     from storage.database_errors import DatabaseLostError
     from storage.ledger.ledger import Ledger
     from storage.ledger.retry import RetryPolicy
+    from storage.ledger.series_keeper import SeriesReading
+    from trainer.model.series_rule import SeriesRule
 
     connection = open_writer(path, busy_seconds=_BUSY_SECONDS)
     try:
@@ -247,8 +257,8 @@ def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tupl
         ledger = Ledger(
             connection,
             retry=policy,
-            move_done=settings.on_done == "move",
-            move_quarantined=bool(settings.quarantine_dir),
+            moving=_moving(settings),
+            series=SeriesReading(SeriesRule.from_json, path_reader(settings.series)),
         )
         yield ledger, connection
     except DatabaseLostError:
@@ -256,6 +266,14 @@ def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tupl
         raise
     finally:
         close_whole(connection)
+
+
+def _moving(settings: Settings) -> set[FileState]:
+    """Return the states after which a file is moved."""
+    from storage.schema import FileState
+
+    done = {FileState.DONE} if settings.on_done == "move" else set()
+    return done | ({FileState.QUARANTINED} if settings.quarantine_dir else set())
 
 
 def _inbox(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.text import printable
 from daemon.frames import GarbledError
-from storage.records import Failed, FailureKind, Judged, Outcome, Status
+from storage.records import Failed, FailureKind, Judged, Outcome, SeriesKeys, Status
 
 if TYPE_CHECKING:
     from daemon.workers.messages import Task
@@ -24,6 +24,9 @@ _UNABLE = b"unable "
 _LONGEST_TEXT = 4096
 _LONGEST_REASON = 200
 _LARGEST_NUMBER = 1 << 53
+_KEY_BYTES = 16
+_MOST_VOTES = 0xFFFF_FFFF  # as storage.ledger.votes encodes them
+_MOST_SLICES = 1 << 20
 _ROUNDING = 1e-6
 
 
@@ -64,6 +67,7 @@ def _row(outcome: Outcome) -> list[Any]:
         else [
             *(result.status, result.label, result.confidence, result.reason),
             *(result.slice_index, result.slice_count, result.tags, result.score),
+            *(_series_row(result.series), _votes_row(result.votes), result.rejected),
         ]
     )
     sha256 = None if outcome.sha256 is None else outcome.sha256.hex()
@@ -86,7 +90,7 @@ def _failed(kind: Any, reason: Any) -> Failed:
 
 
 def _judged(values: Sequence[Any]) -> Judged:
-    status, label, confidence, reason, index, count, tags, score = values
+    status, label, confidence, reason, index, count, tags, score, series, votes, rejected = values
     known = Status(status)
     if known is Status.ERROR:
         raise GarbledError("an error that is no failure")
@@ -99,7 +103,55 @@ def _judged(values: Sequence[Any]) -> Judged:
         _number(count),
         _tags(tags),
         _share(score),
+        _series(series),
+        _votes(votes),
+        _number(rejected) or 0,
     )
+
+
+def _series_row(series: SeriesKeys | None) -> list[Any] | None:
+    if series is None:
+        return None
+    keys = (series.series, series.study, series.patient)
+    return [*(None if key is None else key.hex() for key in keys), series.position]
+
+
+def _series(value: Any) -> SeriesKeys | None:
+    if value is None:
+        return None
+    series, study, patient, position = value
+    key = _key(series)
+    if key is None:
+        raise GarbledError("a series without a key")
+    if position is not None and (type(position) not in (int, float) or not abs(position) < _LARGEST_NUMBER):
+        raise GarbledError("no position")
+    return SeriesKeys(key, _key(study), _key(patient), position)
+
+
+def _key(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    key = bytes.fromhex(value)
+    if len(key) != _KEY_BYTES:
+        raise GarbledError("no pseudonym")
+    return key
+
+
+def _votes_row(votes: dict[int, int] | None) -> list[list[int]] | None:
+    return None if votes is None else [list(entry) for entry in votes.items()]
+
+
+def _votes(value: Any) -> dict[int, int] | None:
+    if value is None:
+        return None
+    votes: dict[int, int] = {}
+    for vote, count in value:
+        if type(vote) is not int or type(count) is not int:
+            raise GarbledError("no votes")
+        if not 0 <= vote < _MOST_VOTES or not 0 < count < _MOST_SLICES:
+            raise GarbledError("no votes")
+        votes[vote] = count
+    return votes
 
 
 def _text(value: Any) -> str | None:

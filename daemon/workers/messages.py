@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Known:
 
     database: str
     model_id: int
+    secret: bytes = field(
+        default=b"", repr=False
+    )  # to make pseudonyms of what files say they are part of; b"": none are made
 
 
 @dataclass(frozen=True, slots=True)

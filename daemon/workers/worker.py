@@ -22,10 +22,11 @@ from daemon.heatmaps.heatmap_files import HeatmapFiles
 from daemon.process import limit_memory, return_free_memory
 from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
 from storage.ledger.result_cache import KnownJudgements
-from storage.records import Failed, FailureKind, Judged, Outcome, Status
+from storage.pseudonyms import pseudonym
+from storage.records import Failed, FailureKind, Judged, Outcome, SeriesKeys, Status
 from trainer.images.arrays import Floats, Grey
 from trainer.images.decode import decode, read_file
-from trainer.images.picture import Picture, PictureError
+from trainer.images.picture import Membership, Picture, PictureError
 from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, distance_tensors, judge
 from trainer.model.preprocess import preprocess
@@ -60,6 +61,7 @@ class Worker:
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None
         self._known: KnownJudgements | None = None
+        self._secret = b""
         # What exists now lives as long as the worker: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -68,6 +70,7 @@ class Worker:
 
     def remember(self, known: Known) -> None:
         """Take over answers that are known already instead of inferring the same bytes again."""
+        self._secret = known.secret
         # Such an answer has no map; who asks for heatmaps gets one for every image.
         if self._heatmaps is None:
             self._known = KnownJudgements(known.database, known.model_id)
@@ -126,7 +129,8 @@ class Worker:
         """Make one answer of what was predicted of an item's images."""
         assert item.picture is not None
         indices = [one.index for one in item.picture.slices]
-        whole, index = combine(item.predictions, indices, self._spec)
+        combined = combine(item.predictions, indices, self._spec)
+        whole, index = combined.prediction, combined.decisive
         if self._heatmaps is not None and whole.label is not None:
             number = indices.index(index)
             self._heatmaps.write(item.task.file_id, item.images[number], item.maps[number], whole)
@@ -140,6 +144,21 @@ class Worker:
             slice_count=count if count > 1 else None,
             tags=item.picture.tags or None,
             score=whole.score(self._spec),
+            series=self._keys(item.picture.membership),
+            votes=combined.votes if count > 1 else None,
+            rejected=combined.rejected if count > 1 else 0,
+        )
+
+    def _keys(self, membership: Membership | None) -> SeriesKeys | None:
+        """Return the pseudonyms of what a file says it is a part of."""
+        secret = self._secret
+        if membership is None or not secret:
+            return None
+        return SeriesKeys(
+            pseudonym(secret, "series", membership.series),
+            pseudonym(secret, "study", membership.study) if membership.study else None,
+            pseudonym(secret, "patient", membership.patient) if membership.patient else None,
+            membership.position,
         )
 
     def _mark(self, index: int) -> int:

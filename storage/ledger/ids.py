@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.records import FileVersion, ModelRecord
-from storage.schema import folder, inbox, label, model, reason
+from storage.schema import folder, inbox, label, model, reason, series
 
 # Bounded, because a daemon runs for months: a full cache is emptied, the database knows it all.
 _CACHED = 20_000
+_SERIES_NAMES = ("name", "study_name", "patient_name")
 
 
 class Names:
@@ -23,12 +24,18 @@ class Names:
         self._folders: dict[tuple[int, bytes], int] = {}
         self._paths: dict[int, tuple[int, bytes]] = {}
         self._texts: dict[tuple[str, str], int] = {}
+        self._series: dict[tuple[int, bytes], int] = {}
 
     def forget(self) -> None:
         """Drop every number that is not known to be committed."""
         self._folders.clear()
         self._paths.clear()
         self._texts.clear()
+        self._series.clear()
+
+    def forget_series(self) -> None:
+        """Drop the numbers of series: another process may have pruned some."""
+        self._series.clear()
 
     def inbox_id(self, path: bytes) -> int:
         """Return the number of the inbox at the absolute `path`, made if need be."""
@@ -70,6 +77,24 @@ class Names:
         """Return the number of a reason, made if need be."""
         return self._text(reason, "text", text)
 
+    def series_id(self, inbox_id: int, key: bytes, rest: dict[str, Any]) -> int:
+        """Return the number of a series of an inbox, made with the `rest` of its columns if need be."""
+        found = self._series.get((inbox_id, key))
+        if found is None:
+            found = self._number(series, {"inbox_id": inbox_id, "series_key": key}, rest)
+            self._name_series(found, rest)
+            if len(self._series) >= _CACHED:
+                self._series.clear()
+            self._series[inbox_id, key] = found
+        return found
+
+    def _name_series(self, number: int, rest: dict[str, Any]) -> None:
+        """Give a series that was known without them the names that are asked for now."""
+        named = {name: rest[name] for name in _SERIES_NAMES if rest.get(name) is not None}
+        if named:
+            kept = {name: sa.func.coalesce(series.c[name], text) for name, text in named.items()}
+            self._connection.execute(series.update().where(series.c.id == number).values(kept))
+
     def model_id(self, record: ModelRecord, now_us: int) -> int:
         """Return the number of a model on an engine, made if need be.
 
@@ -80,6 +105,7 @@ class Names:
             "threshold": record.threshold,
             "uncertain_low": record.uncertain_low,
             "uncertain_high": record.uncertain_high,
+            "series_rule": record.series_rule,
         }
         number = self._number(
             model,

@@ -23,6 +23,7 @@ from storage.ledger.heartbeat import Counts, Heartbeat, counts, store_heartbeat
 from storage.ledger.ids import Names, by_folder, chunks
 from storage.ledger.moves import MOVE_FORGOTTEN, Moves
 from storage.ledger.retry import RetryPolicy
+from storage.ledger.series_keeper import SeriesKeeper, SeriesReading
 from storage.records import Entry, FileVersion, ModelRecord, Outcome
 from storage.schema import (
     IS_CURRENT,
@@ -62,18 +63,16 @@ class Ledger:
         clock: Callable[[], int] = wall_clock_us,
         retry: RetryPolicy | None = None,
         *,
-        move_done: bool = False,
-        move_quarantined: bool = False,
+        moving: Collection[FileState] = (),
+        series: SeriesReading | None = None,
     ) -> None:
-        """`move_done` and `move_quarantined` say which files a move is due for after their commit."""
+        """`moving` are the states after whose commit a file is moved; without `series` none are kept."""
         self._connection = connection
         self._clock = clock
         self._retry = retry or RetryPolicy()
-        self._moving = frozenset(
-            ({FileState.DONE} if move_done else set())
-            | ({FileState.QUARANTINED} if move_quarantined else set())
-        )
+        self._moving = frozenset(moving)
         self._names = Names(connection)
+        self.series = SeriesKeeper(connection, self._names, series)
         self._data_version = -1
 
     @contextmanager
@@ -90,6 +89,7 @@ class Ledger:
                 yield
         except BaseException:
             self._names.forget()
+            self.series.forget()
             raise
 
     def inbox_id(self, path: bytes) -> int:
@@ -193,7 +193,8 @@ class Ledger:
         if not outcomes:
             return {}
         with self.transaction():
-            context = storing.Context(self._connection, self._names, model_id, self._clock(), self._retry)
+            shared = (self._connection, self._names, model_id, self._clock(), self._retry)
+            context = storing.Context(*shared, self.series.changes())
             return storing.store(context, outcomes, self._moving)
 
     def mark_gone(self, file_ids: Sequence[int]) -> None:
@@ -277,6 +278,7 @@ class Ledger:
             rows.append(_file_row(next_id, folder_id, version, now_us, None if row is None else row[5]))
             entries.append(Entry(next_id, version, 0, now_us))
         self._set_state(old, state=int(FileState.SUPERSEDED), move=None)
+        self.series.files_changed(old)
         pending = {"state": int(FileState.PENDING), "attempts": 0}
         self._set_state(back, **pending, first_seen_us=now_us, not_before_us=None)
         _INSERT.many(self._connection, rows)

@@ -13,6 +13,9 @@ from sqlalchemy.dialects.sqlite import insert
 from storage.counters import TallyChanges
 from storage.ledger.ids import Names, chunks
 from storage.ledger.retry import RetryPolicy, Step, next_step
+from storage.ledger.series_keeper import Belonging, SeriesChanges
+from storage.ledger.series_verdicts import Contribution
+from storage.ledger.votes import encoded
 from storage.records import Failed, Judged, Outcome
 from storage.schema import ERROR_CODE, STATUS_CODES, FileState, MoveState, attempt, file, result
 from storage.statements import Prepared, PreparedIn
@@ -27,6 +30,7 @@ class Context:
     model_id: int
     now_us: int
     retry: RetryPolicy
+    series: SeriesChanges
 
 
 class _Held(NamedTuple):
@@ -37,10 +41,12 @@ class _Held(NamedTuple):
     attempts: int
     first_seen_us: int
     folder_id: int
+    name: bytes
     move: int | None
     status: int | None
     label_id: int | None
     completed_us: int
+    series_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class _Result:
     slices: tuple[int | None, int | None] = (None, None)
     tags: str | None = None
     score: float | None = None
+    belonging: Belonging | None = None
+    votes: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +93,7 @@ def store(
         connection.execute(attempt.insert(), rows.attempts)
     _SET_STATE.many(connection, rows.states)
     rows.tallies.write(connection)
+    context.series.write()
     return {row[-1]: FileState(row[0]) for row in rows.states}
 
 
@@ -142,6 +151,8 @@ def _set_state(rows: _Rows, held: _Held, step: Step, attempts: int, moving: Coll
 
 def _add_judged(context: Context, held: _Held, outcome: Outcome, judged: Judged, rows: _Rows) -> None:
     names = context.names
+    belonging = context.series.of(held.folder_id, held.name, judged)
+    votes = None if judged.votes is None else encoded(judged.votes, judged.rejected)
     row = _Result(
         status=STATUS_CODES[judged.status],
         label_id=None if judged.label is None else names.label_id(judged.label),
@@ -150,14 +161,27 @@ def _add_judged(context: Context, held: _Held, outcome: Outcome, judged: Judged,
         slices=(judged.slice_index, judged.slice_count),
         tags=None if judged.tags is None else json.dumps(judged.tags, sort_keys=True),
         score=judged.score,
+        belonging=belonging,
+        votes=votes,
     )
     _add_result(context, held, outcome, row, rows)
+    if belonging is None:
+        return
+    if held.status is not None:
+        context.series.change(belonging.series_id, context.model_id)
+        return
+    said = (judged.label, judged.confidence, judged.score, votes, judged.slice_count, context.now_us)
+    context.series.add(belonging.series_id, context.model_id, Contribution(held.id, row.status, *said))
 
 
 def _add_result(context: Context, held: _Held, outcome: Outcome, row: _Result, rows: _Rows) -> None:
     model_id, now_us = context.model_id, context.now_us
     judged = (row.label_id, row.status, row.confidence, now_us, outcome.duration_us, outcome.sha256)
-    rows.results.append((held.id, model_id, *judged, row.reason_id, *row.slices, row.tags, row.score))
+    series = (None, None) if row.belonging is None else row.belonging
+    rest = (row.tags, row.score, *series, row.votes)
+    rows.results.append((held.id, model_id, *judged, row.reason_id, *row.slices, *rest))
+    if held.series_id is not None:
+        context.series.change(held.series_id, model_id)
     inbox_id = context.names.folder(held.folder_id)[0]
     if held.status is not None:
         rows.tallies.add(-1, held.completed_us, (inbox_id, model_id, held.label_id or 0, held.status))

@@ -15,15 +15,19 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from storage.records import Judged, Status
+from storage.ledger.votes import decoded
+from storage.records import Judged, SeriesKeys, Status
 
-# The words and numbers are those of storage.schema, which this module must not import (a test compares).
+# The words and numbers are those of storage.schema, which this module must not import (a test compares);
+# of a series only what the file itself says is taken over, not what its path does.
 _STATUSES = (Status.OK, Status.UNCERTAIN, Status.REJECTED)
 _QUERY = """
-    SELECT result.status, label.name, result.confidence, reason.text, slice_index, slice_count, tags, score
+    SELECT result.status, label.name, result.confidence, reason.text, slice_index, slice_count, tags, score,
+           votes, position, series_key, study_key, patient_key
     FROM result
     LEFT JOIN label ON label.id = result.label_id
     LEFT JOIN reason ON reason.id = result.reason_id
+    LEFT JOIN series ON series.id = result.series_id AND series.origin = 1
     WHERE substr(result.sha256, 1, 8) = ?1 AND result.sha256 = ?2 AND result.model_id = ?3
       AND result.sha256 IS NOT NULL AND result.status < 3
     LIMIT 1
@@ -80,6 +84,12 @@ class KnownJudgements:
 
 
 def _judged(row: Sequence[Any]) -> Judged:
-    status, label, confidence, reason, slice_index, slice_count, tags, score = row
+    status, label, confidence, reason, slice_index, slice_count, tags, score, votes, position, *keys = row
     named = None if tags is None else json.loads(tags)
-    return Judged(_STATUSES[status], label, confidence, reason, slice_index, slice_count, named, score)
+    key, study, patient = keys
+    series = None if key is None else SeriesKeys(key, study, patient, position)
+    counted, rejected = (None, 0) if votes is None else decoded(votes)
+    slices = (slice_index, slice_count)
+    return Judged(
+        _STATUSES[status], label, confidence, reason, *slices, named, score, series, counted, rejected
+    )

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from storage.counters import TallyChanges, drop_empty
 from storage.database import reading, writing
 from storage.ledger.heartbeat import latest_heartbeat
+from storage.ledger.ids import Names
+from storage.ledger.series_verdicts import ReadRule, SeriesVerdicts, VotingRules, drop_empty_series
 from storage.schema import (
     IS_PENDING,
     FileState,
@@ -40,18 +42,20 @@ class Pruned:
     files: int
 
 
-def prune(connection: sa.Connection, before_us: int) -> Pruned:
+def prune(connection: sa.Connection, before_us: int, read_rule: ReadRule) -> Pruned:
     """Delete what was completed before a time, bite by bite, while the daemon goes on writing.
 
+    Series keep the verdict of what is left of them, by their model's rule, which `read_rule` reads.
     A file that still lies in its inbox stays known, without a result: forgotten, it would be judged
     anew. The room becomes free inside the database and is used again.
     """
     results = 0
-    while deleted := _prune_results(connection, before_us):
+    while deleted := _prune_results(connection, before_us, read_rule):
         results += deleted
     files = _prune_files(connection, before_us)
     with writing(connection):
         drop_empty(connection)
+        drop_empty_series(connection)
     return Pruned(results, files)
 
 
@@ -68,7 +72,7 @@ def models_named(connection: sa.Connection) -> set[str]:
     return found | ({latest} if isinstance(latest, str) else set())
 
 
-def _prune_results(connection: sa.Connection, before_us: int) -> int:
+def _prune_results(connection: sa.Connection, before_us: int, read_rule: ReadRule) -> int:
     """Delete and uncount one bite of results; return how many."""
     query = (
         sa.select(
@@ -78,6 +82,7 @@ def _prune_results(connection: sa.Connection, before_us: int) -> int:
             result.c.label_id,
             result.c.status,
             result.c.completed_us,
+            result.c.series_id,
         )
         .select_from(result.outerjoin(file).outerjoin(folder))
         .where(result.c.completed_us < before_us)
@@ -85,13 +90,18 @@ def _prune_results(connection: sa.Connection, before_us: int) -> int:
         .limit(_BITE)
     )
     changes = TallyChanges()
+    verdicts = SeriesVerdicts(connection, Names(connection), VotingRules(read_rule))
     with writing(connection):
         ids = []
-        for number, inbox_id, model_id, label_id, status, completed_us in connection.execute(query):
-            changes.add(-1, completed_us, (inbox_id, model_id, label_id or 0, status))
-            ids.append(number)
+        for row in connection.execute(query):
+            kind = (row.inbox_id, row.model_id, row.label_id or 0, row.status)
+            changes.add(-1, row.completed_us, kind)
+            ids.append(row.id)
+            if row.series_id is not None:
+                verdicts.change(row.series_id, row.model_id)
         _delete(connection, result.c.id, ids)
         changes.write(connection)
+        verdicts.write()
     return len(ids)
 
 

@@ -14,6 +14,7 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.retry import RetryPolicy
 from storage.maintenance import check_backup as maintenance
 from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
+from storage.schema import FileState
 
 SECOND_US = 1_000_000
 MODEL = ModelRecord("ab" * 32, "brain-mri", "1", "openvino", "bf16", "cpu", ("no_tumour", "tumour"))
@@ -77,7 +78,8 @@ def open_store(path: Path, *, busy_seconds: float = 0.1, move_done: bool = False
     """Open (or make) a database at `path`; `policy` are fields of the RetryPolicy."""
     clock = Clock()
     connection = open_writer(path, busy_seconds=busy_seconds)
-    ledger = Ledger(connection, clock, RetryPolicy(**policy), move_done=move_done)  # type: ignore[arg-type]
+    moving = {FileState.DONE} if move_done else ()
+    ledger = Ledger(connection, clock, RetryPolicy(**policy), moving=moving)  # type: ignore[arg-type]
     return Store(path, connection, ledger, clock, ledger.inbox_id(b"/inbox"), ledger.model_id(MODEL))
 
 

@@ -22,6 +22,7 @@ from storage.records import FailureKind, FileVersion, Judged, Status
 from storage.schema import REVISION
 from tests.conftest import REPOSITORY
 from tests.support.ledgers import TUMOUR, Store, open_store, raw
+from trainer.model.series_rule import SeriesRule
 
 SCHEMAS = REPOSITORY / "tests" / "schemas"
 
@@ -152,7 +153,7 @@ def test_pruned_results_are_gone_and_uncounted_while_later_ones_stay(tmp_path: P
     store.clock.advance(86_400)
     judged_file(store, inbox, "c.png")
 
-    pruned = prune(store.connection, store.clock.now_us)
+    pruned = prune(store.connection, store.clock.now_us, SeriesRule.from_json)
 
     assert (pruned.results, pruned.files) == (2, 0)
     assert [row.path for row in rows(store.connection)] == [b"c.png"]
@@ -169,7 +170,7 @@ def test_file_that_still_lies_in_its_inbox_is_not_judged_again_after_pruning(
     (inbox / "deleted.png").unlink()
     store.clock.advance(1)
 
-    pruned = prune(store.connection, store.clock.now_us)
+    pruned = prune(store.connection, store.clock.now_us, SeriesRule.from_json)
 
     assert (pruned.results, pruned.files) == (2, 1)
     assert store.ledger.unknown([kept, deleted]) == [deleted]
@@ -185,7 +186,7 @@ def test_inbox_that_is_away_makes_no_file_forgotten(tmp_path: Path, inbox: Path,
         inbox.mkdir()
     store.clock.advance(1)
 
-    pruned = prune(store.connection, store.clock.now_us)
+    pruned = prune(store.connection, store.clock.now_us, SeriesRule.from_json)
 
     assert (pruned.results, pruned.files) == (1, 0)
     assert store.ledger.unknown([version]) == []
@@ -205,7 +206,7 @@ def test_pruning_keeps_what_waits_and_forgets_old_versions_and_moved_files(
     [waiting] = store.add(b"waiting.png")
     store.clock.advance(1)
 
-    pruned = prune(store.connection, store.clock.now_us)
+    pruned = prune(store.connection, store.clock.now_us, SeriesRule.from_json)
 
     assert (pruned.results, pruned.files) == (3, 2)
     assert store.ledger.unknown([moved]) == [moved]
@@ -223,7 +224,7 @@ def test_pruning_goes_bite_by_bite_so_that_the_daemon_is_never_held_up_for_long(
     store.clock.advance(1)
 
     with open_writer(store.path, checkpoints=False) as other:
-        pruned = prune(other, store.clock.now_us)
+        pruned = prune(other, store.clock.now_us, SeriesRule.from_json)
 
     assert pruned.results == 4_500
     assert count(store.connection, Query()) == 0
