@@ -21,6 +21,15 @@ class Sort(StrEnum):
     ID = "id"  # in the order of the commits, newest first
 
 
+class Grouping(StrEnum):
+    """What results are put together by; `results --by` takes these words."""
+
+    IMAGE = "image"
+    SERIES = "series"
+    STUDY = "study"
+    PATIENT = "patient"
+
+
 # The value of the sort column and the result's id: where the next page begins.
 Key = tuple[int | float | str | bytes, int]
 

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.options import Invocation, Place, Words, commas, joined, pass_invocation, program_options
+from config.options import (
+    Invocation,
+    Place,
+    Words,
+    commas,
+    joined,
+    pass_invocation,
+    program_options,
+    setting_options,
+)
 from daemon.output.words import SCORE
 from daemon.views.result_options import FORMATS
-from storage.query import Sort
+from storage.query import Grouping, Sort
 from storage.records import Status
 
 if TYPE_CHECKING:
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
 
     from daemon.views.result_options import Options, ResultRequest
 
+GROUPINGS = tuple(grouping.value for grouping in Grouping)
 SORTS = tuple(sort.value for sort in Sort)
 MOST = 2**63 - 1  # what the database can count to
 STATUSES = (*(status.value for status in Status), "all")
@@ -25,6 +35,13 @@ STATUSES = (*(status.value for status in Status), "all")
 
 @click.command(
     short_help="What came in, what was found, and how sure it is.", epilog=f"{SCORE[0].upper()}{SCORE[1:]}."
+)
+@click.option(
+    "--by",
+    type=click.Choice(GROUPINGS),
+    default="image",
+    show_default=True,
+    help="One row an image, or an answer for each series, study or patient.",
 )
 @click.option(
     "--since",
@@ -75,6 +92,7 @@ STATUSES = (*(status.value for status in Status), "all")
 @click.option("--summary", is_flag=True, help="How many images by class, status and model.")
 @click.option("--follow", is_flag=True, help="Show new results as they come, until interrupted.")
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
+@setting_options("series_quiet")
 @partial(program_options, quiet_names=("--quiet",))
 @pass_invocation
 def command(invocation: Invocation, **options: Any) -> None:
@@ -91,6 +109,7 @@ def command(invocation: Invocation, **options: Any) -> None:
       bt-daemon results --since yesterday --until today -o yesterday.csv
       bt-daemon results --format jsonl --columns id,file,class | head
       bt-daemon results --sort doubt
+      bt-daemon results --by series --class yes
       bt-daemon results --summary
     """
     from datetime import UTC, datetime
@@ -101,7 +120,7 @@ def command(invocation: Invocation, **options: Any) -> None:
 
     asked = Options(**options)
     request = understood(asked, datetime.now(UTC))
-    _check_columns(request)
+    _check_columns(request, invocation)
     if asked.follow:
         _follow(invocation, request)
         return
@@ -109,20 +128,30 @@ def command(invocation: Invocation, **options: Any) -> None:
         _answer(connection, asked, with_known_classes(connection, request, invocation), invocation)
 
 
-def _check_columns(request: ResultRequest) -> None:
+def _check_columns(request: ResultRequest, invocation: Invocation) -> None:
     """Refuse a misspelt column before a database is opened."""
     from daemon.views.listing import columns_of
+    from daemon.views.series_listing import series_columns_of
 
-    columns_of(request)
+    if request.by is Grouping.IMAGE:
+        columns_of(request)
+    else:
+        series_columns_of(request, invocation)
 
 
 def _answer(
     connection: sa.Connection | None, asked: Options, request: ResultRequest, invocation: Invocation
 ) -> None:
     from daemon.views.listing import list_results
+    from daemon.views.series_listing import list_series, print_series_count, print_series_summary
     from daemon.views.summary import print_count, print_summary
 
-    if asked.count:
+    if request.by is not Grouping.IMAGE:
+        if asked.count:
+            print_series_count(connection, request)
+        else:
+            (print_series_summary if asked.summary else list_series)(connection, request, invocation)
+    elif asked.count:
         print_count(connection, request, invocation)
     elif asked.summary:
         print_summary(connection, request, invocation)

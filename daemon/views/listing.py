@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from config.options import Invocation
     from daemon.views.result_options import ResultRequest
-    from storage.queries.results import ResultRow
     from storage.queries.totals import Totals
     from storage.query import Query
 
@@ -44,7 +43,7 @@ def list_results(connection: sa.Connection | None, request: ResultRequest, invoc
         _page(connection, request, invocation)
         return
     with streamed(rows(connection, request.query) if connection is not None else ()) as found:
-        count = _write(found, request)
+        count = write_rows(found, columns_of(request), request)
     if request.output is not None:
         say(invocation, f"{count} rows written to {printable(str(request.output))}")
     elif request.form == "table" or sys.stderr.isatty():
@@ -85,15 +84,15 @@ def say(invocation: Invocation, text: str) -> None:
         click.echo(text, err=True)
 
 
-def _write(found: Iterable[ResultRow], request: ResultRequest) -> int:
-    columns = columns_of(request)
+def write_rows(found: Iterable[Any], columns: Sequence[Column], request: ResultRequest) -> int:
+    """Write rows in the format that is asked for to where it is asked for; return how many."""
     if request.form == "parquet":
         return _write_parquet(found, columns, request)
     with text_sink(request.output) as stream:
         return text_writer(request.form)(found, columns, request.zone, stream)
 
 
-def _write_parquet(found: Iterable[ResultRow], columns: Sequence[Column], request: ResultRequest) -> int:
+def _write_parquet(found: Iterable[Any], columns: Sequence[Column], request: ResultRequest) -> int:
     from daemon.output.parquet import require_pyarrow, write_parquet
 
     require_pyarrow()

@@ -11,7 +11,7 @@ from pathlib import Path
 from config.errors import UsageError
 from config.text import printable
 from config.when import local_zone, microseconds, parse_when
-from storage.query import Query, Sort
+from storage.query import Grouping, Query, Sort
 from storage.records import Status
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
@@ -46,6 +46,7 @@ class Options:
     follow: bool = False
     min_score: float | None = None
     max_score: float | None = None
+    by: str = Grouping.IMAGE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class ResultRequest:
     form: str
     output: Path | None  # None: stdout
     columns: str | None
+    by: Grouping = Grouping.IMAGE
 
 
 def understood(options: Options, now: datetime) -> ResultRequest:
@@ -69,6 +71,7 @@ def understood(options: Options, now: datetime) -> ResultRequest:
         form=_format(options),
         output=None if options.output is None or str(options.output) == "-" else options.output,
         columns=options.columns,
+        by=Grouping(options.by),
     )
 
 
@@ -120,6 +123,11 @@ def _refuse_contradictions(options: Options) -> None:
     chosen = [name for name in ("count", "summary", "follow") if getattr(options, name)]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    if options.follow and options.by != Grouping.IMAGE:
+        raise UsageError(
+            f"--follow shows images as they come, a {options.by} changes with each of its slices",
+            hint=f"leave out --by, or ask again: watch -n 10 bt-daemon results --by {options.by}",
+        )
     if options.follow and (options.form or "table") not in ENDLESS:
         raise UsageError(
             f"--follow never ends, --format {options.form} needs an end",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from config.options import Invocation
     from daemon.output.facts import Style
     from daemon.views.result_options import ResultRequest
-    from storage.queries.totals import ModelSummaryRow, Totals
+    from storage.queries.totals import ModelSummaryRow
 
 
 def _model(row: ModelSummaryRow) -> str:
@@ -52,10 +52,17 @@ def print_summary(connection: sa.Connection | None, request: ResultRequest, invo
     from storage.queries.totals import Totals, summary_by_model, totals
 
     found = summary_by_model(connection, request.query) if connection is not None else []
+    total = totals(connection, request.query) if connection is not None else Totals(0, 0, 0)
+    write_summary(found, counted(total), request, invocation)
+
+
+def write_summary(
+    found: Sequence[ModelSummaryRow], total: str, request: ResultRequest, invocation: Invocation
+) -> None:
+    """Write how many there are by class and status; `total` is the last line of the bars."""
     if request.form == "parquet":
         _write_parquet(found, request)
         return
-    total = totals(connection, request.query) if connection is not None else Totals(0, 0, 0)
     with text_sink(request.output) as stream:
         if request.form == "table" and request.output is None and stdout_is_terminal():
             stream.write(_bars(found, total, style_of(invocation)))
@@ -74,7 +81,7 @@ def _write_parquet(found: Sequence[ModelSummaryRow], request: ResultRequest) -> 
         write_parquet(found, COLUMNS, stream)
 
 
-def _bars(found: Sequence[ModelSummaryRow], total: Totals, style: Style) -> str:
+def _bars(found: Sequence[ModelSummaryRow], total: str, style: Style) -> str:
     """Return a line per class and status with its share as a bar, model by model where there are several."""
     models: dict[str, list[ModelSummaryRow]] = {}
     for row in found:
@@ -84,7 +91,7 @@ def _bars(found: Sequence[ModelSummaryRow], total: Totals, style: Style) -> str:
         if len(models) > 1:
             parts.append(style(f"{printable(_model(rows[0]))}\n", dim=True))
         parts.append(_bars_of(rows, style))
-    return "".join(parts) + style(f"{counted(total)}\n", bold=True)
+    return "".join(parts) + style(f"{total}\n", bold=True)
 
 
 def _bars_of(found: Sequence[ModelSummaryRow], style: Style) -> str:
