@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.schema import REVISION
 from tests.support.stored_results import Program, Store, judged, run_in_terminal
 
 
@@ -79,7 +80,7 @@ def test_backup_is_a_whole_database_for_its_owner_only(
 
 
 def test_migrate_has_nothing_to_do_on_a_current_database(program: Program) -> None:
-    assert program("db", "migrate").out == "schema 0002, nothing to do\n"
+    assert program("db", "migrate").out == f"schema {REVISION}, nothing to do\n"
 
 
 def test_prune_deletes_what_is_older_and_can_be_tried_first(program: Program) -> None:
