@@ -1,4 +1,4 @@
-"""One daemon per database: a lock file beside it that holds the owner's pid and what troubles it.
+"""One daemon per database: a lock file beside it with its pid, its trouble and when it turned last.
 
 The lock is the kernel's (flock), so it is gone with its owner however that one ended; what is in the
 file is only there to be read. It goes with the database's real path, and the database file itself is
@@ -13,6 +13,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from config.errors import UsageError
 from config.text import printable
@@ -24,6 +25,14 @@ _ROOM = 512
 # A reader that asks for the owner holds the lock for microseconds; no daemon may fail for that.
 _PATIENCE_SECONDS = 0.5
 _STEP_SECONDS = 0.01
+
+
+class LockHolder(NamedTuple):
+    """Who holds a database's lock, in its own words."""
+
+    pid: int | None  # None: nobody
+    trouble: str = ""  # what holds it up, '' for nothing
+    turned_us: int | None = None  # when its loop last turned, microseconds since the epoch; None: not told
 
 
 class DatabaseLock:
@@ -46,6 +55,7 @@ class DatabaseLock:
         self._make = make
         self._handle = self._file = -1
         self._trouble = ""
+        self._turned_us: int | None = None
 
     def __enter__(self) -> DatabaseLock:
         if self._make:
@@ -83,10 +93,13 @@ class DatabaseLock:
         if self._file >= 0:
             check_identity(self._database, self._file)
 
-    def tell(self, trouble: str) -> None:
-        """Say what holds the daemon up, '' for nothing; costs nothing while it stays the same."""
-        if trouble != self._trouble:
-            self._trouble = trouble
+    def tell(self, trouble: str, turned_us: int | None = None) -> None:
+        """Say what holds the daemon up, '' for nothing, and when its loop turned; same words cost nothing.
+
+        A database that takes no rows takes no heartbeat either: this is then the sign of life.
+        """
+        if (trouble, turned_us) != (self._trouble, self._turned_us):
+            self._trouble, self._turned_us = trouble, turned_us
             with contextlib.suppress(OSError):
                 self._write()
 
@@ -103,12 +116,13 @@ class DatabaseLock:
             return
 
     def _refusal(self) -> UsageError:
-        pid = _read(self._handle)[0]
+        pid = _read(self._handle).pid
         shown = printable(str(self._database))
         return UsageError(f"a daemon (pid {pid or '?'}) already writes to {shown}", hint=self._hint)
 
     def _write(self) -> None:
-        told = f"{os.getpid()}\n{printable(self._trouble)}".encode()[: _ROOM - 1]
+        turned = "" if self._turned_us is None else self._turned_us
+        told = f"{os.getpid()} {turned}\n{printable(self._trouble)}".encode()[: _ROOM - 1]
         os.pwrite(self._handle, told.ljust(_ROOM - 1) + b"\n", 0)
 
     def _release(self) -> None:
@@ -120,21 +134,21 @@ class DatabaseLock:
 
 def lock_owner(database: Path) -> int | None:
     """Return the pid of the daemon that holds the database's lock, None if there is none."""
-    return lock_holder(database)[0]
+    return lock_holder(database).pid
 
 
-def lock_holder(database: Path) -> tuple[int | None, str]:
-    """Return the pid of the daemon that holds the database's lock, and what it says troubles it."""
+def lock_holder(database: Path) -> LockHolder:
+    """Return the daemon that holds the database's lock and what it says of itself."""
     try:
         handle = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return None, ""
+        return LockHolder(None)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _read(handle)
     else:
-        return None, ""
+        return LockHolder(None)
     finally:
         os.close(handle)
 
@@ -144,7 +158,7 @@ def _lock_path(database: Path) -> Path:
     return Path(real + ".lock")
 
 
-def _read(handle: int) -> tuple[int | None, str]:
+def _read(handle: int) -> LockHolder:
     first, _, rest = os.pread(handle, _ROOM, 0).partition(b"\n")
-    pid = int(first) if first.strip().isdigit() else None
-    return pid, rest.decode("utf-8", "replace").strip()
+    pid, turned = ([int(word) if word.isdigit() else None for word in first.split()] + [None, None])[:2]
+    return LockHolder(pid, rest.decode("utf-8", "replace").strip(), turned)

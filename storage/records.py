@@ -92,6 +92,7 @@ class Judged:
     series: SeriesKeys | None = None  # None: the file itself does not say
     votes: dict[int, int] | None = None  # of a file of several slices: vote -> how many say so; {}: none
     rejected: int = 0  # slices of such a file that have no vote
+    distance: float | None = None  # to the training images, in the model's measure; told, not stored
 
 
 @dataclass(frozen=True, slots=True)

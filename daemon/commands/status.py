@@ -22,10 +22,10 @@ def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> in
     r"""Show whether a daemon runs on this database, since when, and what waits.
 
     With --check one line says how it is and why, and so does the exit code. 0: healthy. 1: degraded, that
-    is, it works but an inbox is degraded, the database takes nothing, workers are being replaced, moves are
-    stuck, or it is only starting. 2: down, that is, none ever ran, it was stopped, it died, or it has
-    reported nothing for 15 seconds. 3: the database cannot be read. Without --check the exit code is 0
-    whatever the daemon does.
+    is, it works but an inbox is degraded, the database takes nothing, no worker is ready, workers hang or are
+    being replaced, moves are stuck, or it is only starting. 2: down, that is, none ever ran, it was stopped,
+    it died, or its loop has not turned for 15 seconds. 3: the database cannot be read. Without --check the
+    exit code is 0 whatever the daemon does. `bt-daemon web` answers the same as /healthz, /readyz, /metrics.
 
     \b
     Examples:
@@ -48,7 +48,9 @@ def command(invocation: Invocation, as_json: bool, check: bool, utc: bool) -> in
         told = {"health": found.word.value, "reasons": found.reasons} | status_as_dict(status, zone)
         click.echo(json_text(told, indent=2))
     else:
-        click.echo(str(found) if check else status_as_text(status, zone, style_of(invocation)))
+        judgements = [("health", str(found))]
+        style = style_of(invocation)
+        click.echo(str(found) if check else status_as_text(status, zone, style, judgements=judgements))
     return found.exit_code if check else 0
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.engines.manifest import PreparedEngine
     from daemon.inbox.inbox import Inbox, InboxRules
+    from daemon.service.drift import DriftWatch
     from daemon.service.image_log import ImageLog
     from daemon.service.mover import Mover
     from daemon.service.service import Service
@@ -81,7 +82,7 @@ def _show_images(
     from daemon.service.image_log import ImageLog
 
     images = ImageLog(logger, service.clock.monotonic)
-    service.reporters = [images]
+    service.reporters = [*service.reporters, images]
     service.watchers = [*service.watchers, images]
     if not sys.stderr.isatty() or invocation.settings.log_format != "text":
         return images
@@ -96,7 +97,7 @@ def _show_images(
         from daemon.service.last_images import LastImages
 
         last = stack.enter_context(LastImages(color=invocation.color))
-        service.reporters, service.watchers = [images, last], [*service.watchers, last]
+        service.reporters, service.watchers = [*service.reporters, last], [*service.watchers, last]
     return images
 
 
@@ -192,16 +193,31 @@ def _service_on(
             stack.enter_context(_inbox(root, rules[root], ledger, start.waker, clock, logger))
             for root in start.roots
         ]
-        beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock)
+        drift = _drift(connection, prepared, spec, logger)
+        beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock, drift=drift)
         service = Service(ledger, inboxes, workers, model_id, start.waker, clock, logger)
         service.check_database = lock.check
         if settings.on_done == "move" or settings.quarantine_dir:
             service.mover = _mover(settings, ledger, inboxes, clock, logger)
         for inbox in inboxes:
             inbox.start()
+        service.reporters = [beat, drift]
         service.watchers = [beat, _Announcement(logger, prepared, spec, once=start.once)]
         yield service
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
+
+
+def _drift(
+    connection: sa.Connection, prepared: PreparedEngine, spec: ModelSpec, logger: logging.Logger
+) -> DriftWatch:
+    """Return what compares images with those the model was made for; it goes on where the last daemon was."""
+    from daemon.service.drift import DriftWatch
+    from storage.ledger.heartbeat import latest_heartbeat
+
+    watch = DriftWatch(spec, prepared.weights_sha256, logger)
+    if (before := latest_heartbeat(connection)) is not None:
+        watch.remember(before.snapshot.get("drift"))
+    return watch
 
 
 def _mover(

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from config.errors import DatabaseError
 from config.text import printable_name
 from storage.ledger.heartbeat import Heartbeat, store_heartbeat
+from storage.records import Judged, Status
+from storage.schema import FileState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import sqlalchemy as sa
 
     from daemon.engines.manifest import PreparedEngine
-    from daemon.service.service import Service
+    from daemon.service.drift import DriftWatch
+    from daemon.service.service import Service, Told
     from storage.lock import DatabaseLock
     from trainer.model.spec import ModelSpec
 
@@ -25,7 +31,7 @@ _SECONDS_AT_MOST = 5.0
 
 
 class HeartbeatWriter:
-    """A watcher of the service that keeps the daemon's row in the database fresh."""
+    """A watcher of the service that keeps the daemon's row in the database fresh, and counts its results."""
 
     def __init__(
         self,
@@ -34,8 +40,12 @@ class HeartbeatWriter:
         spec: ModelSpec,
         started_us: int,
         lock: DatabaseLock | None = None,
+        *,
+        drift: DriftWatch | None = None,
     ) -> None:
         """`lock` is where trouble is told too: a database that takes no rows takes no word of it either."""
+        self._drift = drift
+        self._results: Counter[tuple[str, str]] = Counter()  # (status, class or "") -> how many
         self._connection = connection
         self._lock = lock
         self._not_stored = ""
@@ -51,16 +61,28 @@ class HeartbeatWriter:
         }
         self._lane_restarts = 0
         self._lane_replaced_us: int | None = None
-        self._last = float("-inf")
-        self._changes = -1
+        self._last = self._told = float("-inf")
+        self._changes: tuple[object, ...] = ()
+
+    def stored(self, told: Sequence[Told]) -> None:
+        """Count what was committed, by status and class: since the start, so that it only ever grows."""
+        for one in told:
+            result = one.outcome.result
+            if isinstance(result, Judged) and one.state is FileState.DONE:
+                self._results[result.status.value, result.label or ""] += 1
+            elif one.state is FileState.QUARANTINED:
+                self._results[Status.ERROR.value, ""] += 1
 
     def turned(self, service: Service) -> None:
         """Store the daemon's state if it is time to."""
-        if self._lock is not None:
-            self._lock.tell(service.trouble or self._not_stored)
-        silent = service.clock.monotonic() - self._last
-        changes = service.counters.stored_transactions
-        if silent < _SECONDS_BETWEEN or (changes == self._changes and silent < _SECONDS_AT_MOST):
+        now = service.clock.monotonic()
+        if self._lock is not None and (now - self._told >= _SECONDS_BETWEEN or service.trouble):
+            self._told = now
+            self._lock.tell(service.trouble or self._not_stored, service.clock.now_us())
+        if now - self._last < _SECONDS_BETWEEN:
+            return
+        changes = _changes(service)
+        if changes == self._changes and now - self._last < _SECONDS_AT_MOST:
             return
         self._changes = changes
         self.store(service)
@@ -98,12 +120,22 @@ class HeartbeatWriter:
             **self._about,
             "inboxes": [_inbox(inbox.health(), service.clock.now_us()) for inbox in service.inboxes],
             "counters": asdict(service.counters),
+            "results": [[*kind, number] for kind, number in sorted(self._results.items())],
+            "drift": None if self._drift is None else self._drift.snapshot(),
             "waiting": service.waiting,
             "lane_restarts": service.workers.restarts,
             "lane_replaced_us": self._lane_replaced_us,
+            "workers": asdict(service.workers.census()),
             "trouble": service.trouble,
+            "trouble_of": "workers" if service.trouble == service.workers.trouble else "database",
             "last_error": service.counters.last_error,
         }
+
+
+def _changes(service: Service) -> tuple[object, ...]:
+    """Return what is told at once when it changes: new results, and whatever makes a daemon well or ill."""
+    states = tuple(inbox.health().state for inbox in service.inboxes)
+    return service.counters.stored_transactions, service.trouble, states, service.workers.census()
 
 
 def _inbox(health: Any, now_us: int) -> dict[str, Any]:

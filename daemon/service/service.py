@@ -85,6 +85,7 @@ class Counters:
     judged: int = 0
     failed: int = 0
     stored_transactions: int = 0
+    store_failures: int = 0  # commits that the database refused; each was tried again
     last_error: str = ""
 
 
@@ -278,6 +279,7 @@ class Service:
                 "%s; results are kept in memory and stored when it takes rows again", error.what
             )
         self._store_failures += 1
+        self.counters.store_failures += 1
         self._store_not_before = self.clock.monotonic() + delay
 
     def _report(self, outcomes: list[Outcome], states: dict[int, FileState]) -> None:

@@ -5,7 +5,7 @@ The lock says whether one lives, whatever it says itself; its heartbeat says how
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
@@ -19,6 +19,7 @@ from daemon.output.words import counted
 
 if TYPE_CHECKING:
     from storage.ledger.heartbeat import Heartbeat
+    from storage.lock import LockHolder
     from storage.queries.status import StatusSnapshot
     from storage.queries.totals import Totals
 
@@ -47,6 +48,7 @@ class DaemonStatus:
     now_us: int
     stored: StatusSnapshot | None  # None: there is no database yet
     held_up: str = ""  # what the living daemon says beside its lock, where a full disk cannot silence it
+    turned_us: int | None = None  # when its loop was last known to turn, by its heartbeat or beside its lock
 
     @property
     def beat(self) -> Heartbeat | None:
@@ -69,6 +71,12 @@ class DaemonStatus:
         return self.held_up or str(self.told.get("trouble") or "")
 
     @property
+    def reports_late(self) -> bool:
+        """Whether the living daemon's loop turns and its heartbeat does not get into the database."""
+        late = self.beat is not None and self.now_us - self.beat.updated_us > SILENT_SECONDS * 1e6
+        return late and self.life is Life.RUNNING
+
+    @property
     def images_per_second(self) -> float:
         """The mean over the last minute, or since the start if that is later; 0 when none lives."""
         if self.stored is None or not self.lives:
@@ -82,19 +90,22 @@ class DaemonStatus:
 
 
 def daemon_status(
-    stored: StatusSnapshot | None, holder: tuple[int | None, str], database: str, now_us: int
+    stored: StatusSnapshot | None, holder: LockHolder, database: str, now_us: int
 ) -> DaemonStatus:
-    """Put together what the lock (its owner's pid, None: free; its trouble) and the database say."""
-    owner, trouble = holder
+    """Put together what is told beside the lock and what the database says."""
     beat = None if stored is None else stored.heartbeat
-    return DaemonStatus(_life(beat, owner, now_us), owner, database, now_us, stored, trouble)
+    turned_us = max((beat.updated_us if beat else 0, holder.turned_us or 0)) or None
+    life = _life(beat, holder, turned_us, now_us)
+    return DaemonStatus(life, holder.pid, database, now_us, stored, holder.trouble, turned_us)
 
 
-def _life(beat: Heartbeat | None, owner: int | None, now_us: int) -> Life:
-    if owner is not None:
-        if beat is None or beat.pid != owner:
+def _life(beat: Heartbeat | None, holder: LockHolder, turned_us: int | None, now_us: int) -> Life:
+    if holder.pid is not None:
+        has_reported = beat is not None and beat.pid == holder.pid
+        if not has_reported and holder.turned_us is None:
             return Life.STARTING
-        return Life.SILENT if now_us - beat.updated_us > SILENT_SECONDS * 1e6 else Life.RUNNING
+        silent = now_us - (turned_us or 0) > SILENT_SECONDS * 1e6
+        return Life.SILENT if silent else Life.RUNNING if has_reported else Life.STARTING
     if beat is None:
         return Life.NEVER
     return Life.DIED if beat.stopped_us is None else Life.STOPPED
@@ -133,7 +144,9 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "found_by_scan_only": sum(int(inbox.get("found_by_scan_only", 0)) for inbox in inboxes(status)),
         "trouble": status.trouble or None,
         "last_error": status.told.get("last_error") or None,
-        "reported": dict(status.told),
+        "drift": drift_findings(status),
+        # What it counts drift by is its own memory, of no use to anybody else.
+        "reported": {key: value for key, value in status.told.items() if key != "drift"},
         **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
     }
 
@@ -144,6 +157,15 @@ def _totals_as_dict(found: Totals) -> dict[str, Any]:
 
 def _iso(time_us: int | None, zone: tzinfo) -> str | None:
     return None if time_us is None else iso_time(time_us, zone)
+
+
+def drift_findings(status: DaemonStatus) -> dict[str, dict[str, Any]]:
+    """Return what the daemon found of each statistic that it compares with the model's reference figures."""
+    told = status.told.get("drift")
+    found = told.get("findings") if isinstance(told, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): one for name, one in found.items() if isinstance(one, dict)}
 
 
 def inboxes(status: DaemonStatus) -> list[dict[str, Any]]:
@@ -158,9 +180,12 @@ def _inbox_as_dict(inbox: dict[str, Any], status: DaemonStatus, zone: tzinfo) ->
     return {**rest, "last_scan": _iso(last, zone), "last_scan_seconds": status.seconds_since(last)}
 
 
-def status_as_text(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
-    """Return the status for a person, the most important first."""
-    blocks = [_headline(status, zone, style), pairs(_facts(status, zone), style, indent="  ")]
+def status_as_text(
+    status: DaemonStatus, zone: tzinfo, style: Style, *, judgements: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Return the status for a person, the most important first; `judgements` are facts to begin with."""
+    facts = [*judgements, *_facts(status, zone)]
+    blocks = [_headline(status, zone, style), pairs(facts, style, indent="  ")]
     blocks += [_inbox_as_text(inbox, status, style) for inbox in inboxes(status)]
     return "\n".join(block for block in blocks if block)
 
@@ -168,7 +193,8 @@ def status_as_text(status: DaemonStatus, zone: tzinfo, style: Style) -> str:
 def headline(status: DaemonStatus, zone: tzinfo) -> str:
     """Return in one line whether a daemon works, and since when it does or does not."""
     beat = status.beat
-    silence = ago(status.seconds_since(beat.updated_us if beat else None) or 0)
+    turned_us = status.turned_us if status.lives else beat.updated_us if beat else None
+    silence = ago(status.seconds_since(turned_us) or 0)
     seen = clock_time(beat.updated_us, zone) if beat else ""
     since = clock_time(beat.started_us, zone) if beat else ""
     return {
@@ -206,6 +232,7 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("lanes", _lanes_text(status) if status.lives else ""),
         ("trouble", printable(status.trouble) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
+        ("images", drift_text(status)),
     ]
 
 
@@ -257,6 +284,22 @@ def moves_text(troubles: Mapping[str, int]) -> str:
 def _lanes_text(status: DaemonStatus) -> str:
     restarts = status.told.get("lane_restarts")
     return f"{restarts} replaced after a crash or a decoder that hung" if restarts else ""
+
+
+def drift_text(status: DaemonStatus) -> str:
+    """Return in one line whether the latest images are like those the model was made for; '' if not told."""
+    parts = [_drift_part(name, found) for name, found in sorted(drift_findings(status).items())]
+    return printable(f"like those the model was made for? {'; '.join(parts)}") if parts else ""
+
+
+def _drift_part(name: str, found: Mapping[str, Any]) -> str:
+    state, images, index, share = (found.get(key) for key in ("state", "images", "index", "share"))
+    numbers = [] if index is None else [f"index {index:.2f}"]
+    if isinstance(share, float):
+        numbers.append(f"{share:.1%}")
+    if images:
+        numbers.append(f"of {images}")
+    return f"{name} {state}" + (f" ({' '.join(numbers)})" if numbers else "")
 
 
 def _age(status: DaemonStatus, time_us: int | None) -> str:

@@ -11,6 +11,7 @@ from config.text import DISCLAIMER
 from daemon.output.json_text import json_object, json_text
 from daemon.output.result_columns import COLUMNS, SHORT_HASH
 from daemon.views.daemon_status import status_as_dict
+from daemon.views.health_check import health
 from daemon.views.image_history import story_as_dict
 from daemon.web.address import PAGE, asked
 from daemon.web.html import site_of
@@ -23,7 +24,10 @@ def status(request: Request) -> Response:
     """How the daemon is, as `bt-daemon status --json`."""
     site = site_of(request)
     with site.reader() as connection:
-        return json_answer(status_as_dict(site.status(connection), site.zone))
+        found = site.status(connection)
+    judged = health(found, site.zone)
+    told = {"health": judged.word.value, "reasons": judged.reasons} | status_as_dict(found, site.zone)
+    return json_answer(told)
 
 
 def results(request: Request) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from config.errors import BtError, DatabaseError, UsageError
-from daemon.web import api
+from daemon.web import api, health_endpoints
 from daemon.web import html as pages
 from daemon.web.guard import Guard, Rules
 from daemon.web.pages.render import STATIC
@@ -49,6 +49,9 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/api/results", api.results),
             Route("/api/counts", api.counts),
             Route("/api/image/{id:row}", api.image),
+            Route("/healthz", health_endpoints.alive),
+            Route("/readyz", health_endpoints.ready),
+            Route("/metrics", health_endpoints.scrape),
             Route("/static/{name}", _static),
             Route("/favicon.ico", lambda _: Response(status_code=204)),
         ],

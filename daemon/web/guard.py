@@ -21,6 +21,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "bt_token"
+# Asked without a token and by any name: orchestrators probe by address and know no secret, and the answers
+# name nothing. Metrics are not among them: how many images of what class there are is nobody else's business.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 # A shorter token can be guessed, a longer one nobody types.
 SHORTEST_TOKEN = 16
 _MOST_WRONG = 10
@@ -106,11 +109,14 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if _host(headers.get("host", "")) not in self._rules.hosts:
+        is_open = scope["path"] in OPEN_PATHS
+        if not is_open and _host(headers.get("host", "")) not in self._rules.hosts:
             return PlainTextResponse("this server does not answer to that name\n", 421)
         if scope["method"] not in {"GET", "HEAD"}:
             return PlainTextResponse("there is nothing here but reading\n", 405, {"allow": "GET, HEAD"})
-        return None if self._rules.token is None else self._ask_for_token(scope, headers, self._rules.token)
+        if is_open or self._rules.token is None:
+            return None
+        return self._ask_for_token(scope, headers, self._rules.token)
 
     def _ask_for_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         client = str((scope.get("client") or ("",))[0])

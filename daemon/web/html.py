@@ -12,7 +12,8 @@ from daemon.heatmaps.model_lookup import NOT_HERE
 from daemon.heatmaps.thumbnails import NoThumbnail
 from daemon.output.facts import Style
 from daemon.version import program_version
-from daemon.views.daemon_status import Life
+from daemon.views.daemon_status import Life, drift_text
+from daemon.views.health_check import health
 from daemon.views.image_history import version_facts
 from daemon.web.address import PAGE, asked
 from daemon.web.pages.overview import overview
@@ -158,6 +159,8 @@ def _live(request: Request, site: Site) -> dict[str, object]:
             "asked": wanted,
             "status": status,
             "life": _LIVES[status.life],
+            "health": health(status, site.zone),
+            "drift": drift_text(status),
             "found": overview(connection, query, most_rows=_MOST_COUNTED),
             "latest": list(rows(connection, replace(query, sort=Sort.TIME, reverse=False))),
         }

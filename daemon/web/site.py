@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from daemon.views.daemon_status import DaemonStatus, daemon_status
 from storage.database import database_path, open_reader
+from storage.database_errors import DatabaseMissingError
 from storage.lock import lock_holder
 from storage.queries.status import status_snapshot
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from daemon.web.gallery import Gallery
     from daemon.web.pages.render import ModelBook
+    from storage.queries.status import StatusSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,20 @@ class Site:
 
     def status(self, connection: sa.Connection) -> DaemonStatus:
         """Return how the daemon on this database is."""
-        now_us = time.time_ns() // 1000
+        return self._status(status_snapshot(connection, _now_us()))
+
+    def status_now(self) -> DaemonStatus:
+        """Return the same, without a database too; raises StorageError for one that is broken."""
+        try:
+            with self.reader() as connection:
+                return self.status(connection)
+        except DatabaseMissingError:
+            return self._status(None)
+
+    def _status(self, stored: StatusSnapshot | None) -> DaemonStatus:
         path = database_path(self.database).absolute()
-        return daemon_status(status_snapshot(connection, now_us), lock_holder(path), str(path), now_us)
+        return daemon_status(stored, lock_holder(path), str(path), _now_us())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

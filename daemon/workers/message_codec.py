@@ -67,7 +67,7 @@ def _row(outcome: Outcome) -> list[Any]:
         else [
             *(result.status, result.label, result.confidence, result.reason),
             *(result.slice_index, result.slice_count, result.tags, result.score),
-            *(_series_row(result.series), _votes_row(result.votes), result.rejected),
+            *(_series_row(result.series), _votes_row(result.votes), result.rejected, result.distance),
         ]
     )
     sha256 = None if outcome.sha256 is None else outcome.sha256.hex()
@@ -90,7 +90,8 @@ def _failed(kind: Any, reason: Any) -> Failed:
 
 
 def _judged(values: Sequence[Any]) -> Judged:
-    status, label, confidence, reason, index, count, tags, score, series, votes, rejected = values
+    status, label, confidence, reason, index, count, tags, score, *rest = values
+    series, votes, rejected, distance = rest
     known = Status(status)
     if known is Status.ERROR:
         raise GarbledError("an error that is no failure")
@@ -106,6 +107,7 @@ def _judged(values: Sequence[Any]) -> Judged:
         _series(series),
         _votes(votes),
         _number(rejected) or 0,
+        _distance(distance),
     )
 
 
@@ -174,6 +176,14 @@ def _share(value: Any) -> float | None:
         return None
     if type(value) not in (int, float) or not -_ROUNDING <= value <= 1 + _ROUNDING:  # so NaN is none either
         raise GarbledError("no probability")
+    return float(value)
+
+
+def _distance(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value < _LARGEST_NUMBER:
+        raise GarbledError("no distance")
     return float(value)
 
 

@@ -50,6 +50,15 @@ class WorkerSetup:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """How the workers of a pool are at one moment."""
+
+    wanted: int  # how many there are when all is well
+    ready: int  # that have opened their engine
+    stuck: int  # that hold files and have shown no progress for longer than a file should take
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Where a worker finds what was concluded before about the very same bytes."""
 

@@ -32,7 +32,7 @@ from daemon.process import spawn
 from daemon.workers import message_codec
 from daemon.workers.blame import Blame
 from daemon.workers.gpu_owner import GpuOwner
-from daemon.workers.messages import ENGINE_LOST, NO_TASK, PROGRESS, EngineSetup
+from daemon.workers.messages import ENGINE_LOST, NO_TASK, PROGRESS, Census, EngineSetup
 from daemon.workers.restarts import Restarts, WorkerError, from_outside, in_words
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ _START_SECONDS = 60.0
 # The engine computes a batch in some milliseconds; a batch that stands this long after its last file
 # was decoded is stuck in the engine.
 _ENGINE_SECONDS = 60.0
+# A worker that shows no progress for so long is told of, though it may have longer before it is replaced.
+_STUCK_SECONDS = 10.0
 # How long a worker that has closed its connection may take to end.
 _REAP_SECONDS = 2.0
 # Where workers wait for a device to be opened they notice themselves if it never is (after 120 s).
@@ -170,6 +172,13 @@ class WorkerPool:
     def trouble(self) -> str:
         """What keeps workers from working, '' if nothing does."""
         return self._restarts.trouble
+
+    def census(self) -> Census:
+        """Return how many workers there should be, are ready, and show no progress."""
+        latest = self._monotonic() - _STUCK_SECONDS
+        busy = [max(self._place(worker)[1], worker.fed) for worker in self._workers if worker.batches]
+        ready = sum(worker.ready for worker in self._workers)
+        return Census(self._count, ready, sum(since < latest for since in busy))
 
     def in_flight(self) -> int:
         """Return how many tasks have no outcome yet."""

@@ -7,6 +7,7 @@ memory, die), the daemon lives on. A bad image is data: it becomes an outcome, a
 from __future__ import annotations
 
 import gc
+import math
 import mmap
 import time
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ class Worker:
 
     def _infer(self, slices: Sequence[tuple[_Item, Grey]]) -> None:
         """Run the engine over some images, and give every item what was predicted of its own."""
+        self._mark(NO_TASK)  # a batch of volumes takes long: each step of it is progress
         output = self._engine.run(np.stack([image for _, image in slices]))
         predictions = judge(output.logits, output.features, self._spec, self._tensors)
         for number, ((item, _), prediction) in enumerate(zip(slices, predictions, strict=True)):
@@ -147,6 +149,7 @@ class Worker:
             series=self._keys(item.picture.membership),
             votes=combined.votes if count > 1 else None,
             rejected=combined.rejected if count > 1 else 0,
+            distance=_finite(whole.distance),
         )
 
     def _keys(self, membership: Membership | None) -> SeriesKeys | None:
@@ -166,6 +169,10 @@ class Worker:
         now = time.monotonic_ns()
         PROGRESS.pack_into(self._progress, 0, index, now)
         return now
+
+
+def _finite(distance: float | None) -> float | None:
+    return distance if distance is not None and math.isfinite(distance) else None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from storage.database import reading
 from storage.ledger.heartbeat import Counts, Heartbeat, counts, latest_heartbeat, move_troubles
 from storage.queries.results import count
-from storage.queries.totals import Totals, summary_by_model, totals
+from storage.queries.totals import ModelSummaryRow, Totals, summary_by_model, totals
 from storage.query import Query
 from storage.records import Status
 from storage.schema import result
@@ -26,6 +26,7 @@ class StatusSnapshot:
     results: int
     totals: Totals | None  # images and judgements; None: not asked for
     by_status: dict[Status, int]
+    by_kind: tuple[ModelSummaryRow, ...]  # the same by model, class and status
     results_last_minute: int
     last_result_us: int | None
     move_troubles: dict[str, int]  # why moves could not be done yet -> how many
@@ -38,7 +39,8 @@ def status_snapshot(connection: sa.Connection, now_us: int, *, with_totals: bool
     """
     with reading(connection):
         by_status: dict[Status, int] = {}
-        for row in summary_by_model(connection, Query()):
+        by_kind = tuple(summary_by_model(connection, Query()))
+        for row in by_kind:
             by_status[row.status] = by_status.get(row.status, 0) + row.count
         last = sa.select(sa.func.max(result.c.completed_us))
         return StatusSnapshot(
@@ -47,6 +49,7 @@ def status_snapshot(connection: sa.Connection, now_us: int, *, with_totals: bool
             results=sum(by_status.values()),
             totals=totals(connection, Query()) if with_totals else None,
             by_status=by_status,
+            by_kind=by_kind,
             results_last_minute=count(connection, Query(since_us=now_us - _MINUTE_US)),
             last_result_us=connection.execute(last).scalar_one(),
             move_troubles=move_troubles(connection),

@@ -109,8 +109,19 @@ def test_what_troubles_the_owner_is_told_beside_its_pid_and_taken_back(tmp_path:
     assert told[1].startswith("the disk is full; make room")
     assert "\x1b" not in told[1]
     assert grown == size  # so that it can be told on a full disk
-    assert after == (os.getpid(), "")
-    assert lock_holder(database) == (None, "")
+    assert after == (os.getpid(), "", None)
+    assert lock_holder(database) == (None, "", None)
+
+
+def test_the_owner_says_when_its_loop_turned_without_growing_the_file(tmp_path: Path) -> None:
+    database = tmp_path / "results.db"
+
+    with DatabaseLock(database) as lock:
+        size = lock.path.stat().st_size
+        lock.tell("busy", 1_795_507_200_000_000)
+
+        assert lock_holder(database) == (os.getpid(), "busy", 1_795_507_200_000_000)
+        assert lock.path.stat().st_size == size
 
 
 @pytest.mark.defects(35)

@@ -46,7 +46,11 @@ class Calibrated:
 
     def accepted(self, features: Floats) -> Bools:
         """Mark the images (n,) whose features (n, d) lie within the distance limit."""
-        return distances(features, self.tensors) <= self.limit.max_distance
+        return self.distances(features) <= self.limit.max_distance
+
+    def distances(self, features: Floats) -> Floats:
+        """Return the distances (n,) of images with these features (n, d) to the training images."""
+        return distances(features, self.tensors)
 
     def rejected(self, features: Floats) -> float:
         """Return the share of images with these features (n, d) that lie beyond the distance limit."""

@@ -16,6 +16,7 @@ from trainer.model.spec import Decision
 # images than this its figures say little and are left out.
 _SMALLEST_SOURCE = 10
 _QUANTILES = 20
+_LEVELS = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
 
 
 def scores(
@@ -58,8 +59,12 @@ def score_quantiles(logits: Floats, decision: Decision, classes: tuple[str, ...]
     likely = probabilities(logits, decision.temperature)
     positive = decision.positive
     score = likely.max(axis=1) if positive is None else likely[:, classes.index(positive)]
-    indices = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    return [round(float(value), 4) for value in np.quantile(score, indices)]
+    return [round(float(value), 4) for value in np.quantile(score, _LEVELS)]
+
+
+def distance_quantiles(distances: Floats) -> list[float]:
+    """Return evenly spaced quantiles of distances (n,), which the daemon compares those it sees with."""
+    return [round(float(value), 4) for value in np.quantile(distances, _LEVELS)]
 
 
 def by_source(

@@ -11,6 +11,7 @@ from typing import Any
 
 from config.errors import WeightsError
 
+_FARTHEST = 1e6  # a distance
 # Field -> least and greatest value. Wider than anything that was ever trained, narrow enough that nothing
 # computed from them overflows.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -30,7 +31,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "spec.series.threshold": (0, 1),
     "spec.series.uncertain_low": (0, 1),
     "spec.series.uncertain_high": (0, 1),
-    "spec.out_of_distribution.max_distance": (1e-6, 1e6),
+    "spec.out_of_distribution.max_distance": (1e-6, _FARTHEST),
     "spec.out_of_distribution.acceptance": (0, 1),
 }
 _LONGEST_TEXT = 1_000  # characters, of names, classes and their meanings
@@ -66,13 +67,25 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_quantiles(metrics: Mapping[str, Any]) -> None:
-    """Raise WeightsError if the score quantiles of the validation, which engines are picked by, are none."""
+    """Raise WeightsError if figures of the validation are none: engines are picked and drift is seen by them.
+
+    All of them are optional.
+    """
     validation = metrics.get("validation", {})
-    found = validation.get("score_quantiles", []) if isinstance(validation, dict) else None
-    if not isinstance(found, list) or not all(
-        isinstance(one, float | int) and 0 <= one <= 1 for one in found
-    ):
+    told = validation if isinstance(validation, dict) else {"score_quantiles": None}
+    greatest = {"score_quantiles": 1.0, "distance_quantiles": _FARTHEST}
+    rising = all(_rise(told.get(name, []), most) for name, most in greatest.items())
+    if not rising or not _rise([told.get("rejected", 0.0)], 1.0):
         raise WeightsError("the weights file's spec.provenance.metrics are none")
+
+
+def _rise(values: object, greatest: float) -> bool:
+    """Whether a value is a list of numbers from 0 to `greatest`, none smaller than the one before."""
+    if not isinstance(values, list) or not all(
+        isinstance(one, float | int) and 0 <= one <= greatest for one in values
+    ):
+        return False
+    return values == sorted(values)
 
 
 def _is_width(value: object) -> bool:

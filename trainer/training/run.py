@@ -20,7 +20,7 @@ from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import Calibrated, calibrate_network
 from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS
-from trainer.evaluation.report import by_source, pooled, score_quantiles, scores
+from trainer.evaluation.report import by_source, distance_quantiles, pooled, score_quantiles, scores
 from trainer.images.arrays import Bools, Grey, Ints
 from trainer.model.spec import Decision
 from trainer.networks.inference import predict
@@ -120,7 +120,9 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
     validation, decision, logits = experiment.validation, calibrated.decision, calibrated.logits
     return {
         "validation": scores(logits, data.labels[validation], groups[validation], decision, dataset.classes)
-        | {"score_quantiles": score_quantiles(logits, decision, dataset.classes)},
+        | {"score_quantiles": score_quantiles(logits, decision, dataset.classes)}
+        | {"distance_quantiles": distance_quantiles(calibrated.distances(calibrated.features))}
+        | {"rejected": calibrated.rejected(calibrated.features)},
         "validation_by_source": by_source(logits, validation, dataset, groups, decision),
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, validation),
         "rejected": {
