@@ -28,6 +28,7 @@ COMMANDS = (
     "db",
     "config",
     "demo",
+    "service",
 )
 
 

@@ -72,6 +72,7 @@ LAYERS: dict[str, set[str]] = {
     "daemon.service": {*_BASE, *_STORAGE, *_MODEL, "daemon.inbox", "daemon.engines", "daemon.heatmaps",
                        "daemon.workers", "daemon.output", "daemon.model_store"},
     "daemon.output": {*_BASE, *_QUERIES, *_MODEL},
+    "daemon.operations": {"config"},
     "daemon.views": {*_BASE, *_STORAGE, "daemon.output"},
     "daemon.web.pages": {*_BASE, *_QUERIES, *_MODEL, "daemon.output", "daemon.heatmaps"},
     "daemon.web": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.views", "daemon.heatmaps",
@@ -79,7 +80,8 @@ LAYERS: dict[str, set[str]] = {
     "daemon.doctor": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.engines", "daemon.version"},
     "daemon.commands": {*_BASE, *_STORAGE, *_MODEL, "daemon.inbox", "daemon.engines", "daemon.heatmaps",
                         "daemon.workers", "daemon.service", "daemon.output", "daemon.views", "daemon.web",
-                        "daemon.web.pages", "daemon.doctor", "daemon.version", "daemon.model_store"},
+                        "daemon.web.pages", "daemon.doctor", "daemon.version", "daemon.model_store",
+                        "daemon.operations"},
     "daemon.cli": {*_BASE, "daemon.commands", "daemon.version"},
 }  # fmt: skip
 # The two programs have a command line each.

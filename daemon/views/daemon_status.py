@@ -232,7 +232,7 @@ def _facts(status: DaemonStatus, zone: tzinfo) -> list[tuple[str, str]]:
         ("lanes", _lanes_text(status) if status.lives else ""),
         ("trouble", printable(status.trouble) if status.lives else ""),
         ("last error", printable(str(status.told.get("last_error") or ""))),
-        ("images", drift_text(status)),
+        ("drift", drift_text(status)),
     ]
 
 
@@ -288,18 +288,18 @@ def _lanes_text(status: DaemonStatus) -> str:
 
 def drift_text(status: DaemonStatus) -> str:
     """Return in one line whether the latest images are like those the model was made for; '' if not told."""
-    parts = [_drift_part(name, found) for name, found in sorted(drift_findings(status).items())]
-    return printable(f"like those the model was made for? {'; '.join(parts)}") if parts else ""
+    findings = drift_findings(status)
+    parts = [_drift_part(name, findings[name]) for name in sorted(findings)]
+    images = max((found.get("images") or 0 for found in findings.values()), default=0)
+    return printable(f"{'; '.join(parts)}; of the latest {images:,} images") if parts else ""
 
 
 def _drift_part(name: str, found: Mapping[str, Any]) -> str:
-    state, images, index, share = (found.get(key) for key in ("state", "images", "index", "share"))
+    share, expected, index = (found.get(key) for key in ("share", "expected", "index"))
     numbers = [] if index is None else [f"index {index:.2f}"]
-    if isinstance(share, float):
-        numbers.append(f"{share:.1%}")
-    if images:
-        numbers.append(f"of {images}")
-    return f"{name} {state}" + (f" ({' '.join(numbers)})" if numbers else "")
+    if share is not None and expected is not None:
+        numbers.insert(0, f"{share:.1%}, expected {expected:.1%}")
+    return f"{name}: {found.get('state', '?')}" + (f" ({', '.join(numbers)})" if numbers else "")
 
 
 def _age(status: DaemonStatus, time_us: int | None) -> str:

@@ -134,7 +134,8 @@ def _of_drift(status: DaemonStatus) -> Iterator[Metric]:
     index = _gauge("drift_index", "Population stability index of the latest images against the model's.")
     images = _gauge("drift_images", "Images that the index is of.")
     drifting = _gauge("drift", "Whether the latest images differ from those the model was made for.")
-    for name, found in sorted(drift_findings(status).items()):
+    known = {name: one for name, one in drift_findings(status).items() if one.get("state") != "not known"}
+    for name, found in sorted(known.items()):
         index.add(_number(found.get("index")), statistic=name)
         images.add(_number(found.get("images")), statistic=name)
         drifting.add(found.get("state") == "drift", statistic=name)
