@@ -12,7 +12,8 @@ their answer is of the best slices and the reference's of all. What is watched, 
   too. Three looks every hundred images at that level are one false alarm in 300,000 images at most.
 - Slices of one study are alike, so n counts for less: it is divided by the dispersion of the bins' counts
   between blocks of a hundred images (Pearson's X2 over its degrees of freedom, McCullagh and Nelder 1989).
-  For the reference m is the number of its groups, not of its images.
+  For the reference m is the number of its groups, not of its images. Where all slices of long studies are
+  alike no two thousand images are enough, and nothing is said.
 
 A warning ends when the index is below 0.1 again. Another share of diseased images moves the scores as well:
 the index says that something differs, not that the answers are wrong.
@@ -94,17 +95,16 @@ def _from_quantiles(quantiles: object, groups: int) -> Bins | None:
     if not isinstance(quantiles, list | tuple) or len(quantiles) < 4:
         return None
     step = max(1, round(len(quantiles) / _MOST_BINS))
-    edges: list[float] = []
-    below: list[float] = []  # the share of images below each edge
+    below: dict[float, float] = {}  # edge -> the share of images below it
     for place in range(step - 1, len(quantiles) - 1, step):
-        level = (place + 0.5) / len(quantiles)
-        if edges and quantiles[place] <= edges[-1]:
-            below[-1] = level  # many images of the very same value: one edge, above all of them
-            continue
-        edges.append(float(quantiles[place]))
-        below.append(level)
-    shares = [high - low for low, high in pairwise([0.0, *below, 1.0])]
-    return Bins(tuple(edges), tuple(shares), groups) if edges else None
+        edge = quantiles[place]
+        # Where many images have the very same value, it begins between this quantile and the one before.
+        tied = quantiles.count(edge) > 1
+        level = quantiles.index(edge) / len(quantiles) if tied else (place + 0.5) / len(quantiles)
+        if level > 0:
+            below[float(edge)] = level
+    shares = [high - low for low, high in pairwise([0.0, *below.values(), 1.0])]
+    return Bins(tuple(below), tuple(shares), groups) if below else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,14 @@ def dispersion(blocks: Sequence[Sequence[int]]) -> float:
 
 
 def beyond_chance(index: float, blocks: Sequence[Sequence[int]], bins: Bins) -> bool:
-    """Whether an index is larger than chance makes it once in 1 / 1e-4 looks."""
+    """Whether an index is larger than chance makes it once in 1 / 1e-4 looks; of too few images it never is.
+
+    Too few are fewer than five for each part (Cochran 1954, for chi-squared).
+    """
     images = sum(map(sum, blocks)) / dispersion(blocks)
-    return index > _chi_squared(len(bins.shares) - 1) * (1 / images + 1 / bins.groups)
+    return images >= 5 * len(bins.shares) and index > _chi_squared(len(bins.shares) - 1) * (
+        1 / images + 1 / bins.groups
+    )
 
 
 def _chi_squared(freedom: int) -> float:
