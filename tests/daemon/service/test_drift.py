@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from daemon.service.drift import (
 from daemon.service.service import Told
 from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, Outcome, Status
 from storage.schema import FileState
+from tests.support.daemons import bt_daemon, count, running, until
+from trainer.images.phantom import phantom
 from trainer.model.identity import default_weights
 from trainer.model.spec import Decision, ModelSpec, OutOfDistribution, Provenance
 from trainer.model.weights import read_spec
@@ -286,3 +289,32 @@ def test_memory_stays_small_however_many_images_come() -> None:
     assert {len(blocks) for blocks in memory.values()} == {BLOCKS}
     assert max(sizes) < 3000  # bytes, in each heartbeat
     assert LARGE > 0.1
+
+
+@pytest.mark.slow
+def test_a_daemon_that_sees_other_images_says_so_once_in_its_log_and_for_as_long_in_its_status(
+    tmp_path: Path,
+) -> None:
+    """Drawn heads are none that the shipped model was made for; the same bytes are inferred once."""
+    inbox, database = tmp_path / "inbox", tmp_path / "r.db"
+    inbox.mkdir()
+    for number in range(20):
+        phantom(number, lesion=bool(number % 2), size=96).save(tmp_path / "head.png")
+        for copy in range(40):
+            (inbox / f"{copy:02}-{number:02}.png").write_bytes((tmp_path / "head.png").read_bytes())
+
+    with running(inbox, database=database) as daemon:
+        until(lambda: count(database) == 800)
+        until(lambda: "differ from those" in daemon.log.read_text())
+        assert daemon.stop() == 0
+    with running(inbox, database=database) as daemon:
+        (inbox / "one more.png").write_bytes((tmp_path / "head.png").read_bytes())
+        until(lambda: count(database) == 801)
+        assert daemon.stop() == 0
+
+    status = json.loads(bt_daemon("status", "--json", "--db", database).stdout)
+    assert daemon.log.read_text().count("differ from those the model was made for") == 1
+    assert DriftState.DRIFT in {found["state"] for found in status["drift"].values()}
+    assert status["drift"]["rejected"]["images"] == 801
+    assert "drift" not in status["reported"]  # its memory is nobody else's business
+    assert "drift" in bt_daemon("status", "--db", database).stdout

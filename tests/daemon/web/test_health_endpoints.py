@@ -281,6 +281,12 @@ def test_a_worker_that_hangs_is_told_within_twenty_seconds_and_so_is_its_recover
         both.soon("/readyz", 200)
         until(lambda: count(both.daemon.database) == 6)
 
+        def made() -> float:
+            found = samples(both.server.ask("/metrics").text)["btdaemon_results_total"]
+            return sum(one.value for one in found)
+
+        until(lambda: made() == 6)
+
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_within_twenty_seconds_and_so_is_room_again(

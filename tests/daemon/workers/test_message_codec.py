@@ -19,7 +19,7 @@ from storage.records import Failed, FailureKind, Judged, Outcome, Status
 pytestmark = pytest.mark.defects(26)
 
 BATCH = [Task(number, b"/in/x.png", 1, 2, 3) for number in (4, 9, 11)]
-JUDGED = Judged(Status.UNCERTAIN, "yes", 0.625, None, 3, 20, {"StudyInstanceUID": "1.2\xa03"}, 0.625)
+JUDGED = Judged(Status.UNCERTAIN, "yes", 0.625, None, 3, 20, {"StudyInstanceUID": "1.2\xa03"}, 0.625, 12.5)
 OUTCOMES = [
     Outcome(4, JUDGED, bytes(range(32)), 1234),
     Outcome(9, Failed(FailureKind.TRANSIENT, "busy"), None, 0),
@@ -37,7 +37,7 @@ def test_outcomes_come_through_as_they_were() -> None:
         (0, 5), (0, True), (0, "4"), (0, 4.0), (1, "00"), (1, 7), (1, "zz" * 32), (2, -1), (2, 1 << 60),
         (2, 1.5), (2, "1"), (3, "error"), (3, "fine"), (3, None), (4, 5), (4, "x" * 5000), (4, "\ud800"),
         (5, 1.5), (5, -0.5), (5, float("nan")), (5, True), (5, "0.5"), (6, []), (7, -1), (9, []),
-        (9, {"a": 1}), (10, 2), (10, {}),
+        (9, {"a": 1}), (10, 2), (10, {}), (11, -1), (11, "1"), (11, float("inf")), (11, float("nan")),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(place: int, value: Any) -> None:

@@ -19,7 +19,7 @@ import daemon.workers.pool
 from daemon.engines.cache import prepare_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
-from daemon.workers.messages import Task, WorkerSetup
+from daemon.workers.messages import Census, Task, WorkerSetup
 from daemon.workers.pool import WorkerError, WorkerPool
 from storage.records import Failed, Judged, Outcome
 from tests.conftest import REPOSITORY
@@ -318,6 +318,28 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
 
     assert len(outcomes) == 1
     assert workers.restarts == 0
+
+
+def test_a_worker_without_progress_is_counted_as_stuck_until_it_goes_on(
+    prepared: PreparedEngine, images: list[Task]
+) -> None:
+    clock = MovableClock()
+    with make_workers(prepared, decode_seconds=600, monotonic=clock.monotonic) as workers:
+        before = workers.census()
+        wait_until_ready(workers)
+        (worker,) = psutil.Process().children()
+        worker.suspend()
+        workers.submit(images[:2])
+        fed = workers.census()
+        clock.ahead += 11
+        stuck = workers.census()
+        worker.resume()
+        collect(workers, 2)
+        after = workers.census()
+
+    assert before == Census(wanted=1, ready=0, stuck=0)
+    assert fed == after == Census(wanted=1, ready=1, stuck=0)
+    assert stuck == Census(wanted=1, ready=1, stuck=1)
 
 
 def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from daemon.engines.build_openvino import make_engine
+from daemon.service.drift import reference_bins
 from tests.support.label_maps import drawn_labels, write_label_map
 from tests.support.training import Run, Training, draw_heads, start_training, train, trained
 from trainer.evaluation.ood import OTHERS
@@ -99,6 +100,16 @@ def test_label_maps_give_the_limit_a_direction_of_their_own(heads: Path, tmp_pat
     whitening = read_weights(tmp_path / "run" / "model.safetensors").tensors["ood.whitening"]
     directions = 2  # drawn pictures of other kinds, tomograms
     assert whitening.shape[1] == min(64, whitening.shape[0]) + directions
+
+
+def test_the_weights_file_says_what_the_daemon_knows_drift_by(whole: Run) -> None:
+    spec = read_weights(whole.folder / "model.safetensors").spec
+
+    validation = spec.provenance.metrics["validation"]
+    assert len(validation["distance_quantiles"]) == len(validation["score_quantiles"]) == 20
+    assert validation["distance_quantiles"] == sorted(validation["distance_quantiles"])
+    assert 0 <= validation["rejected"] <= 1
+    assert all(reference_bins(spec).values())
 
 
 def test_a_folder_without_label_maps_is_one_line_and_exit_2(heads: Path, tmp_path: Path) -> None:

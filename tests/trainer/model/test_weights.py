@@ -50,6 +50,11 @@ OOD = {"ood.means": np.zeros((2, 5), np.float32), "ood.whitening": np.zeros((5, 
         ("meanings", {"yes": 5}),
         ("provenance.metrics", {"validation": {"score_quantiles": ["a"]}}),
         ("provenance.metrics", {"validation": {"score_quantiles": [float("nan")]}}),
+        ("provenance.metrics", {"validation": {"score_quantiles": [0.5, 0.4]}}),
+        ("provenance.metrics", {"validation": {"distance_quantiles": [-1.0]}}),
+        ("provenance.metrics", {"validation": {"distance_quantiles": [1e9]}}),
+        ("provenance.metrics", {"validation": {"rejected": 1.5}}),
+        ("provenance.metrics", {"validation": {"rejected": "few"}}),
     ],
 )
 def test_an_absurd_value_anywhere_in_the_description_is_refused(where: str, value: Any) -> None:
