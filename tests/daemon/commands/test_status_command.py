@@ -144,7 +144,7 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
 
 @pytest.mark.parametrize(
     ("age", "state", "words"),
-    [(1, "running", "running since"), (60, "silent", "but silent for 60 s: busy or stuck")],
+    [(1, "running", "running since"), (60, "silent", r"but silent for 6\d s: busy or stuck")],
 )
 def test_of_a_living_daemon_the_heartbeat_says_how_it_is(
     store: Store, program: Program, age: float, state: str, words: str
@@ -156,7 +156,7 @@ def test_of_a_living_daemon_the_heartbeat_says_how_it_is(
         text = program("status").out
 
     assert (told["state"], told["running"], told["pid"]) == (state, True, os.getpid())
-    assert words in text.splitlines()[0]
+    assert re.search(words, text.splitlines()[0])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def _degraded(**told: Any) -> dict[str, Any]:
     ("beat", "locked", "code", "line"),
     [
         ({"age": 1}, True, 0, r"healthy: running since 20.* \(pid \d+\)"),
-        ({"age": 60}, True, 2, r"down: running \(pid \d+\), but silent for 60 s: busy or stuck"),
+        ({"age": 60}, True, 2, r"down: running \(pid \d+\), but silent for 6\d s: busy or stuck"),
         ({"age": 1, "pid": 1, "stopped": True}, True, 1, r"degraded: starting .*: nothing is judged yet"),
         ({"age": 60, "stopped": True}, False, 2, r"down: not running; ended 20.*"),
         ({"age": 600}, False, 2, r"down: not running; last seen .*; ended without saying goodbye"),
@@ -290,7 +290,7 @@ def _degraded(**told: Any) -> dict[str, Any]:
         ({"snapshot": _degraded(inboxes=[POLLING], lane_replaced_us=1)}, True, 0, "healthy: running .*"),
         (
             {"age": 60, "snapshot": _degraded(trouble="database or disk is full")},
-            True, 2, r"down: running .* silent for 60 s: busy or stuck; database or disk is full",
+            True, 2, r"down: running .* silent for 6\d s: busy or stuck; database or disk is full",
         ),
     ],
 )  # fmt: skip
@@ -308,7 +308,8 @@ def test_check_says_in_one_line_and_by_its_exit_code_how_the_daemon_is(
     assert re.fullmatch(line + "\n", ran.out)
     assert (plain.code, as_json.code) == (0, 0)
     told = json.loads(as_json.out)
-    assert ran.out == f"{told['health']}: {'; '.join(told['reasons'])}\n"
+    same = f"{told['health']}: {'; '.join(told['reasons'])}\n"
+    assert re.sub(r"6\d s", "60 s", ran.out) == re.sub(r"6\d s", "60 s", same)  # a second may pass between
 
 
 @pytest.mark.defects(32)
