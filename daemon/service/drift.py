@@ -72,8 +72,12 @@ class Bins:
 
 
 def reference_bins(spec: ModelSpec) -> dict[str, Bins | None]:
-    """Return what a model's scores, distances and rejected share were when it was made; None: not known."""
-    found = spec.provenance.metrics.get("validation", {})
+    """Return what a model's scores, distances and rejected share were when it was made; None: not known.
+
+    That is, on the validation images or, after `bt-train calibrate`, on the images it was calibrated with.
+    """
+    metrics = spec.provenance.metrics
+    found = metrics.get("recalibration") or metrics.get("validation")
     told = found if isinstance(found, dict) else {}
     groups = told.get("groups") or told.get("count")
     number = groups if isinstance(groups, int) and groups > 0 else _GROUPS_UNKNOWN

@@ -16,12 +16,14 @@ from trainer.data.dataset import Collection, Progress
 from trainer.data.groups import group_ids, near_duplicates
 from trainer.evaluation.calibration import fit_decision
 from trainer.evaluation.evaluate import warning_of
-from trainer.evaluation.report import scores
+from trainer.evaluation.report import distance_quantiles, score_quantiles, scores
 from trainer.evaluation.tables import figure_cell
+from trainer.images.arrays import Floats
 from trainer.model.identity import check_new_file
+from trainer.model.prediction import distances
 from trainer.model.reference import Reference, stored_reference
 from trainer.model.seen import Seen
-from trainer.model.spec import SPEC_FORMAT, Decision
+from trainer.model.spec import SPEC_FORMAT, Decision, Provenance
 from trainer.model.weights import Weights, read_weights, write_weights
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict, reference_of
@@ -46,8 +48,10 @@ def recalibrate(
 ) -> dict[str, Any]:
     """Write a copy of a weights file whose temperature, threshold and band fit labelled images.
 
-    The network stays as it is; the distance limit too. Returns the decision before and after with the
-    figures of both on these images, which lean to the good side for the new one: it was fitted on them.
+    The network stays as it is; the distance limit too. From then on the daemon compares what it sees with
+    these images, no longer with those of the training's validation. Returns the decision before and after
+    with the figures of both on these images, which lean to the good side for the new one: it was fitted on
+    them.
     """
     check_new_file(config.output)
     weights = read_weights(config.weights)
@@ -60,13 +64,16 @@ def recalibrate(
             f"a class has only {fewest} images", hint=f"give at least {_FEWEST} of each, better hundreds"
         )
     network = load(weights)
-    logits, _ = predict(network, dataset.pictures, torch.device("cpu"))
+    logits, features = predict(network, dataset.pictures, torch.device("cpu"))
     decision = fit_decision(logits, labels, spec.classes, config.sensitivity)
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
-    made = replace(spec.provenance, command=f"{spec.provenance.command}\n{config.command}".strip())
+    own = {"count": len(labels), "groups": len(np.unique(groups)), **_distances(features, weights)}
+    own["score_quantiles"] = score_quantiles(logits, decision, spec.classes)
     digest = write_weights(
         config.output,
-        replace(spec, decision=decision, provenance=made, format=SPEC_FORMAT),
+        replace(
+            spec, decision=decision, provenance=_provenance(weights, config.command, own), format=SPEC_FORMAT
+        ),
         weights.tensors | _reference(weights, network).tensors(),
         weights.seen | Seen.of(fitted=dataset.hashes),
     )
@@ -76,6 +83,25 @@ def recalibrate(
         "weights": {"file": config.output.name, "sha256": digest},
         "before": _decided(spec.decision, scores(logits, labels, groups, spec.decision, spec.classes)),
         "after": _decided(decision, scores(logits, labels, groups, decision, spec.classes)),
+    }
+
+
+def _provenance(weights: Weights, command: str, own: dict[str, Any]) -> Provenance:
+    """Return where the new file comes from: a command more, and the figures of one's own images."""
+    before = weights.spec.provenance
+    metrics = before.metrics | {"recalibration": own}
+    return replace(before, command=f"{before.command}\n{command}".strip(), metrics=metrics)
+
+
+def _distances(features: Floats, weights: Weights) -> dict[str, Any]:
+    """Return what the images' distances (from features (n, d)) are like, {} for a model without a limit."""
+    limit = weights.spec.out_of_distribution
+    if limit is None:
+        return {}
+    found = distances(features, weights.tensors)
+    return {
+        "distance_quantiles": distance_quantiles(found),
+        "rejected": float((found > limit.max_distance).mean()),
     }
 
 

@@ -67,16 +67,20 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_quantiles(metrics: Mapping[str, Any]) -> None:
-    """Raise WeightsError if figures of the validation are none: engines are picked and drift is seen by them.
+    """Raise WeightsError if figures of images held out are none.
 
-    All of them are optional.
+    By them engines are picked and drift is seen; all of them are optional.
     """
-    validation = metrics.get("validation", {})
-    told = validation if isinstance(validation, dict) else {"score_quantiles": None}
     greatest = {"score_quantiles": 1.0, "distance_quantiles": _FARTHEST}
-    rising = all(_rise(told.get(name, []), most) for name, most in greatest.items())
-    if not rising or not _rise([told.get("rejected", 0.0)], 1.0):
-        raise WeightsError("the weights file's spec.provenance.metrics are none")
+    for part in ("validation", "recalibration"):
+        told = metrics.get(part, {})
+        if not isinstance(told, dict) or not all(
+            (
+                *(_rise(told.get(name, []), most) for name, most in greatest.items()),
+                _rise([told.get("rejected", 0.0)], 1.0),
+            )
+        ):
+            raise WeightsError("the weights file's spec.provenance.metrics are none")
 
 
 def _rise(values: object, greatest: float) -> bool:

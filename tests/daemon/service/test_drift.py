@@ -132,6 +132,17 @@ def test_reference_of_the_shipped_model_is_what_its_weights_file_says() -> None:
     assert rejected.shares[1] <= 1 - spec.out_of_distribution.acceptance + 0.01
 
 
+def test_a_recalibrated_model_is_compared_with_what_it_was_calibrated_on() -> None:
+    own = VALIDATION | {"score_quantiles": [level / 2 for level in LEVELS], "groups": 40}
+    spec = replace(SPEC, provenance=Provenance(metrics={"validation": VALIDATION, "recalibration": own}))
+
+    bins = reference_bins(spec)["score"]
+
+    assert bins is not None
+    assert bins.edges[-1] < 0.5
+    assert bins.groups == 40
+
+
 def test_quantiles_that_repeat_make_one_part_of_all_that_are_alike() -> None:
     metrics = {"validation": VALIDATION | {"score_quantiles": [0.1] * 5 + [0.5] * 5 + [1.0] * 10}}
 

@@ -29,6 +29,11 @@ def test_the_copy_has_another_decision_and_the_same_network(tmp_path: Path) -> N
     assert report["after"]["figures"]["log_loss"]["value"] <= report["before"]["figures"]["log_loss"]["value"]
     assert all(np.array_equal(before.tensors[name], value) for name, value in after.tensors.items())
     assert "calibrate" in after.spec.provenance.command
+    seen = after.spec.provenance.metrics["recalibration"]
+    assert seen["count"] == 40
+    assert 0 <= seen["rejected"] <= 1
+    assert len(seen["score_quantiles"]) == len(seen["distance_quantiles"]) == 20
+    assert after.spec.provenance.metrics["validation"] == before.spec.provenance.metrics["validation"]
 
 
 @pytest.mark.parametrize(("count", "words"), [(5, "a class has only 5 images")])

@@ -54,6 +54,8 @@ OOD = {"ood.means": np.zeros((2, 5), np.float32), "ood.whitening": np.zeros((5, 
         ("provenance.metrics", {"validation": {"distance_quantiles": [-1.0]}}),
         ("provenance.metrics", {"validation": {"distance_quantiles": [1e9]}}),
         ("provenance.metrics", {"validation": {"rejected": 1.5}}),
+        ("provenance.metrics", {"recalibration": {"score_quantiles": [2.0]}}),
+        ("provenance.metrics", {"recalibration": 7}),
         ("provenance.metrics", {"validation": {"rejected": "few"}}),
     ],
 )
