@@ -50,8 +50,7 @@ def recalibrate(
 
     The network stays as it is; the distance limit too. From then on the daemon compares what it sees with
     these images, no longer with those of the training's validation. Returns the decision before and after
-    with the figures of both on these images, which lean to the good side for the new one: it was fitted on
-    them.
+    with the figures of both on these images, which lean to the good side for the new one, fitted on them.
     """
     check_new_file(config.output)
     weights = read_weights(config.weights)
@@ -69,11 +68,10 @@ def recalibrate(
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
     own = {"count": len(labels), "groups": len(np.unique(groups)), **_distances(features, weights)}
     own["score_quantiles"] = score_quantiles(logits, decision, spec.classes)
+    made = _provenance(weights, config.command, own)
     digest = write_weights(
         config.output,
-        replace(
-            spec, decision=decision, provenance=_provenance(weights, config.command, own), format=SPEC_FORMAT
-        ),
+        replace(spec, decision=decision, provenance=made, format=SPEC_FORMAT),
         weights.tensors | _reference(weights, network).tensors(),
         weights.seen | Seen.of(fitted=dataset.hashes),
     )
