@@ -312,6 +312,47 @@ def test_check_says_in_one_line_and_by_its_exit_code_how_the_daemon_is(
     assert re.sub(r"6\d s", "60 s", ran.out) == re.sub(r"6\d s", "60 s", same)  # a second may pass between
 
 
+def test_workers_that_hang_or_are_not_ready_and_images_that_differ_are_told(
+    store: Store, program: Program
+) -> None:
+    findings = {
+        "distance": {"state": "not known", "images": 0, "index": None},
+        "rejected": {"state": "drift", "images": 900, "index": 0.4, "share": 0.25, "expected": 0.025},
+    }
+    workers = {"wanted": 4, "ready": 0, "stuck": 2}
+    _beat(store, snapshot=_degraded(workers=workers, drift={"findings": findings, "memory": {"blocks": [7]}}))
+
+    with DatabaseLock(store.path):
+        ran, text, as_json = program("status", "--check"), program("status").out, program("status", "--json")
+
+    wrong = "no worker process is ready: nothing is judged; 2 of 4 workers make no progress on their files"
+    assert (ran.code, ran.out) == (1, f"degraded: {wrong}\n")
+    assert re.search(rf"health +degraded: {re.escape(wrong)}", text)
+    drift = (
+        "distance: not known; rejected: drift (25.0%, expected 2.5%, index 0.40); of the latest 900 images"
+    )
+    assert re.search(rf"drift +{re.escape(drift)}", text)
+    told = json.loads(as_json.out)
+    assert told["drift"] == findings
+    assert "drift" not in told["reported"]
+
+
+def test_a_loop_that_turns_is_known_though_the_database_takes_no_heartbeat(
+    store: Store, program: Program
+) -> None:
+    _beat(store, age=60)
+
+    with DatabaseLock(store.path) as lock:
+        lock.tell("", _now_us())
+        turning = program("status", "--check")
+        lock.tell("", _now_us() - 30_000_000)
+        hanging = program("status", "--check")
+
+    late = "degraded: the daemon works, and its reports do not reach the database\n"
+    assert (turning.code, turning.out) == (1, late)
+    assert hanging.code == 2
+
+
 @pytest.mark.defects(32)
 def test_check_tells_of_moves_that_are_stuck(store: Store, program: Program) -> None:
     (file_id, _) = store.put([(b"a.png", judged()), (b"b.png", judged())])

@@ -141,10 +141,12 @@ def test_a_degraded_daemon_is_alive_and_not_ready_and_says_why_without_a_name(
     with closing(open_writer(canary_store.path)) as connection, writing(connection):
         connection.exec_driver_sql("UPDATE heartbeat SET pid = ?", (psutil.Process().pid,))
     with DatabaseLock(canary_store.path), served(canary_store.path, engine_cache) as server:
-        answers = [server.ask(path) for path in ("/healthz", "/readyz", "/metrics", "/api/status")]
+        answers = [server.ask(path) for path in ("/healthz", "/readyz", "/metrics", "/api/status", "/live")]
 
-    alive, ready, metrics, api = answers
-    assert [answer.status for answer in answers] == [200, 503, 200, 200]
+    alive, ready, metrics, api, page = answers
+    assert [answer.status for answer in answers] == [200, 503, 200, 200, 200]
+    assert "<strong>degraded</strong>: inbox " in page.text
+    assert "score: drift (index 0.50)" in page.text
     assert alive.text == ready.text
     assert CANARY.lower() not in f"{alive.text}{metrics.text}".lower()
     lines = alive.text.splitlines()
