@@ -17,6 +17,7 @@ EXTRAS = {
     "tqdm": "train",
     "pyarrow": "parquet",
     "imagecodecs": "dicom",
+    "pynetdicom": "listen",
 }
 
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "show",
     "report",
     "web",
+    "listen",
     "classify",
     "status",
     "errors",

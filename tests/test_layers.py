@@ -77,11 +77,12 @@ LAYERS: dict[str, set[str]] = {
     "daemon.web.pages": {*_BASE, *_QUERIES, *_MODEL, "daemon.output", "daemon.heatmaps"},
     "daemon.web": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.views", "daemon.heatmaps",
                    "daemon.web.pages", "daemon.version"},
+    "daemon.listen": {*_BASE, "trainer.images"},
     "daemon.doctor": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.engines", "daemon.version"},
     "daemon.commands": {*_BASE, *_STORAGE, *_MODEL, "daemon.inbox", "daemon.engines", "daemon.heatmaps",
                         "daemon.workers", "daemon.service", "daemon.output", "daemon.views", "daemon.web",
-                        "daemon.web.pages", "daemon.doctor", "daemon.version", "daemon.model_store",
-                        "daemon.operations"},
+                        "daemon.web.pages", "daemon.listen", "daemon.doctor", "daemon.version",
+                        "daemon.model_store", "daemon.operations"},
     "daemon.cli": {*_BASE, "daemon.commands", "daemon.version"},
 }  # fmt: skip
 # The two programs have a command line each.

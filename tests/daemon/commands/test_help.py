@@ -26,6 +26,7 @@ READING = (
     "doctor",
     "report",
     "web",
+    "listen",
     "watch",
     "classify",
     "demo",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 # Pillow's name of the codec behind a format, where it is a library that a build may lack.
 _CODECS = {"JPEG": "jpg", "PNG, compressed TIFF": "zlib", "compressed TIFF": "libtiff"}
 
@@ -32,6 +34,22 @@ def decoder_plugins() -> dict[str, bool]:
     found.update(_dicom_decoders())
     found["NIfTI"] = _has("nibabel")
     return found
+
+
+def decodable_transfer_syntaxes() -> list[str]:
+    """Return the UIDs of the DICOM transfer syntaxes that are decoded here, the uncompressed ones first."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import AllTransferSyntaxes
+
+    from trainer.images.formats import dicom_jpeg
+
+    dicom_jpeg.register()
+    found = []
+    for uid in AllTransferSyntaxes:
+        with contextlib.suppress(NotImplementedError):  # video
+            if get_decoder(uid).is_available:
+                found.append(uid)
+    return [str(uid) for uid in sorted(found, key=lambda uid: uid.is_encapsulated)]
 
 
 def _dicom_decoders() -> dict[str, bool]:

@@ -1,0 +1,33 @@
+"""The listener is killed while callers send and a daemon judges: what is answered has a row."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.harness.receive import is_right, received_with_kills
+
+pytestmark = [
+    pytest.mark.slow,
+    # pynetdicom's callers leave the sockets of broken associations to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_every_answered_object_has_a_row_though_the_listener_is_killed_again_and_again(
+    tmp_path: Path,
+) -> None:
+    told = received_with_kills(tmp_path, 120, 4, random.Random(1))
+
+    assert is_right(told), told
+    assert told["refused"] == ["a700"]
+
+
+@pytest.mark.timeout(1200)
+def test_two_thousand_objects_and_twenty_kills(tmp_path: Path) -> None:
+    told = received_with_kills(tmp_path, 2000, 20, random.Random(2))
+
+    assert is_right(told), told
