@@ -58,10 +58,13 @@ def command(invocation: Invocation, inbox: Path, **options: Any) -> int:
       bt-daemon listen ./inbox --host 0.0.0.0 --port 11112 --aet BTDAEMON --allow MRI1@10.0.0.5
       bt-daemon listen ./inbox --host 0.0.0.0 --tls-cert own.pem --tls-key own.key --tls-ca hospital.pem
     """
-    from daemon.listen.listener import listen
     from daemon.listen.listening import understood
     from daemon.log import set_up_log
 
     settings = invocation.settings
     log = set_up_log(invocation.verbosity, settings.log_format)
-    return listen(understood(inbox, settings, options, log), log)
+    wanted = understood(inbox, settings, options, log)
+
+    from daemon.listen.listener import listen
+
+    return listen(wanted, log)

@@ -19,12 +19,13 @@ _IGNORED = re.compile(
 )
 DONE_SUFFIX = b".done"
 # What lies beside images in BIDS and other research folders and holds none; whoever has images under such
-# an ending names it with --include. Endings of one or two letters and digits end many a DICOM name.
+# an ending names it with --include. Endings of one or two letters and digits end many a DICOM name. Not here:
+# .zip, in which archives hand out images; whoever puts one here is told in its row to unpack it.
 NO_IMAGES = frozenset(
     b".bib .bval .bvals .bvec .bvecs .bz2 .cfg .conf .css .csv .csv.gz .db .doc .docx .htm .html .ini "
     b".ipynb .js .json .json.gz .log .lst .mat .md .md5 .nfo .npy .npz .odt .pdf .ppt .pptx .py .rar "
     b".rst .rtf .sh .sha256 .sql .sqlite .tar .tar.gz .tex .toml .tsv .tsv.gz .txt .txt.gz .url .xls "
-    b".xlsx .xml .xz .yaml .yml .zip .7z ".split()
+    b".xlsx .xml .xz .yaml .yml .7z ".split()
 )
 _NO_IMAGE_NAMES = frozenset((b"changes", b"license", b"readme", b"dicomdir"))
 

@@ -9,7 +9,7 @@ descriptor 2 as they like: see `trainer.images.silence.silence_c_libraries`.
 from __future__ import annotations
 
 from trainer.images.formats.raster import decode_raster, raster_format
-from trainer.images.formats.sniff import is_bare_dicom, is_nifti
+from trainer.images.formats.sniff import is_bare_dicom, is_nifti, why_archive
 from trainer.images.formats.truncation import is_cut_off
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
 from trainer.images.read import FileContent, read_file
@@ -73,7 +73,7 @@ def _format(data: bytes) -> str:
         return "DICOM"
     if not data.strip(b"\0"):
         raise PictureError(ReadFailure.INCOMPLETE, "the file holds only zeros")
-    raise PictureError(ReadFailure.PERMANENT, "not an image of a known format")
+    raise PictureError(ReadFailure.PERMANENT, why_archive(data) or "not an image of a known format")
 
 
 def _broken(name: str, data: bytes, error: BaseException) -> PictureError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.filesystem import opened_folder
+from trainer.images.formats.sniff import why_archive
 from trainer.images.picture import Limits, PictureError, ReadFailure
 
 # O_NONBLOCK: opening a FIFO must not wait for its writer. O_NOFOLLOW: a symbolic link may lead
@@ -97,10 +98,10 @@ def _read(descriptor: int, limits: Limits, expected: tuple[int, int, int] | None
     if expected is not None and version != expected:
         raise PictureError(ReadFailure.CHANGED, "the file changed before it was read")
     if before.st_size > limits.max_bytes:
-        raise PictureError(
-            ReadFailure.PERMANENT,
-            f"{before.st_size} bytes: more than the limit of {limits.max_bytes} bytes",
-        )
+        # Of a large archive its kind says more than its size.
+        why = why_archive(os.pread(descriptor, 512, 0))
+        too_large = f"{before.st_size} bytes: more than the limit of {limits.max_bytes} bytes"
+        raise PictureError(ReadFailure.PERMANENT, why or too_large)
     if before.st_size == 0:
         raise PictureError(ReadFailure.INCOMPLETE, "the file is empty")
     data = _all(descriptor, before.st_size)

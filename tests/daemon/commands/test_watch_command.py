@@ -7,7 +7,10 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -216,3 +219,25 @@ def test_all_real_images_of_the_first_collection_get_a_row(shared: Path, databas
     assert len(found) == 253
     assert len({row["file"] for row in found}) == 253
     assert not [row for row in found if row["status"] == "error"]
+
+
+def test_a_zip_of_images_is_one_row_that_says_to_unpack_it_and_unpacked_it_is_judged(
+    inbox: Path, database: Path, tmp_path: Path
+) -> None:
+    _fill(tmp_path, 2)
+    with zipfile.ZipFile(inbox / "export.zip", "w") as archive:
+        archive.write(tmp_path / "00000.png", "a/1.png")
+        archive.write(tmp_path / "00001.png", "../../2.png")
+
+    bt_daemon("watch", inbox, "--once", "--db", database)
+    (refused,) = rows(database)
+    after_first = sorted(path.name for path in tmp_path.rglob("*.png"))
+    unpack = ["-m", "zipfile", "-e", inbox / "export.zip", inbox / "export"]
+    subprocess.run([sys.executable, *unpack], check=True)
+    bt_daemon("watch", inbox, "--once", "--db", database)
+
+    assert (refused["status"], Path(refused["file"]).name) == ("error", "export.zip")
+    assert refused["reason"] == "a ZIP archive, not an image; unpack it into the inbox"
+    assert after_first == ["00000.png", "00001.png"]
+    assert sorted(Path(row["file"]).name for row in rows(database)) == ["1.png", "2.png", "export.zip"]
+    assert (inbox / "export" / "2.png").is_file()

@@ -31,6 +31,7 @@ def test_leftovers_of_other_programs_are_ignored(name: bytes) -> None:
         b"IM000001",
         b"1.2.840.10008.5",
         b"T1w.nii.gz",
+        b"export.zip",  # its row says to unpack it
         b"a.img",
         b"part.png",
         b"tmp",
@@ -108,7 +109,7 @@ def test_marker_files_are_taken_only_when_they_mean_nothing() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        b"sub-01_T1w.json", b"participants.tsv", b"dwi.bval", b"dwi.BVEC", b"notes.TXT", b"scans.zip",
+        b"sub-01_T1w.json", b"participants.tsv", b"dwi.bval", b"dwi.BVEC", b"notes.TXT", b"scans.7z",
         b"a.csv", b"a.xml", b"a.html", b"a.pdf", b"a.log", b"a.nfo", b"a.md", b"README", b"CHANGES",
         b"DICOMDIR", b"physio.tsv.gz", b"all.tar.gz",
     ],

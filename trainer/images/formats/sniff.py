@@ -1,11 +1,33 @@
-"""Tell medical formats by a file's first bytes, without their libraries."""
+"""Tell medical formats, and archives, by a file's first bytes, without their libraries."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+# The archives that images are sent in. A gzip file may be a NIfTI volume.
+_ARCHIVES = (
+    (b"PK\3\4", "ZIP"),
+    (b"PK\5\6", "ZIP"),  # an empty one
+    (b"PK\7\b", "ZIP"),  # one of several volumes
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (b"Rar!\x1a\7", "RAR"),
+    (b"\xfd7zXZ\0", "XZ"),
+    (b"BZh", "bzip2"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
+)
+_TAR = slice(257, 262)  # of the first 512 bytes, "ustar"
 # Value representations of the elements that open a data set (PS3.5, table 6.2-1).
 _FIRST_VRS = frozenset({b"UL", b"UI", b"CS", b"SH", b"DA", b"TM", b"LO", b"DT", b"PN", b"ST", b"OB"})
+
+
+def why_archive(data: bytes) -> str:
+    """Return the reason why an archive is not judged, "" for anything else; 512 bytes are enough.
+
+    It is not opened: a row is about one file that can be read, moved and shown again by its name.
+    """
+    name = next((name for magic, name in _ARCHIVES if data.startswith(magic)), "")
+    name = name or ("tar" if data[_TAR] == b"ustar" else "")
+    return f"a {name} archive, not an image; unpack it into the inbox" if name else ""
 
 
 def is_nifti(data: bytes) -> bool:
