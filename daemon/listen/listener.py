@@ -49,7 +49,6 @@ def listen(wanted: Listening, log: logging.Logger) -> int:
     serving.start()
     log.info("%s", _told(wanted, server.server_address))
     stopped = _wait(serving, log)
-    log.info("stopping: objects that are coming in are finished")
     _stop(server, receiver)
     return 0 if stopped else 1
 
@@ -113,6 +112,7 @@ def _wait(serving: threading.Thread, log: logging.Logger) -> bool:
             for number in _STOPPING:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+            log.info("stopping: objects that are coming in are finished")
             return True
         if found is not None:
             log.info("SIGHUP: the listener goes on; options are read at its start only")

@@ -139,9 +139,9 @@ class Receiver:
             _who(association), ", ".join(told), tally.size / 1e6, time.monotonic() - tally.began, how,
         )  # fmt: skip
 
-    def tell_failed(self, address: str, error: BaseException | None) -> None:
-        """Say that a connection failed, without the words of the exception: they may quote what was sent."""
-        self._warn(f"failed {address}", f"a connection from {address} failed ({type(error).__name__})")
+    def tell_failed(self, address: str, why: str) -> None:
+        """Say that a connection failed. `why` is no text of an exception: that may quote what was sent."""
+        self._warn(f"failed {address} {why}", f"a connection from {address} failed ({why})")
 
     def _why_not(self, association: Association) -> tuple[tuple[int, int, int], str] | None:
         request: Any = association.requestor.primitive

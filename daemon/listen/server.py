@@ -39,7 +39,7 @@ class AssociationHandler(RequestHandler):
                 self.request.settimeout(_HANDSHAKE_SECONDS)
                 self.request.do_handshake()
             except OSError as error:
-                self.server.receiver.tell_failed(address, error)
+                self.server.receiver.tell_failed(address, type(error).__name__)
                 return
         association = self._create_association()
         association.daemon = association.dul.daemon = True
@@ -83,14 +83,23 @@ class ListenServer(ThreadedAssociationServer):
             time.sleep(_REST_SECONDS)  # no descriptors left: the next try comes at once
             raise
         if self.ssl_context is not None:
-            connection = self.ssl_context.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
+            try:
+                connection = self.ssl_context.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # gone again
+                connection.close()
+                raise
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - socketserver's
         """Tell whether a connection gets a thread; if not it is closed."""
-        return self.receiver.lets_connect(client_address[0]) and self._connections.acquire(blocking=False)
+        if not self.receiver.lets_connect(client_address[0]):
+            return False
+        if self._connections.acquire(blocking=False):
+            return True
+        self.receiver.tell_failed(client_address[0], "too many at a time")
+        return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection in its thread."""
@@ -101,7 +110,8 @@ class ListenServer(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's
         """Tell of a connection that failed in one line: a traceback may quote what was sent."""
-        self.receiver.tell_failed(client_address[0], sys.exc_info()[1])
+        kind = sys.exc_info()[0]
+        self.receiver.tell_failed(client_address[0], kind.__name__ if kind is not None else "?")
 
     def shutdown(self) -> None:
         """Take no more connections; associations go on."""

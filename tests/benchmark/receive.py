@@ -66,11 +66,9 @@ def main() -> int:
         print(json.dumps(one))
     if options.json:
         figures = {
-            "objects": options.objects,
-            "rounds": options.rounds,
-            "cores": os.cpu_count(),
-            "runs": told,
-        }
+            "objects": options.objects, "rounds": options.rounds, "cores": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 1), "runs": told,
+        }  # fmt: skip
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
@@ -106,7 +104,7 @@ def _measured(
                     command(place, port), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 )
                 try:
-                    until(lambda port=port: _answers(port))
+                    until(partial(_answers, port))
                     before = _cpu_seconds(receiver.pid)
                     seconds = send(port, halves)
                     cost = _cpu_seconds(receiver.pid) - before

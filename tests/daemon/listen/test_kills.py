@@ -9,12 +9,7 @@ import pytest
 
 from tests.harness.receive import is_right, received_with_kills
 
-pytestmark = [
-    pytest.mark.slow,
-    # pynetdicom's callers leave the sockets of broken associations to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.slow
 
 
 def test_every_answered_object_has_a_row_though_the_listener_is_killed_again_and_again(

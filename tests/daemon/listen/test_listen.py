@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.data import get_testdata_files
+from pynetdicom import _config
 
 from tests.support.daemons import until
 from tests.support.dicom_objects import CANARY_WORDS, MR_IMAGE, mr_slice, real_slices, written
@@ -23,6 +27,7 @@ from tests.support.listeners import (
     caller,
     data_set,
     listening,
+    proposed,
     raw_store,
     send,
     statuses,
@@ -30,13 +35,8 @@ from tests.support.listeners import (
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 VERIFICATION = "1.2.840.10008.1.1"
-
-# pynetdicom's callers leave the sockets of rejected associations to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 @pytest.fixture
@@ -128,6 +128,28 @@ def test_a_disk_that_is_to_keep_some_room_refuses(inbox: Path, objects: list[Pat
     assert os.listdir(inbox) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_full_disk_refuses_leaves_nothing_and_takes_again_when_there_is_room(
+    inbox: Path, objects: list[Path]
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(inbox)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (inbox / "filler.txt").write_bytes(bytes(60_000))
+        with listening(inbox) as listener:
+            refused = send(listener.port, objects[:1])
+            after_refusal = os.listdir(inbox)
+            (inbox / "filler.txt").unlink()
+            taken = send(listener.port, objects[:1])
+    finally:
+        subprocess.run(["umount", inbox], check=True)
+
+    assert (statuses(refused), refused[0].ErrorComment) == ([0xA700], "no room left in the inbox")
+    assert after_refusal == ["filler.txt"]
+    assert statuses(taken) == [0]
+
+
 def test_an_inbox_that_is_away_refuses_and_goes_on_when_it_is_back(
     inbox: Path, objects: list[Path], listener: Listener
 ) -> None:
@@ -157,6 +179,7 @@ def test_what_does_not_match_its_request_or_is_no_data_set_is_not_stored(
     assert len(os.listdir(inbox)) == 1
 
 
+@pytest.mark.slow
 def test_other_modalities_are_not_agreed_on_unless_asked_for(inbox: Path, tmp_path: Path) -> None:
     with listening(inbox) as listener:
         with associated(listener.port, caller([(CT_IMAGE, EXPLICIT)])) as association:
@@ -224,6 +247,7 @@ def test_a_caller_that_says_nothing_or_lies_about_lengths_does_not_keep_others_a
     assert _resident_megabytes(listener) < 300
 
 
+@pytest.mark.slow
 def test_a_large_object_takes_no_memory(inbox: Path, tmp_path: Path) -> None:
     path = tmp_path / "large"
     dataset = mr_slice(1)
@@ -250,6 +274,7 @@ def test_an_association_that_breaks_off_in_an_object_leaves_nothing(inbox: Path,
     listener.until_it_says("0 stored, 0.0 MB")
 
 
+@pytest.mark.slow
 def test_a_stop_while_objects_come_in_answers_or_forgets_and_the_next_start_clears_up(
     inbox: Path, tmp_path: Path
 ) -> None:
@@ -289,6 +314,51 @@ def test_a_closed_terminal_does_not_end_a_listener_and_ctrl_c_does(listener: Lis
     listener.until_it_says("SIGHUP")
 
     assert listener.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about its own odd files
+def test_objects_in_every_transfer_syntax_that_is_agreed_on_arrive_as_they_were_sent(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # the bytes of the file
+    paths = _bundled()
+    syntaxes = set()
+    with listening(inbox, "--any-modality") as listener:
+        for path in paths:
+            before = set(inbox.iterdir())
+            ((_, syntax),) = proposed([path])
+            with associated(listener.port, caller(proposed([path]))) as association:
+                if not association.accepted_contexts:
+                    continue
+                answer = association.send_c_store(path)
+            (arrived,) = set(inbox.iterdir()) - before
+
+            assert answer.Status == 0
+            assert _after_the_head(arrived) == _after_the_head(path)
+            syntaxes.add(syntax)
+
+    assert len(syntaxes) >= 8
+
+
+def _bundled() -> list[Path]:
+    """Return pydicom's own whole files of images, one for each class and transfer syntax."""
+    chosen = {}
+    for name in sorted(get_testdata_files("*.dcm")):
+        head = dcmread(name, force=True, stop_before_pixels=True)
+        names = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+        if all(one in head.file_meta for one in names) and "Rows" in head and "SOPInstanceUID" in head:
+            same = head.file_meta.MediaStorageSOPInstanceUID == head.SOPInstanceUID
+            same &= head.file_meta.MediaStorageSOPClassUID == head.SOPClassUID
+            if same and _UID.fullmatch(head.SOPInstanceUID):
+                chosen[head.SOPClassUID, head.file_meta.TransferSyntaxUID] = Path(name)
+    return sorted(chosen.values())
+
+
+def _after_the_head(path: Path) -> bytes:
+    """Return a file's data set, as it is stored."""
+    data = path.read_bytes()
+    return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
 @pytest.mark.skipif(not real_slices(), reason="the shared images are not here")

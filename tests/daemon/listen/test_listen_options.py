@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from daemon.cli import main
 from tests.support.daemons import bt_daemon
 from tests.support.dicom_objects import written
 from tests.support.listeners import associated, caller, listening, proposed, send, statuses
 
 VERIFICATION = ("1.2.840.10008.1.1", "1.2.840.10008.1.2.1")
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 @pytest.fixture
@@ -70,17 +66,17 @@ def _context(keys: Path, name: str | None) -> ssl.SSLContext:
         (["--tls-ca", "x.pem"], "TLS needs a certificate of this listener"),
         (["--tls-cert", "missing.pem"], "no certificate and key can be read from missing.pem"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid is no address to listen on"),
-        (["--host", "192.0.2.1", "--allow", "X@10.0.0.5"], "cannot listen on 192.0.2.1 port 11112"),
     ],
 )
 def test_what_is_not_safe_or_cannot_be_meant_is_refused_in_one_line(
-    inbox: Path, options: list[str], line: str
+    inbox: Path, options: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = bt_daemon("listen", inbox, *options)
+    code = main(["listen", str(inbox), *options])
 
-    assert done.returncode in {1, 2}
-    assert line in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    said = capsys.readouterr().err
+    assert code == 2
+    assert line in said
+    assert len(said.splitlines()) == 1
 
 
 def test_a_port_in_use_and_a_folder_that_is_not_there_are_one_line(inbox: Path, tmp_path: Path) -> None:
@@ -110,7 +106,7 @@ def test_objects_come_in_over_tls_from_callers_whose_certificate_is_signed(
     sources = tmp_path / "objects"
     sources.mkdir()
     paths = written(sources, 4)
-    tls = [
+    tls: list[str | Path] = [
         "--tls-cert",
         keys / "listener.pem",
         "--tls-key",
@@ -134,7 +130,7 @@ def test_objects_come_in_over_tls_from_callers_whose_certificate_is_signed(
 
 
 def test_a_tls_caller_that_never_shakes_hands_does_not_keep_others_away(inbox: Path, keys: Path) -> None:
-    tls = ["--tls-cert", keys / "listener.pem", "--tls-key", keys / "listener.key"]
+    tls: list[str | Path] = ["--tls-cert", keys / "listener.pem", "--tls-key", keys / "listener.key"]
     with listening(inbox, *tls) as listener:
         silent = socket.create_connection(("127.0.0.1", listener.port))
         began = time.monotonic()
@@ -150,7 +146,7 @@ def test_a_tls_caller_that_never_shakes_hands_does_not_keep_others_away(inbox: P
 
 
 def test_an_encrypted_or_foreign_key_is_one_line(inbox: Path, keys: Path) -> None:
-    certificate = ["--tls-cert", keys / "listener.pem"]
+    certificate: list[str | Path] = ["--tls-cert", keys / "listener.pem"]
     encrypted = bt_daemon("listen", inbox, *certificate, "--tls-key", keys / "encrypted.key")
     foreign = bt_daemon("listen", inbox, *certificate, "--tls-key", keys / "stranger.key")
 
