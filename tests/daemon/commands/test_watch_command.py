@@ -232,7 +232,7 @@ def test_a_zip_of_images_is_one_row_that_says_to_unpack_it_and_unpacked_it_is_ju
     bt_daemon("watch", inbox, "--once", "--db", database)
     (refused,) = rows(database)
     after_first = sorted(path.name for path in tmp_path.rglob("*.png"))
-    unpack = ["-m", "zipfile", "-e", inbox / "export.zip", inbox / "export"]
+    unpack = ["-m", "zipfile", "-e", str(inbox / "export.zip"), str(inbox / "export")]
     subprocess.run([sys.executable, *unpack], check=True)
     bt_daemon("watch", inbox, "--once", "--db", database)
 
