@@ -82,7 +82,7 @@ def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngi
     Raises DatabaseError (exit 3).
     """
     from daemon.model_store import keep_model
-    from daemon.service.compose import model_record
+    from daemon.service.open_ledger import model_record
     from storage.database import database_path, open_writer
     from storage.ledger.ledger import Ledger
 

@@ -33,13 +33,8 @@ if TYPE_CHECKING:
     from daemon.service.signals import StopSignal, Waker
     from daemon.workers.pool import WorkerPool
     from storage.ledger.ledger import Ledger
-    from storage.records import ModelRecord
-    from storage.schema import FileState
     from trainer.model.spec import ModelSpec
 
-# The daemon has its own patience with a locked database (it keeps the turn and tries again), so a
-# statement waits only as long as an ordinary reader's checkpoint takes.
-_BUSY_SECONDS = 0.25
 # What belongs to a database beside its file, should it lie in an inbox.
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*")
 
@@ -171,6 +166,7 @@ def _service_on(
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
     from daemon.service.heartbeat_writer import HeartbeatWriter
+    from daemon.service.open_ledger import model_record, open_ledger
     from daemon.service.service import Service
     from daemon.workers.messages import Known
     from storage.database import database_path
@@ -181,7 +177,7 @@ def _service_on(
     clock = SystemClock()
     with ExitStack() as stack:
         lock = stack.enter_context(DatabaseLock(path))
-        ledger, connection = stack.enter_context(_open_ledger(settings, path, once=start.once))
+        ledger, connection = stack.enter_context(open_ledger(settings, path, once=start.once))
         stack.callback(workers.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
@@ -228,68 +224,6 @@ def _mover(
 
     roots = {inbox.inbox_id: inbox.root for inbox in inboxes}
     return Mover(ledger.moves, roots, settings.done_dir, settings.quarantine_dir, logger=logger, clock=clock)
-
-
-def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
-    """Return the identity that rows name."""
-    from storage.records import ModelRecord
-    from trainer.model.series_rule import SeriesRule
-
-    return ModelRecord(
-        weights_sha256=prepared.weights_sha256,
-        name=spec.name,
-        version=spec.version,
-        engine=prepared.kind,
-        precision=prepared.precision,
-        device=prepared.device,
-        classes=spec.classes,
-        why=prepared.why,
-        positive=spec.decision.positive,
-        threshold=spec.decision.threshold if spec.decision.positive is not None else None,
-        uncertain_low=spec.decision.uncertain_low,
-        uncertain_high=spec.decision.uncertain_high,
-        series_rule=SeriesRule.of(spec).to_json(),
-    )
-
-
-@contextmanager
-def _open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
-    from daemon.inbox.series_pattern import path_reader
-    from storage.database import close_whole, open_writer
-    from storage.database_errors import DatabaseLostError
-    from storage.ledger.ledger import Ledger
-    from storage.ledger.retry import RetryPolicy
-    from storage.ledger.series_keeper import SeriesReading
-    from trainer.model.series_rule import SeriesRule
-
-    connection = open_writer(path, busy_seconds=_BUSY_SECONDS)
-    try:
-        policy = RetryPolicy(
-            base_seconds=settings.retry_base_seconds,
-            attempts=max(1, settings.retry_limit),
-            # With --once nobody waits for the rest of a file: it is an error now, a new version later.
-            deadline_seconds=0.0 if once else settings.deadline_seconds,
-        )
-        ledger = Ledger(
-            connection,
-            retry=policy,
-            moving=_moving(settings),
-            series=SeriesReading(SeriesRule.from_json, path_reader(settings.series)),
-        )
-        yield ledger, connection
-    except DatabaseLostError:
-        close_whole(connection, lost=path)
-        raise
-    finally:
-        close_whole(connection)
-
-
-def _moving(settings: Settings) -> set[FileState]:
-    """Return the states after which a file is moved."""
-    from storage.schema import FileState
-
-    done = {FileState.DONE} if settings.on_done == "move" else set()
-    return done | ({FileState.QUARANTINED} if settings.quarantine_dir else set())
 
 
 def _inbox(

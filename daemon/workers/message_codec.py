@@ -146,6 +146,8 @@ def _votes_row(votes: dict[int, int] | None) -> list[list[int]] | None:
 def _votes(value: Any) -> dict[int, int] | None:
     if value is None:
         return None
+    if type(value) is not list:
+        raise GarbledError("no votes")
     votes: dict[int, int] = {}
     for vote, count in value:
         if type(vote) is not int or type(count) is not int:

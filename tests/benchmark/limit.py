@@ -27,7 +27,7 @@ from daemon.engines.cache import prepare_engine
 from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.process import child_environment
-from daemon.service.compose import model_record
+from daemon.service.open_ledger import model_record
 from storage.database import open_writer
 from storage.ledger.ledger import Ledger
 from storage.records import FileVersion, Judged, Outcome, Status

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from daemon.frames import FrameReader, GarbledError, send_frame
 from daemon.workers.message_codec import decode, encode, encode_unable, why_unable
 from daemon.workers.messages import Task
-from storage.records import Failed, FailureKind, Judged, Outcome, Status
+from storage.records import Failed, FailureKind, Judged, Outcome, SeriesKeys, Status
 
 pytestmark = pytest.mark.defects(26)
 
 BATCH = [Task(number, b"/in/x.png", 1, 2, 3) for number in (4, 9, 11)]
-JUDGED = Judged(Status.UNCERTAIN, "yes", 0.625, None, 3, 20, {"StudyInstanceUID": "1.2\xa03"}, 0.625, 12.5)
+SERIES = SeriesKeys(b"s" * 16, b"t" * 16, None, -12.5)
+SLICES = (3, 20, {"StudyInstanceUID": "1.2\xa03"}, 0.625, SERIES, {7: 3, 321: 9}, 8, 12.5)
+JUDGED = Judged(Status.UNCERTAIN, "yes", 0.625, None, *SLICES)
 OUTCOMES = [
     Outcome(4, JUDGED, bytes(range(32)), 1234),
     Outcome(9, Failed(FailureKind.TRANSIENT, "busy"), None, 0),
@@ -37,7 +39,11 @@ def test_outcomes_come_through_as_they_were() -> None:
         (0, 5), (0, True), (0, "4"), (0, 4.0), (1, "00"), (1, 7), (1, "zz" * 32), (2, -1), (2, 1 << 60),
         (2, 1.5), (2, "1"), (3, "error"), (3, "fine"), (3, None), (4, 5), (4, "x" * 5000), (4, "\ud800"),
         (5, 1.5), (5, -0.5), (5, float("nan")), (5, True), (5, "0.5"), (6, []), (7, -1), (9, []),
-        (9, {"a": 1}), (10, 2), (10, {}), (11, -1), (11, "1"), (11, float("inf")), (11, float("nan")),
+        (9, {"a": 1}), (10, 2), (10, {}), (14, -1), (14, "1"), (14, float("inf")), (14, float("nan")),
+        (11, []), (11, ["00" * 16, None, None]), (11, [None, None, None, None]),
+        (11, ["00", None, None, 1.0]), (11, ["00" * 16, 5, None, 1.0]), (11, ["00" * 16, None, None, "1"]),
+        (11, ["00" * 16, None, None, float("inf")]), (12, {}), (12, [[1]]), (12, [[-1, 1]]), (12, [[1, 0]]),
+        (12, [["1", 1]]), (12, [[1, 1.5]]), (12, [[1 << 32, 1]]), (12, [[1, 1 << 40]]), (13, -1), (13, "1"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused(place: int, value: Any) -> None:
