@@ -10,6 +10,7 @@ is flushed. That is one flush per turn of the daemon, not per image.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from config.errors import UsageError
 from config.filesystem import filesystem_of, is_network_filesystem
 from config.paths import default_database
 from config.text import printable
+from storage.database_copy import copy_database
 from storage.database_errors import (
     DatabaseCorruptError,
     DatabaseMissingError,
@@ -101,7 +103,7 @@ def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SE
         try:
             _apply(connection, _READER_PRAGMAS)
             with reading(connection):
-                _check_revision(stored_revision(connection), path)
+                _let_in(stored_revision(connection), path)
         except BaseException:
             connection.close()
             raise
@@ -184,20 +186,47 @@ def reading(connection: sa.Connection) -> Iterator[None]:
 
 
 def migrate(connection: sa.Connection, path: Path) -> None:
-    """Bring the schema to this version's revision; Alembic is imported for an older database only."""
+    """Bring the schema to this version's revision, with a copy of the database of before beside it.
+
+    Alembic is imported for an older database only. Without room for the copy nothing is changed.
+    """
     with reading(connection):
         stored = stored_revision(connection)
     if stored == REVISION:
         return
     with writing(connection):
         stored = stored_revision(connection)  # another process may have come first
-        _refuse_newer(stored, path)
+        check_revision(stored, path)
         if stored is None:
             create(connection)
         elif stored != REVISION:
             from storage.migrations import upgrade
 
+            _keep_before(path)
             upgrade(connection)
+
+
+def free_backup_name(path: Path) -> Path:
+    """Return where the copy of before a migration goes: results.db.before-0003, or with a number behind."""
+    for number in itertools.count():
+        place = path.with_name(f"{path.name}.before-{REVISION}{f'-{number}' if number else ''}")
+        if not place.exists():
+            return place
+    raise AssertionError
+
+
+def _keep_before(path: Path) -> None:
+    """Copy the database while the caller holds the write lock."""
+    place = free_backup_name(path)
+    try:
+        with contextlib.closing(connect_read_only(path, BUSY_SECONDS)) as source:
+            copy_database(source, place)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseUnwritableError(
+            f"the database {printable(str(path))} is not migrated: no backup could be made beside it "
+            f"({printable(getattr(error, 'strerror', '') or str(error))})",
+            hint="make room on the disk, or let its folder be written",
+        ) from error
 
 
 def stored_revision(connection: sa.Connection) -> str | None:
@@ -214,11 +243,11 @@ def stored_revision(connection: sa.Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _check_revision(stored: str | None, path: Path) -> None:
+def _let_in(stored: str | None, path: Path) -> None:
     """Let a reader in only if the tables are the ones this version knows."""
     if stored == REVISION:
         return
-    _refuse_newer(stored, path)
+    check_revision(stored, path)
     if stored is None:
         raise DatabaseMissingError(
             f"the database {printable(str(path))} is still empty", hint="start `bt-daemon watch DIR` first"
@@ -229,7 +258,8 @@ def _check_revision(stored: str | None, path: Path) -> None:
     )
 
 
-def _refuse_newer(stored: str | None, path: Path) -> None:
+def check_revision(stored: str | None, path: Path) -> None:
+    """Raise DatabaseTooNewError for the revision of a newer version."""
     # Revisions are numbers with leading zeros, so they compare as text.
     if stored is not None and stored > REVISION:
         raise DatabaseTooNewError(

@@ -20,7 +20,14 @@ ROOMS = ("config", "storage", "trainer", "daemon")
 _IMAGES = {"config", "trainer.images"}
 _MODEL = {*_IMAGES, "trainer.model"}
 _STORED = {"config", "storage.records", "storage.pseudonyms", "storage.database_errors"}
-_DATABASE = {*_STORED, "storage.schema", "storage.statements", "storage.database", "storage.counters"}
+_DATABASE = {
+    *_STORED,
+    "storage.schema",
+    "storage.statements",
+    "storage.database",
+    "storage.database_copy",
+    "storage.counters",
+}
 _QUERIES = {*_DATABASE, "storage.query", "storage.ledger", "storage.queries"}
 _STORAGE = {*_QUERIES, "storage.maintenance", "storage.lock"}
 _BASE = {"config", "daemon.clock", "daemon.process", "daemon.log", "daemon.frames"}
@@ -36,6 +43,7 @@ LAYERS: dict[str, set[str]] = {
     "storage.schema": _STORED,
     "storage.statements": {*_STORED, "storage.schema"},
     "storage.migrations": {*_STORED, "storage.schema"},
+    "storage.database_copy": {"config"},
     "storage.file_identity": _STORED,
     "storage.lock": {*_DATABASE, "storage.file_identity"},
     "storage.database": {
@@ -44,6 +52,7 @@ LAYERS: dict[str, set[str]] = {
         "storage.statements",
         "storage.migrations",
         "storage.file_identity",
+        "storage.database_copy",
     },
     "storage.counters": _DATABASE - {"storage.counters"},
     "storage.ledger": _DATABASE,

@@ -126,26 +126,36 @@ def restore(invocation: Invocation, backup: Path) -> None:
 
 
 @command.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @program_options
 @pass_invocation
-def migrate(invocation: Invocation) -> None:
+def migrate(invocation: Invocation, dry_run: bool) -> None:
     r"""Bring the database to this version's schema; `watch` does it by itself.
 
+    A copy of it is kept beside it first (results.db.before-0003), for going back to an older version: see
+    db restore. Delete it when you are content.
+
     \b
-    Example:
+    Examples:
+      bt-daemon db migrate --dry-run
       bt-daemon db migrate
     """
     from storage.database_errors import DatabaseMissingError
-    from storage.maintenance.check_backup import facts
+    from storage.maintenance.check_backup import facts, planned_migration
     from storage.maintenance.check_backup import migrate as bring_up_to_date
 
     database = invocation.settings.db
     if not facts(database).exists:
         raise DatabaseMissingError(f"there is no database at {printable(database)} yet")
-    before, after = bring_up_to_date(database)
-    click.echo(
-        f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}"
-    )
+    done = planned_migration(database) if dry_run else bring_up_to_date(database)
+    if done.before == done.after:
+        click.echo(f"schema {done.after}, nothing to do")
+        return
+    click.echo(f"schema {done.before or 'none'} -> {done.after}")
+    for step in done.steps:
+        click.echo(f"  {step}")
+    if done.backup is not None:
+        click.echo(f"{'would be kept' if dry_run else 'kept'}: {printable(str(done.backup))}", err=True)
 
 
 @command.command()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trainer.model.spec import ModelSpec
 
 # What belongs to a database beside its file, should it lie in an inbox.
-_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*")
+_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*", ".before-*")
 
 
 def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:

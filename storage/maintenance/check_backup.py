@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,21 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from config.errors import UsageError
-from config.files import flush
 from config.filesystem import filesystem_of
 from config.text import printable
 from storage.database import (
     BUSY_SECONDS,
+    check_revision,
     connect_read_only,
     database_path,
+    free_backup_name,
     open_reader,
     open_writer,
     reading,
-    stored_revision,
 )
+from storage.database_copy import copy_database
 from storage.database_errors import DatabaseMissingError, database_errors
-from storage.schema import file, result, tally
+from storage.schema import REVISION, file, result, tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +94,44 @@ def backup(target: str | os.PathLike[str], destination: Path) -> int:
         raise DatabaseMissingError(f"there is no database at {printable(str(path))} yet")
     if destination.exists():
         raise UsageError(f"{printable(str(destination))} exists already", hint="give the backup a new name")
-    try:
-        handle, name = tempfile.mkstemp(prefix=".backup-", suffix=".db", dir=destination.parent)
-    except OSError as error:
-        raise UsageError(
-            f"the folder {printable(str(destination.parent))} cannot be written ({error.strerror})",
-            hint="name another place",
-        ) from error
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        _copy(path, unfinished)
-        os.link(unfinished, destination)  # unlike rename, fails if the name was taken meanwhile
-        flush(destination.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with database_errors(str(path)), closing(connect_read_only(path, BUSY_SECONDS)) as source:
+        try:
+            copy_database(source, destination)
+        except OSError as error:
+            raise UsageError(
+                f"the folder {printable(str(destination.parent))} cannot be written ({error.strerror})",
+                hint="name another place",
+            ) from error
     return destination.stat().st_size
 
 
-def migrate(target: str | os.PathLike[str]) -> tuple[str | None, str | None]:
-    """Bring the database to this version's schema; return the revisions before and after."""
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What a migration does, or did."""
+
+    before: str | None  # revision; None: the database is empty
+    after: str
+    steps: tuple[str, ...]  # what each revision between is about
+    backup: Path | None  # the copy of before; None: nothing to do
+
+
+def planned_migration(target: str | os.PathLike[str]) -> Migration:
+    """Return what `migrate` would do; raise DatabaseError for a database of a newer version."""
+    path = database_path(target)
     before = facts(target).revision
-    with open_writer(target, checkpoints=False) as connection, reading(connection):
-        return before, stored_revision(connection)
+    check_revision(before, path)
+    if before in (None, REVISION):
+        return Migration(before, REVISION, (), None)
+    from storage.migrations import steps_from
+
+    return Migration(before, REVISION, steps_from(str(before)), free_backup_name(path))
 
 
-def _copy(path: Path, destination: Path) -> None:
-    with (
-        database_errors(str(path)),
-        closing(connect_read_only(path, BUSY_SECONDS)) as source,
-        closing(sqlite3.connect(destination)) as copy,
-    ):
-        # In one step: the reader's view holds, so the daemon's commits neither wait nor restart the copy.
-        source.backup(copy, pages=-1)
-    flush(destination)
+def migrate(target: str | os.PathLike[str]) -> Migration:
+    """Bring the database to this version's schema, after a copy of it was made beside it."""
+    planned = planned_migration(target)
+    with open_writer(target, checkpoints=False):
+        return planned
 
 
 def _parts(path: Path) -> list[Path]:

@@ -17,6 +17,15 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     command.upgrade(configuration(connection), revision)
 
 
+def steps_from(revision: str) -> tuple[str, ...]:
+    """Return what each revision after `revision` is about, in their order."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(configuration())
+    found = [script for script in scripts.walk_revisions() if script.revision > revision]
+    return tuple(f"{script.revision}: {script.doc}" for script in reversed(found))
+
+
 def configuration(connection: Connection | None = None) -> Config:
     """Return Alembic's configuration without a file, so that it works from an installed wheel."""
     from alembic.config import Config

@@ -203,7 +203,7 @@ def test_restore_takes_a_backup_of_an_older_schema_and_watch_migrates_it(
         old.executescript((SCHEMAS / "0001.sql").read_text())
 
     assert program("db", "restore", str(backup)).code == 0
-    assert program("db", "migrate").out == f"schema 0001 -> {REVISION}\n"
+    assert program("db", "migrate").out.startswith(f"schema 0001 -> {REVISION}\n")
 
 
 @pytest.mark.defects(4)

@@ -109,9 +109,9 @@ def test_database_of_each_published_schema_opens_with_its_rows_equal(tmp_path: P
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(schema.read_text())
 
-    before, after = maintenance.migrate(path)
+    done = maintenance.migrate(path)
 
-    assert (before, after) == (schema.stem, REVISION)
+    assert (done.before, done.after) == (schema.stem, REVISION)
     assert maintenance.check(path).problems == ()
     with open_reader(path) as reader:
         found = {
