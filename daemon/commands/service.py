@@ -6,17 +6,20 @@ import click
 
 from config.options import Group, program_options
 from daemon.commands.service_files import files
+from daemon.commands.service_units import install, uninstall
 
 
-@click.group(cls=Group, short_help="Files for those who run it on a server.")
+@click.group(cls=Group, short_help="Run it on a server: systemd unit, alert rules, dashboard.")
 @program_options
 def command() -> None:
     r"""Help to run the daemon on a server.
 
     \b
     Examples:
-      bt-daemon service files
+      bt-daemon service install /srv/mri/inbox --print
+      bt-daemon service files monitoring
     """
 
 
-command.add_command(files)
+for subcommand in (install, uninstall, files):
+    command.add_command(subcommand)

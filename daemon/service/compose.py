@@ -42,6 +42,7 @@ _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".r
 def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:
     """Run a daemon over the folders until it is stopped, or with `once` until all is judged; return 0."""
     from daemon.service.signals import StopSignal, Waker
+    from daemon.service.systemd_notifier import SystemdNotifier
 
     settings = invocation.settings
     logger = set_up_log(invocation.verbosity, settings.log_format)
@@ -60,6 +61,10 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
             _name_reclassify(service, logger)
         images = _show_images(stack, service, invocation, logger, once=once)
         service.watchers = [*service.watchers, _HangupNotice(stop, logger)]
+        manager = SystemdNotifier.of(os.environ, os.getpid())
+        if manager is not None:
+            manager.is_stopping = lambda: stop.requested
+            service.watchers = [*service.watchers, manager]
         began = time.monotonic()
         service.run(stop, once=once)
         images.flush()
