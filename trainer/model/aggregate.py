@@ -48,8 +48,11 @@ def _as_prediction(answer: SeriesAnswer, loudest: Prediction, spec: ModelSpec) -
     assert answer.label is not None
     assert answer.score is not None
     place = spec.classes.index(spec.decision.positive or answer.label)
-    others = 1 - loudest.probabilities[place]
-    scale = (1 - answer.score) / others if others > 0 else 0.0
-    likely = [probability * scale for probability in loudest.probabilities]
+    others = sum(loudest.probabilities) - loudest.probabilities[place]
+    left = 1 - answer.score
+    if others > 0:
+        likely = [probability * left / others for probability in loudest.probabilities]
+    else:  # a slice as sure as 32 bits can say tells nothing of them
+        likely = [left / (len(loudest.probabilities) - 1)] * len(loudest.probabilities)
     likely[place] = answer.score
     return Prediction(answer.verdict, answer.label, answer.confidence, tuple(likely), loudest.distance)

@@ -76,17 +76,19 @@ class SeriesRule:
         return self._most_confident(votes) if positive is None else self._positive(positive, votes)
 
     def _positive(self, positive: str, votes: Mapping[int, int]) -> SeriesAnswer:
-        decision = self._about(sum(votes.values()))
-        pooled = decision.scale * _mean_of_largest(votes, decision.share) + decision.offset
-        score = 1 / (1 + math.exp(-pooled))
+        count = sum(votes.values())
+        decision = self._about(count)
+        score = _sigmoid(decision.scale * _mean_of_largest(votes, decision.share) + decision.offset)
         is_positive = score >= decision.threshold
+        if count == 1:  # the label that the slice has: rounding must not carry it over the threshold
+            is_positive = self.classes[next(iter(votes)) // _LEVELS] == positive
         label = positive if is_positive else self._likeliest_other(positive, votes)
         unsure = decision.uncertain_low <= score < decision.uncertain_high
         verdict = Verdict.UNCERTAIN if unsure else Verdict.OK
         return SeriesAnswer(verdict, label, score if is_positive else 1 - score, score)
 
     def _likeliest_other(self, positive: str, votes: Mapping[int, int]) -> str:
-        """Return the class that most slices are called besides the positive one."""
+        """Return the class that most slices are called besides the positive one; of equals the first."""
         counts = {name: 0 for name in self.classes if name != positive}
         for vote, count in votes.items():
             name = self.classes[vote // _LEVELS]
@@ -117,7 +119,12 @@ class SeriesRule:
 
 
 def mean_of_loudest(scores: Sequence[float], share: float) -> float:
-    """Return the mean logit of the `share` of scores (0..1) that is largest, as a series rule pools them."""
+    """Return the mean logit of the `share` of scores (0..1) that is largest, as a series rule pools them.
+
+    Of so many scores that the share is at least; of one score always that one. Raises ValueError without any.
+    """
+    if not scores:
+        raise ValueError("no scores")
     return _mean_of_largest(Counter(map(_level, scores)), share)
 
 
@@ -125,7 +132,7 @@ def _mean_of_largest(votes: Mapping[int, int], share: float) -> float:
     levels: Counter[int] = Counter()
     for vote, count in votes.items():
         levels[vote % _LEVELS] += count
-    wanted = max(1, math.ceil(share * levels.total()))
+    wanted = max(1, math.ceil(share * levels.total() - 1e-9))  # 0.7 of ten are seven, not 7.000000000000001
     total, left = 0, wanted
     for level in sorted(levels, reverse=True):
         count = min(levels[level], left)
@@ -143,4 +150,10 @@ def _level(score: float) -> int:
 
 
 def _probability(level: int) -> float:
-    return 1 / (1 + math.exp(-(level - _BOUND) / _STEPS))
+    return _sigmoid((level - _BOUND) / _STEPS)
+
+
+def _sigmoid(logit: float) -> float:
+    if logit < 0:  # the exponential of a large number overflows
+        return math.exp(logit) / (1 + math.exp(logit))
+    return 1 / (1 + math.exp(-logit))
