@@ -25,6 +25,13 @@ EXCLUDE_LIST = click.option(
     help="CSV (file,use,reason) of images that take no part: use is leave-out, or reject for what is no "
     "image of the kind and serves as an example of what a model must refuse.",
 )
+GROUPS_OPTION = click.option(
+    "--groups",
+    type=FOLDER,
+    metavar="FILE",
+    help="CSV (file,patient; perhaps series,position) that tells whose images they are "
+    "(default: DICOM's tags).",
+)
 
 
 def collection_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,7 +50,8 @@ def collection_of(options: Mapping[str, Any]) -> Collection:
     from trainer.data.dataset import Collection, parse_merge
 
     exclusions = exclusions_of(options["exclude_list"])
-    return Collection(options["data"], parse_merge(options["merge"]), cache_folder(), exclusions)
+    merge = parse_merge(options["merge"])
+    return Collection(options["data"], merge, cache_folder(), exclusions, options.get("groups"))
 
 
 def exclusions_of(path: Path | None) -> Exclusions:

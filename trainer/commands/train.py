@@ -76,7 +76,8 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         metavar="FILE|auto|none",
-        help="auto keeps near-duplicates on one side of the split, FILE (file,patient) patients too.",
+        help="auto keeps near-duplicates, and patients that DICOM tags name, on one side of the split; FILE "
+        "(file,patient; perhaps series,position) patients that it names too.",
     ),
     click.option(
         "--validation-share",
@@ -279,6 +280,8 @@ def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> 
         measured["out_of_fold"] = report["out_of_fold"] | {
             "nearest_neighbour": report["nearest_neighbour"]["accuracy"]
         }
+        if "series" in report:
+            measured["out_of_fold"]["series"] = report["series"]
         console.say(rounds_text(report, place.output))
     if names := options["leave_source_out"]:
         place = replace(request, output=request.output / "left-out")

@@ -21,13 +21,14 @@ from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.exclusions import NO_EXCLUSIONS, REJECT, Exclusions
 from trainer.data.image_cache import Decoded, _from_cache, _to_cache
+from trainer.data.memberships import Belonging, merged, pseudonym_key, pseudonymous, read_belongings
 from trainer.images.arrays import Grey, Ints
 from trainer.images.decode import Limits, PictureError, decode, read_file
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 
 # Changed when the reader or the cache's layout changes, so that no stale pictures are trained on.
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _CHUNK = 32
 _CRASHED = "the decoder crashed"
 # So many files in a row that kill their process: then it is not the files.
@@ -60,6 +61,7 @@ class Dataset:
     labels: Ints  # (n,), places in `classes`
     sources: Ints  # (n,), places in `source_names`
     hashes: tuple[str, ...]  # (n,), sha256 of the files, hex
+    belongings: tuple[Belonging, ...]  # (n,), patient and series by the files' tags, or by a groups file
     classes: tuple[str, ...]
     source_names: tuple[str, ...]
     unreadable: tuple[tuple[ImageFile, str], ...] = ()
@@ -68,6 +70,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each image (n,), "" where that is not known."""
+        return [one.patient for one in self.belongings]
 
     def labels_in(self, classes: Sequence[str]) -> Ints:
         """Return the labels (n,) as indices into a model's classes.
@@ -94,12 +101,16 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Folders of class folders, how their classes are merged, and where decoded images are kept."""
+    """Folders of class folders, how their classes are merged, and where decoded images are kept.
+
+    A groups file tells patients and series; where it is silent, the files' own tags do.
+    """
 
     roots: tuple[Path, ...]
     merge: Mapping[str, str]
     cache: Path
     exclusions: Exclusions = NO_EXCLUSIONS
+    groups: Path | None = None
 
     def load(
         self, preprocessing: Preprocessing, progress: Progress | None = None, *, least_classes: int = 2
@@ -119,7 +130,12 @@ class Collection:
         )
         to_reject = tuple(image for image, use in zip(files, uses, strict=True) if use == REJECT)
         left_out = tuple(image for image, use in zip(files, uses, strict=True) if use not in {None, REJECT})
-        return replace(dataset, left_out=left_out, to_reject=to_reject)
+        return replace(dataset, left_out=left_out, to_reject=to_reject, belongings=self._belongings(dataset))
+
+    def _belongings(self, dataset: Dataset) -> tuple[Belonging, ...]:
+        if self.groups is None:
+            return dataset.belongings
+        return merged(read_belongings(self.groups, [one.name for one in dataset.files]), dataset.belongings)
 
     def load_strangers(
         self, dataset: Dataset, preprocessing: Preprocessing, progress: Progress | None = None
@@ -203,13 +219,13 @@ def load_dataset(
     when they were cached, so a large set does not have to fit into memory.
     """
     workers = workers or os.cpu_count() or 1
-    place = cache / "pictures" / f"{_key(files, preprocessing)}.npz"
+    key = pseudonym_key(cache)
+    place = cache / "pictures" / f"{_key(files, preprocessing, key)}.npz"
     loaded = _from_cache(place, len(files))
     if loaded is None:
-        loaded = _decode_all(files, preprocessing, workers, progress)
-        _to_cache(place, *loaded)
-    pictures, hashes, reasons = loaded
-    good = [number for number, reason in enumerate(reasons) if not reason]
+        loaded = _decode_all(files, _Decoding(preprocessing, key), workers, progress)
+        _to_cache(place, loaded)
+    good = [number for number, reason in enumerate(loaded.reasons) if not reason]
     kept = tuple(files[number] for number in good)
     if not kept:
         raise DataError("none of the images could be read", hint="bt-train audit --data DIR says why")
@@ -219,51 +235,59 @@ def load_dataset(
     names = tuple(dict.fromkeys(image.source for image in kept))
     return Dataset(
         files=kept,
-        pictures=pictures if len(good) == len(files) else pictures[good],
+        pictures=loaded.pictures if len(good) == len(files) else loaded.pictures[good],
         labels=np.array([classes.index(image.label) for image in kept], dtype=np.int64),
         sources=np.array([names.index(image.source) for image in kept], dtype=np.int64),
-        hashes=tuple(hashes[number] for number in good),
+        hashes=tuple(loaded.hashes[number] for number in good),
+        belongings=tuple(loaded.belongings[number] for number in good),
         classes=classes,
         source_names=names,
-        unreadable=tuple((files[n], reason) for n, reason in enumerate(reasons) if reason),
+        unreadable=tuple((files[n], reason) for n, reason in enumerate(loaded.reasons) if reason),
     )
 
 
-def read_picture(path: Path, preprocessing: Preprocessing) -> tuple[Grey, str]:
-    """Return the network's input for a file (the middle slice of a volume) and the file's sha256."""
-    limits = Limits()
-    content = read_file(path, limits)
-    slices = decode(content.data, limits, preprocessing.image_size).slices
-    return preprocess(slices[len(slices) // 2].image, preprocessing), content.sha256.hex()
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """How files are decoded: into what, and the key of the pseudonyms of what they say of patients."""
+
+    preprocessing: Preprocessing
+    key: bytes
+
+    def read(self, path: Path) -> tuple[Grey, str, Belonging]:
+        """Return the network's input for a file (the middle slice of a volume), its sha256 and belonging."""
+        limits = Limits()
+        content = read_file(path, limits)
+        picture = decode(content.data, limits, self.preprocessing.image_size)
+        middle = picture.slices[len(picture.slices) // 2].image
+        belonging = pseudonymous(picture.membership, self.key)
+        return preprocess(middle, self.preprocessing), content.sha256.hex(), belonging
 
 
-Job = tuple[int, list[Path], Preprocessing]  # place of the first file, files
-JobResult = tuple[int, list[tuple[Grey | None, str, str]]]  # picture, sha256, reason it is missing
+Job = tuple[int, list[Path], _Decoding]  # place of the first file, files
+JobResult = tuple[int, list[tuple[Grey, str, Belonging] | str]]  # what was read, or why it was not
 
 
 def _decode_all(
-    files: Sequence[ImageFile],
-    preprocessing: Preprocessing,
-    workers: int,
-    progress: Progress | None,
+    files: Sequence[ImageFile], decoding: _Decoding, workers: int, progress: Progress | None
 ) -> Decoded:
-    size = preprocessing.image_size
-    pictures = np.zeros((len(files), size, size), dtype=np.uint8)
-    hashes, reasons = [""] * len(files), [""] * len(files)
+    size, count = decoding.preprocessing.image_size, len(files)
+    pictures = np.zeros((count, size, size), dtype=np.uint8)
+    decoded = Decoded(pictures, [""] * count, [""] * count, [Belonging()] * count)
     jobs = [
-        (start, [image.path for image in files[start : start + _CHUNK]], preprocessing)
-        for start in range(0, len(files), _CHUNK)
+        (start, [image.path for image in files[start : start + _CHUNK]], decoding)
+        for start in range(0, count, _CHUNK)
     ]
     done = 0
     for start, results in _run_jobs(jobs, min(workers, len(jobs))):
-        for offset, (picture, digest, reason) in enumerate(results):
-            hashes[start + offset], reasons[start + offset] = digest, reason
-            if picture is not None:
-                pictures[start + offset] = picture
+        for place, result in enumerate(results, start):
+            if isinstance(result, str):
+                decoded.reasons[place] = result
+            else:
+                pictures[place], decoded.hashes[place], decoded.belongings[place] = result
         done += len(results)
         if progress is not None:
-            progress(done, len(files))
-    return pictures, hashes, reasons
+            progress(done, count)
+    return decoded
 
 
 def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
@@ -281,10 +305,10 @@ def _run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
 
 def _run_jobs_one_by_one(jobs: Sequence[Job]) -> Iterator[JobResult]:
     crashed = 0  # in a row
-    for start, paths, preprocessing in jobs:
+    for start, paths, decoding in jobs:
         for offset, path in enumerate(paths):
-            result = _decode_alone((start + offset, [path], preprocessing))
-            crashed = crashed + 1 if result[1][0][2] == _CRASHED else 0
+            result = _decode_alone((start + offset, [path], decoding))
+            crashed = crashed + 1 if result[1] == [_CRASHED] else 0
             if crashed >= _MOST_CRASHES:
                 raise DataError(
                     f"{crashed} images in a row crashed the decoder, the last one {printable(str(path))}",
@@ -299,18 +323,17 @@ def _decode_alone(job: Job) -> JobResult:
         try:
             return pool.submit(_decode_some, job).result()
         except BrokenProcessPool:
-            return job[0], [(None, "", _CRASHED)]
+            return job[0], [_CRASHED]
 
 
 def _decode_some(job: Job) -> JobResult:
-    start, paths, preprocessing = job
-    results: list[tuple[Grey | None, str, str]] = []
+    start, paths, decoding = job
+    results: list[tuple[Grey, str, Belonging] | str] = []
     for path in paths:
         try:
-            picture, digest = read_picture(path, preprocessing)
-            results.append((picture, digest, ""))
+            results.append(decoding.read(path))
         except PictureError as error:
-            results.append((None, "", error.reason))
+            results.append(error.reason)
     return start, results
 
 
@@ -323,9 +346,9 @@ def _files_below(folder: Path) -> list[Path]:
     )
 
 
-def _key(files: Sequence[ImageFile], preprocessing: Preprocessing) -> str:
-    """Name the cached pictures by what they are made of: paths, sizes, times and the preprocessing."""
-    digest = hashlib.sha256(f"{_CACHE_FORMAT} {preprocessing}".encode())
+def _key(files: Sequence[ImageFile], preprocessing: Preprocessing, key: bytes) -> str:
+    """Name cached pictures by what they are made of: paths, sizes, times, preprocessing, pseudonyms' key."""
+    digest = hashlib.sha256(f"{_CACHE_FORMAT} {preprocessing}".encode() + key)
     for image in files:
         seen = image.path.stat()
         digest.update(

@@ -8,10 +8,8 @@ that two different slices of one look are not taken for twins.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +17,6 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from config.errors import UsageError
-from config.text import printable
 from trainer.images.arrays import Bools, Floats, Grey, Ints
 
 # Measured on public collections: twins saved again, scaled or windowed lie within this many bits of
@@ -119,25 +115,6 @@ def group_ids(
     if patients is not None:
         groups = _components(count, _equal([str(group) for group in groups]), _equal(patients))
     return _numbered(groups)
-
-
-def read_patients(path: Path, names: Sequence[str]) -> list[str]:
-    """Return the patient of each image from a CSV with the columns file and patient; '' if not listed.
-
-    `file` is the path below the folder that holds the roots, as in `tcga-lgg/yes/x.jpg`.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if not {"file", "patient"} <= set(reader.fieldnames or ()):
-                raise UsageError(
-                    f"the groups file {printable(str(path))} lacks the columns file and patient",
-                    hint="its first line must read file,patient",
-                )
-            known = {row["file"]: row["patient"] or "" for row in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read the groups file {printable(str(path))}: {error}") from error
-    return [known.get(name, "") for name in names]
 
 
 @dataclass(frozen=True, slots=True)

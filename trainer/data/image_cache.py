@@ -4,34 +4,64 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
 
+from trainer.data.memberships import Belonging
 from trainer.images.arrays import Grey
 
-Decoded = tuple[Grey, list[str], list[str]]
+
+@dataclass(slots=True)
+class Decoded:
+    """Decoded images and what is known of each, all of the same length."""
+
+    pictures: Grey  # (n, S, S)
+    hashes: list[str]  # sha256 of the files, hex; "" of those that could not be read
+    reasons: list[str]  # why an image is missing, "" if it is not
+    belongings: list[Belonging]  # by the tags of the files
 
 
 def _from_cache(path: Path, count: int) -> Decoded | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             hashes, reasons = stored["hashes"].tolist(), stored["reasons"].tolist()
+            belongings = [
+                Belonging(patient, series, None if position != position else position)  # noqa: PLR0124 - nan
+                for patient, series, position in zip(
+                    stored["patients"].tolist(),
+                    stored["series"].tolist(),
+                    stored["positions"].tolist(),
+                    strict=True,
+                )
+            ]
         pictures = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    return (pictures, hashes, reasons) if len(pictures) == len(hashes) == count else None
+    if not len(pictures) == len(hashes) == len(belongings) == count:
+        return None
+    return Decoded(pictures, hashes, reasons, belongings)
 
 
-def _to_cache(path: Path, pictures: Grey, hashes: list[str], reasons: list[str]) -> None:
+def _to_cache(path: Path, decoded: Decoded) -> None:
     """Keep the pictures for the next run; a cache that cannot be written costs time, nothing else."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path.with_suffix(".npy"), lambda stream: np.save(stream, pictures))
+        _write_whole(path.with_suffix(".npy"), lambda stream: np.save(stream, decoded.pictures))
+        positions = [one.position for one in decoded.belongings]
         _write_whole(
-            path, lambda stream: np.savez(stream, hashes=np.array(hashes), reasons=np.array(reasons))
+            path,
+            lambda stream: np.savez(
+                stream,
+                hashes=np.array(decoded.hashes),
+                reasons=np.array(decoded.reasons),
+                patients=np.array([one.patient for one in decoded.belongings]),
+                series=np.array([one.series for one in decoded.belongings]),
+                positions=np.array([np.nan if place is None else place for place in positions]),
+            ),
         )
     except OSError:
         return

@@ -15,7 +15,7 @@ from trainer.evaluation.calibration import fit_decision, fit_shift
 from trainer.evaluation.ood import LimitExamples, fit_limit
 from trainer.images.arrays import Bools, Floats
 from trainer.model.prediction import distances
-from trainer.model.spec import Decision, OutOfDistribution, Preprocessing
+from trainer.model.spec import Decision, OutOfDistribution, Preprocessing, SeriesDecision
 from trainer.model.weights import Tensors
 from trainer.networks.bfloat16 import round_to_bfloat16
 from trainer.networks.classifier import Classifier
@@ -43,6 +43,7 @@ class Calibrated:
     decision: Decision
     limit: OutOfDistribution
     tensors: Tensors  # `ood.*`: what the limit's distance is computed with
+    series: SeriesDecision | None = None  # fitted on patients that other networks had not seen
 
     def accepted(self, features: Floats) -> Bools:
         """Mark the images (n,) whose features (n, d) lie within the distance limit."""

@@ -93,19 +93,27 @@ def fit_pooled_decision(logits: Floats, labels: Ints, weights: Doubles, classes:
     if positive is None:
         return Decision(temperature=temperature, uncertain_low=0.0, uncertain_high=0.6)
     index = classes.index(positive)
-    false_alarms, found, thresholds = roc_curve(
-        labels == index, likely[:, index], sample_weight=weights, drop_intermediate=False
-    )
-    threshold = float(min(thresholds[1:][np.argmax((found - false_alarms)[1:])], 1.0))
-    finds = float(thresholds[np.argmax(found >= _BAND_SHARE)])
-    spares = float(thresholds[np.flatnonzero(false_alarms <= 1 - _BAND_SHARE + 1e-9)[-1]])
+    threshold, low, high = youden_threshold(likely[:, index], labels == index, weights)
     return Decision(
         temperature=temperature,
         positive=positive,
         threshold=threshold,
-        uncertain_low=float(np.clip(finds, max(0.0, threshold - UNCERTAIN_BAND), threshold)),
-        uncertain_high=float(np.clip(spares, threshold, min(1.0, threshold + UNCERTAIN_BAND))),
+        uncertain_low=low,
+        uncertain_high=high,
     )
+
+
+def youden_threshold(scores: Floats | Doubles, truth: Bools, weights: Doubles) -> tuple[float, float, float]:
+    """Return the threshold of scores (n,) that count by weights (n,), and the two ends of its uncertain band.
+
+    See `fit_pooled_decision`.
+    """
+    false_alarms, found, thresholds = roc_curve(truth, scores, sample_weight=weights, drop_intermediate=False)
+    threshold = float(min(thresholds[1:][np.argmax((found - false_alarms)[1:])], 1.0))
+    finds = float(thresholds[np.argmax(found >= _BAND_SHARE)])
+    spares = float(thresholds[np.flatnonzero(false_alarms <= 1 - _BAND_SHARE + 1e-9)[-1]])
+    low = float(np.clip(finds, max(0.0, threshold - UNCERTAIN_BAND), threshold))
+    return threshold, low, float(np.clip(spares, threshold, min(1.0, threshold + UNCERTAIN_BAND)))
 
 
 def positive_class(classes: tuple[str, ...]) -> str | None:

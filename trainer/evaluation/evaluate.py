@@ -12,11 +12,12 @@ import torch
 from config.text import printable
 from trainer.data.dataset import Collection, Dataset, Progress
 from trainer.data.groups import group_ids, near_duplicates
-from trainer.evaluation.report import scores
+from trainer.evaluation.report import scores, series_figures
 from trainer.evaluation.tables import COLUMNS, figure_cell, text_table
 from trainer.images.arrays import Bools
 from trainer.model.prediction import Verdict, judge
 from trainer.model.seen import seen_warning
+from trainer.model.series import SeriesRule
 from trainer.model.weights import Weights, read_weights
 from trainer.networks.inference import predict
 from trainer.networks.loading import load
@@ -28,12 +29,13 @@ def evaluate(
     """Return every metric with its group-bootstrap interval, for all images and for each source.
 
     Rejected images count too, by the class they would have been given: the share rejected stands beside.
+    Where series are known (see `Collection`) their figures stand under "series".
     """
     weights = read_weights(weights_path)
     spec = weights.spec
     dataset = collection.load(spec.preprocessing, progress)
     labels = dataset.labels_in(spec.classes)
-    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
+    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures), dataset.patients)
     logits, features = predict(load(weights).to(device), dataset.pictures, device)
     verdicts = np.array([one.verdict for one in judge(logits, features, spec, weights.tensors)])
 
@@ -50,6 +52,9 @@ def evaluate(
         "by_source": {
             name: figures(dataset.sources == number) for number, name in enumerate(dataset.source_names)
         },
+        "series": series_figures(
+            dataset.belongings, logits, labels, verdicts != Verdict.REJECTED, SeriesRule.of(spec)
+        ),
         "unreadable": len(dataset.unreadable),
         "excluded": dataset.excluded_text,
         "warning": warning_of(weights, dataset),
@@ -63,7 +68,7 @@ def warning_of(weights: Weights, dataset: Dataset) -> str:
 
 
 def evaluation_text(report: Mapping[str, Any]) -> str:
-    """Return the report as a table, one line per source."""
+    """Return the report as a table, one line per source, and one of the series below."""
     rows = [
         (
             printable(source),
@@ -75,4 +80,14 @@ def evaluation_text(report: Mapping[str, Any]) -> str:
         for source, figures in {"all": report["all"], **report["by_source"]}.items()
     ]
     table = text_table(("", "images", *COLUMNS, "rejected", "uncertain"), rows)
-    return f"{table}\n{report['excluded']}" if report.get("excluded") else table
+    parts = [table]
+    if series := report["series"]:
+        cells = (str(series["count"]), *(figure_cell(series[name], interval=True) for name in COLUMNS))
+        shown = (*cells, f"{series['rejected']:.1%}", f"{series['uncertain']:.1%}")
+        parts.append(
+            text_table(
+                (f"of {series['patients']} patients", "series", *COLUMNS, "rejected", "uncertain"),
+                [("all", *shown)],
+            )
+        )
+    return "\n".join([*parts, *([report["excluded"]] if report.get("excluded") else [])])

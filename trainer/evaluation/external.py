@@ -62,9 +62,12 @@ def load_external(collection: Collection, known: Dataset, listener: LoadingListe
     dataset = collection.load(preprocessing, listener.decoding, least_classes=1)
     labels = dataset.labels_in(known.classes)
     everything = np.concatenate((known.pictures, dataset.pictures))
-    groups = group_ids((*known.hashes, *dataset.hashes), near_duplicates(everything))
+    patients = [*known.patients, *dataset.patients]
+    groups = group_ids((*known.hashes, *dataset.hashes), near_duplicates(everything), patients)
     theirs = groups[len(known) :]
     kept = np.flatnonzero(~np.isin(theirs, groups[: len(known)]))
     if twins := len(dataset) - len(kept):
-        listener.say(f"{twins} external images have a twin in the training images and are left out")
+        listener.say(
+            f"{twins} external images have a twin or their patient among the training images: left out"
+        )
     return External(dataset, labels, kept, theirs, known.classes)

@@ -48,6 +48,13 @@ def card_text(report: dict[str, Any]) -> str:
         "### By source",
         _source_table(metrics["validation_by_source"]),
     ]
+    if series := metrics.get("validation_series"):
+        parts += [
+            "### By series",
+            f"The same images as series of {series['patients']} patients, each judged as bt-daemon "
+            "judges it; intervals by bootstrap over patients.",
+            _scores_table(series, "series"),
+        ]
     parts += [*_rejection(metrics), *_elsewhere(metrics)]
     parts += [
         "## Intended use",
@@ -104,6 +111,7 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
             f"come from the other folds. A nearest neighbour reaches {folds['nearest_neighbour']:.3f}."
             + (_FIRST_ONLY if folds.get("of_first_training") else ""),
             _scores_table(folds),
+            *_series(folds.get("series")),
         ]
     if "left_out_rounds" in metrics:
         rounds = metrics["left_out_rounds"]
@@ -129,31 +137,43 @@ def _elsewhere(metrics: dict[str, Any]) -> list[str]:
 
 def _series(found: dict[str, Any] | None) -> list[str]:
     """Return how rules that make one answer of a series' slices do, of a run that compared them."""
-    if found is None:
+    if found is None or "patients" not in found:
         return []
-    some = next(iter(found["rules"].values()))
-    rows = [("single slices", found["slices"], None)]
-    rows += [(rule, figures["series"], figures["blocks"]) for rule, figures in found["rules"].items()]
-    names = ("roc_auc", "sensitivity_at_specificity_0.95")
-    return [
-        "### Series of slices",
-        f"Of the same predictions: {some['series']['count']} series of patients that the networks had not "
-        f"seen, {some['series']['with_tumour']} of them with a tumour, and {some['blocks']['count']} blocks "
-        "of eight neighbouring slices of patients with one, "
-        f"{some['blocks']['with_tumour']} of which show it. "
-        "The daemon judges volumes by the best run of three.",
-        _table(
-            ("rule", "series: roc_auc", "sensitivity at 0.95", "blocks: roc_auc", "sensitivity at 0.95"),
-            [
-                (
-                    rule,
-                    *(f"{series[name]:.3f}" for name in names),
-                    *(f"{blocks[name]:.3f}" if blocks else "-" for name in names),
-                )
-                for rule, series, blocks in rows
-            ],
-        ),
+    kinds = next(iter(found["rules"].values()))
+    slices = found["slices"]
+    told = (
+        f"Of the same predictions: {kinds['series']['count']} series of {sum(found['patients'].values())} "
+        f"patients that the networks had not seen, {found['patients']['with_tumour']} of them with a tumour"
+    )
+    if "blocks" in kinds:
+        told += (
+            f", and {kinds['blocks']['count']} blocks of eight neighbouring slices of patients with one, "
+            f"{kinds['blocks']['with_tumour']} of which show it"
+        )
+    told += (
+        ". Sensitivity and specificity are at a threshold fitted on other patients, those of the "
+        f"{slices['count']} slices too."
+    )
+    return ["### Series of slices", told, *(_rules_table(found, kind) for kind in kinds), _shipped(found)]
+
+
+def _rules_table(found: dict[str, Any], kind: str) -> str:
+    names = ("roc_auc", "sensitivity", "specificity", "sensitivity_at_specificity_0.95")
+    rows = [("single slices", *(f"{found['slices'][name]:.3f}" for name in names))]
+    rows += [
+        (
+            f"**{rule}**" if rule == found["chosen"] else rule,
+            *(f"{figures[kind][name]:.3f}" for name in names),
+        )
+        for rule, figures in found["rules"].items()
     ]
+    return _table((kind, "roc_auc", "sensitivity", "specificity", "sensitivity at specificity 0.95"), rows)
+
+
+def _shipped(found: dict[str, Any]) -> str:
+    if found["decision"] is None:
+        return "Too few patients for a decision about series: the decision about images serves them too."
+    return f"The model's rule is {found['chosen']}; its decision is fitted on all of these series and blocks."
 
 
 def _pooled(rounds: dict[str, Any]) -> str:
@@ -205,10 +225,22 @@ def _facts(report: dict[str, Any]) -> str:
         ("threshold", f"{decision['threshold']:.3f} for `{decision['positive']}`; uncertain from "
                       f"{decision['uncertain_low']:.3f} to {decision['uncertain_high']:.3f}"),
         ("temperature", f"{decision['temperature']:.3f}"),
+        ("series", _series_rule(report.get("series"))),
         ("seed", report["provenance"]["seed"]),
         ("weights sha256", f"`{report['weights']['sha256']}`"),
     ]  # fmt: skip
     return _table(("", ""), rows)
+
+
+def _series_rule(series: dict[str, Any] | None) -> str:
+    """Return how a series is judged, in one line."""
+    if series is None:
+        return "mean logit of the loudest half of its slices, at the threshold for images"
+    return (
+        f"{series['scale']:.3f} times the mean logit of the loudest {series['share']:.0%} of its slices, "
+        f"{series['offset']:+.3f}; threshold {series['threshold']:.3f}, uncertain from "
+        f"{series['uncertain_low']:.3f} to {series['uncertain_high']:.3f}"
+    )
 
 
 def _data(report: dict[str, Any]) -> str:
@@ -264,7 +296,7 @@ def _commands(report: dict[str, Any]) -> str:
     return command.replace(" --resume", "")
 
 
-def _scores_table(scores: dict[str, Any]) -> str:
+def _scores_table(scores: dict[str, Any], what: str = "images") -> str:
     rows = []
     for name in _FIGURES:
         figure = scores.get(name)
@@ -273,7 +305,7 @@ def _scores_table(scores: dict[str, Any]) -> str:
             rows.append(
                 (name, f"{figure['value']:.3f}", f"{low:.3f} to {high:.3f}" if low is not None else "")
             )
-    return _table((f"{scores['count']} images", "value", "95 % interval"), rows)
+    return _table((f"{scores['count']} {what}", "value", "95 % interval"), rows)
 
 
 def _source_table(by_source: dict[str, Any]) -> str:

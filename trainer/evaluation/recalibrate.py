@@ -23,7 +23,7 @@ from trainer.model.identity import check_new_file
 from trainer.model.prediction import distances
 from trainer.model.reference import Reference, stored_reference
 from trainer.model.seen import Seen
-from trainer.model.spec import SPEC_FORMAT, Decision, Provenance
+from trainer.model.spec import SPEC_FORMAT, Decision, Provenance, SeriesDecision
 from trainer.model.weights import Weights, read_weights, write_weights
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict, reference_of
@@ -65,14 +65,15 @@ def recalibrate(
     network = load(weights)
     logits, features = predict(network, dataset.pictures, torch.device("cpu"))
     decision = fit_decision(logits, labels, spec.classes, config.sensitivity)
-    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures))
+    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures), dataset.patients)
     own = {"count": len(labels), "groups": len(np.unique(groups)), **_distances(features, weights)}
     own["score_quantiles"] = score_quantiles(logits, decision, spec.classes)
     made = _provenance(weights, config.command, own)
+    series = _of_other_temperature(spec.series, decision.temperature / spec.decision.temperature)
     digest = write_weights(
         config.output,
-        replace(spec, decision=decision, provenance=made, format=SPEC_FORMAT),
-        weights.tensors | _reference(weights, network).tensors(),
+        replace(spec, decision=decision, series=series, provenance=made, format=SPEC_FORMAT),
+        weights.tensors | reference_answers(weights, network).tensors(),
         weights.seen | Seen.of(fitted=dataset.hashes),
     )
     return {
@@ -103,7 +104,12 @@ def _distances(features: Floats, weights: Weights) -> dict[str, Any]:
     }
 
 
-def _reference(weights: Weights, network: Classifier) -> Reference:
+def _of_other_temperature(series: SeriesDecision | None, ratio: float) -> SeriesDecision | None:
+    """Return the decision about series for slices whose logits are divided by so much more: as it was."""
+    return None if series is None else replace(series, scale=series.scale * ratio)
+
+
+def reference_answers(weights: Weights, network: Classifier) -> Reference:
     """Return the reference answers of where it was trained, or for a file that has none, of here."""
     stored = stored_reference(weights.tensors, len(weights.spec.classes))
     return stored or reference_of(network, weights.spec.preprocessing.image_size)

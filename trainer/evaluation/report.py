@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from trainer.data.dataset import Dataset
+from trainer.data.memberships import Belonging
 from trainer.evaluation.metrics import measure, measure_classes, pooled_over_sources
-from trainer.images.arrays import Floats, Ints
-from trainer.model.prediction import probabilities
+from trainer.evaluation.slices import JudgedSlices, patient_numbers
+from trainer.images.arrays import Bools, Floats, Ints
+from trainer.model.prediction import Verdict, probabilities
+from trainer.model.series import SeriesRule
 from trainer.model.spec import Decision
 
 # A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer
@@ -49,6 +53,36 @@ def pooled(logits: Floats, indices: Ints, dataset: Dataset, decision: Decision) 
     likely = probabilities(logits, decision.temperature).astype(np.float64)
     truth = (dataset.labels[indices] == index).astype(np.int64)
     return pooled_over_sources(likely[:, index], truth, dataset.sources[indices])
+
+
+def series_figures(
+    belongings: Sequence[Belonging], logits: Floats, labels: Ints, inside: Bools, rule: SeriesRule
+) -> dict[str, Any]:
+    """Return every figure of series of at least three slices, {} where none are known.
+
+    Each is judged by the model's rule, from logits (n, classes) of its slices; of a series that the distance
+    limit rejects whole all slices vote, as rejected images count too: the share rejected stands beside.
+    Intervals are by bootstrap over patients. {} as well for a model that looks for no class.
+    """
+    positive = rule.decision.positive
+    if positive is None:
+        return {}
+    place = rule.classes.index(positive)
+    likely = probabilities(logits, rule.decision.temperature)[:, place].astype(np.float64)
+    series = JudgedSlices(belongings, likely, labels == place, inside).series()
+    if not series:
+        return {}
+    answers = [rule.of_scores(one.scores.tolist()) for one in series]
+    patients = patient_numbers([one.patient for one in series])
+    threshold = (rule.series or rule.decision).threshold
+    told = np.array([answer.score for answer in answers], dtype=np.float64)
+    truth = np.array([one.has_tumour for one in series], dtype=np.int64)
+    return {
+        "patients": len(np.unique(patients)),
+        "rejected": round(float(np.mean([one.rejected for one in series])), 6),
+        "uncertain": round(float(np.mean([one.verdict == Verdict.UNCERTAIN for one in answers])), 6),
+        **measure(told, truth, patients, threshold),
+    }
 
 
 def score_quantiles(logits: Floats, decision: Decision, classes: tuple[str, ...]) -> list[float]:

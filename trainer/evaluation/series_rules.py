@@ -7,54 +7,39 @@ is compared must come from networks that saw nothing of these patients (`bt-trai
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from config.errors import DataError, UsageError
-from config.text import printable
-from trainer.data.groups import read_patients
+from config.errors import DataError
 from trainer.evaluation.metrics import ranking
+from trainer.evaluation.series_decision import decided_out_of_fold, fit_series_decision
+from trainer.evaluation.slices import (
+    FEWEST_PATIENTS,
+    Parts,
+    Slices,
+    patient_numbers,
+    patient_weights,
+    patients_by_kind,
+)
 from trainer.evaluation.tables import text_table
 from trainer.images.arrays import Bools, Doubles, Ints
+from trainer.model.series import mean_of_loudest
 
 _RUN = 3  # neighbouring slices
 _MIDDLE = 0.6  # of the slices
-_BLOCK = 8  # neighbouring slices
-_BLOCK_TUMOURS = 3  # so many of a block's slices show a tumour, or none does
-_FEWEST_SLICES = 3
-_FEWEST_PATIENTS = 2
-_FOLDS = 5
 _LIMIT = 1e-4  # probabilities are this far from 0 and 1 before their logits are averaged
-_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
-
-
-@dataclass(frozen=True, slots=True)
-class Slices:
-    """Slices of one series, or of a part of it, in their order."""
-
-    patient: str
-    scores: Doubles  # (n,), the probability of the positive class
-    tumours: Bools  # (n,), whether a slice shows a tumour
-
-    def part(self, places: slice) -> Slices:
-        """Return some neighbours of them."""
-        return Slices(self.patient, self.scores[places], self.tumours[places])
-
-    @property
-    def has_tumour(self) -> bool:
-        """Whether any of the slices shows one."""
-        return bool(self.tumours.any())
+_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+_USUAL_SHARE = 0.5
+# What a single training is good to (trainer/EXPERIMENTS.md): another share than half must gain more.
+_LEAST_GAIN = 0.02
+FIGURES = ("roc_auc", "sensitivity", "specificity", "sensitivity_at_specificity_0.95")
 
 
 def best_run(scores: Doubles) -> float:
@@ -63,165 +48,140 @@ def best_run(scores: Doubles) -> float:
     return float(np.convolve(scores, np.full(length, 1 / length), mode="valid").max())
 
 
-def mean_logit(scores: Doubles) -> float:
-    """Return the mean of all slices' logits."""
-    return float(_logits(scores).mean())
-
-
 def middle_mean_logit(scores: Doubles) -> float:
     """Return the mean of the logits of the middle 60 % of the slices."""
     cut = int(len(scores) * (1 - _MIDDLE) / 2)
     return float(_logits(scores[cut : len(scores) - cut]).mean())
 
 
-def top_half(scores: Doubles) -> float:
-    """Return the mean of the logits of the half of the slices that speaks loudest."""
-    return float(np.sort(_logits(scores))[len(scores) // 2 :].mean())
+def loudest(scores: Doubles, share: float) -> float:
+    """Return the mean of the logits of the share of the slices that speaks loudest, as series are judged."""
+    return mean_of_loudest(scores.tolist(), share)
+
+
+def share_name(share: float) -> str:
+    """Return how reports call the rule that averages the loudest share; of all, it is the mean logit."""
+    return "mean logit" if share == 1 else f"loudest {share:.0%}"
 
 
 RULES: Mapping[str, Callable[[Doubles], float]] = {
     "best run of three": best_run,
-    "mean logit": mean_logit,
     "mean logit of the middle": middle_mean_logit,
-    "mean logit of the top half": top_half,
+    **{share_name(share): partial(loudest, share=share) for share in _SHARES},
 }
 
 
-def compare_rules(predictions: Path, groups: Path, positive: str) -> dict[str, Any]:
-    """Return how each rule tells series and blocks with a tumour from those without.
+def compare_rules(series: Sequence[Slices]) -> dict[str, Any]:
+    """Return how each rule tells series and blocks with a tumour from those without, and the decision fitted.
 
-    `predictions` is the predictions.csv of sources left out, `groups` a groups file that names patients. A
-    block are eight neighbouring slices of a patient with a tumour, with at least three of it or none. The
-    logistic regression of a few numbers is fitted on series and blocks of other patients than those it is
-    judged on. Raises UsageError for files that are none of these, DataError if they hold no series of both
-    kinds.
+    Thresholds, and the logistic regression of a few numbers, are fitted on series and blocks of other
+    patients than those they are judged on. The rule of the decision averages the loudest half, unless
+    another share ranks series and blocks better by more than a training is good to. `decision` is None where
+    there are too few patients for one. Raises DataError without series of both kinds of two patients each.
     """
-    series = read_series(predictions, groups, positive)
-    parts = {"series": series, "blocks": [block for one in series for block in _blocks(one)]}
-    for name, some in parts.items():
-        if min(_patients(some).values()) < _FEWEST_PATIENTS:
-            raise DataError(
-                f"{printable(str(predictions))} has no {name} with and without a tumour of two patients each",
-                hint="leave out sources with tumours and without, and name their patients in the groups file",
-            )
-    slices = [one.part(slice(place, place + 1)) for one in series for place in range(len(one.scores))]
-    scores = {
-        rule: {name: _by_rule(some, score) for name, some in parts.items()} for rule, score in RULES.items()
-    }
-    scores["regression"] = _by_regression(parts)
+    if min(patients_by_kind(series)) < FEWEST_PATIENTS:
+        raise DataError(
+            "there are no series with and without a tumour of two patients each",
+            hint="leave out sources with tumours and without, and name their patients in the groups file",
+        )
+    parts = Parts.of(series)
+    rules = {name: _judged(parts, partial(_by_rule, parts, rule)) for name, rule in RULES.items()}
+    rules["regression"] = _judged(parts, partial(_by_regression, parts))
+    share = _best_share(rules)
+    decision = fit_series_decision(parts, share)
+    with_tumour, without = patients_by_kind(series)
     return {
-        "slices": _figures(slices, np.array([one.scores[0] for one in slices])),
-        "rules": {
-            rule: {name: _figures(parts[name], some) for name, some in found.items()}
-            for rule, found in scores.items()
-        },
+        "slices": _slices(series),
+        "rules": rules,
+        "chosen": share_name(share),
+        "decision": None if decision is None else asdict(decision),
+        "patients": {"with_tumour": with_tumour, "without": without},
     }
 
 
 def rules_text(report: Mapping[str, Any]) -> str:
     """Return the comparison as a table."""
-    rows = [("single slices", report["slices"], None)]
-    rows += [(rule, found["series"], found["blocks"]) for rule, found in report["rules"].items()]
-    head = ("rule", "series AUC", "sensitivity*", "blocks AUC", "sensitivity*")
-    table = text_table(head, [(rule, *_cells(series), *_cells(blocks)) for rule, series, blocks in rows])
-    some = next(iter(report["rules"].values()))
+    kinds = next(iter(report["rules"].values()))
+    head = ("rule", *(f"{kind} {name}" for kind in kinds for name in ("AUC", "sens.", "spec.", "sens.*")))
+    rows = [("single slices", *figure_cells(report["slices"]), *[""] * (len(head) - 1 - len(FIGURES)))]
+    for rule, found in report["rules"].items():
+        name = f"{rule} (chosen)" if rule == report["chosen"] else rule
+        rows.append((name, *(cell for kind in kinds for cell in figure_cells(found[kind]))))
     counts = ", ".join(
-        f"{one['count']} {name} ({one['with_tumour']} with a tumour)" for name, one in some.items()
+        f"{one['count']} {name} ({one['with_tumour']} with a tumour)" for name, one in kinds.items()
     )
-    return f"{table}\n* at specificity 0.95; {counts}, {report['slices']['count']} slices"
+    patients = report["patients"]
+    return (
+        f"{text_table(head, rows)}\n* at specificity 0.95; the others at a threshold of other patients.\n"
+        f"{counts} of {sum(patients.values())} patients ({patients['with_tumour']} with a tumour), "
+        f"{report['slices']['count']} slices"
+    )
 
 
-def _cells(figures: Mapping[str, Any] | None) -> tuple[str, str]:
-    if figures is None:
-        return "", ""
-    return f"{figures['roc_auc']:.3f}", f"{figures['sensitivity_at_specificity_0.95']:.3f}"
+def figure_cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the figures of one rule on series, blocks or slices as tables show them."""
+    return tuple(f"{figures[name]:.3f}" for name in FIGURES)
 
 
-def read_series(predictions: Path, groups: Path, positive: str) -> list[Slices]:
-    """Return the series of at least three slices among predictions of sources left out.
-
-    A series are images of one patient whose names differ in their last number only. Slices that were rejected
-    have no vote, unless all were.
-    """
-    column = f"p_{positive}"
-    try:
-        with predictions.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            reader = csv.DictReader(stream)
-            if not {"file", "label", "inside", column} <= set(reader.fieldnames or ()):
-                raise UsageError(
-                    f"{printable(str(predictions))} lacks the columns file, label, inside, {column}",
-                    hint="give the predictions.csv of bt-train --leave-source-out",
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {printable(str(predictions))}: {error}") from error
-    found: dict[tuple[str, str], list[tuple[int, bool, float, bool]]] = defaultdict(list)
-    patients = read_patients(groups, [row["file"] for row in rows])
-    for row, patient in zip(rows, patients, strict=True):
-        number = _LAST_NUMBER.search(Path(row["file"]).stem)
-        if patient and number is not None:
-            name = _LAST_NUMBER.sub("#", Path(row["file"]).stem)
-            found[patient, name].append(
-                (int(number.group()), row["inside"] == "1", float(row[column]), row["label"] == positive)
-            )
-    return [_series(patient, some) for (patient, _), some in found.items() if len(some) >= _FEWEST_SLICES]
+def _judged(parts: Parts, fitted: Callable[[Ints], Doubles]) -> dict[str, Any]:
+    values, decided = decided_out_of_fold(fitted, parts.truth, parts.patients, parts.weights)
+    kinds = {"series": ~parts.is_block, "blocks": parts.is_block}
+    return {
+        kind: _figures(parts.truth[here], values[here], decided[here])
+        for kind, here in kinds.items()
+        if here.any()
+    }
 
 
-def _series(patient: str, rows: list[tuple[int, bool, float, bool]]) -> Slices:
-    rows = sorted(rows)
-    if any(inside for _, inside, _, _ in rows):
-        rows = [row for row in rows if row[1]]
-    return Slices(patient, np.array([row[2] for row in rows]), np.array([row[3] for row in rows]))
+def _slices(series: Sequence[Slices]) -> dict[str, Any]:
+    scores = np.concatenate([one.scores for one in series])
+    truth = np.concatenate([one.tumours for one in series])
+    patients = patient_numbers([one.patient for one in series for _ in one.scores])
+    weights = patient_weights(truth.astype(np.int64), patients)
+    return _figures(truth, *decided_out_of_fold(lambda _: scores, truth, patients, weights))
 
 
-def _blocks(series: Slices) -> list[Slices]:
-    """Return the blocks of a series with a tumour, overlapping by half, but for those that show little."""
-    if not series.has_tumour:
-        return []
-    starts = range(0, len(series.scores) - _BLOCK + 1, _BLOCK // 2)
-    blocks = [series.part(slice(start, start + _BLOCK)) for start in starts]
-    return [one for one in blocks if not 0 < one.tumours.sum() < _BLOCK_TUMOURS]
+def _figures(truth: Bools, values: Doubles, decided: Bools) -> dict[str, Any]:
+    return {
+        "count": len(truth),
+        "with_tumour": int(truth.sum()),
+        "sensitivity": round(float(decided[truth].mean()), 4),
+        "specificity": round(float((~decided[~truth]).mean()), 4),
+        **ranking(values, truth.astype(np.int64)),
+    }
 
 
-def _by_rule(parts: Sequence[Slices], score: Callable[[Doubles], float]) -> Doubles:
-    return np.array([score(one.scores) for one in parts])
+def _best_share(rules: Mapping[str, Mapping[str, Any]]) -> float:
+    """Return the share whose AUC, the mean of series and blocks, is best; the usual one if little better."""
+    areas = {
+        share: float(np.mean([kind["roc_auc"] for kind in rules[share_name(share)].values()]))
+        for share in _SHARES
+    }
+    best = max(areas, key=lambda share: areas[share])
+    return best if areas[best] > areas[_USUAL_SHARE] + _LEAST_GAIN else _USUAL_SHARE
 
 
-def _by_regression(parts: Mapping[str, Sequence[Slices]]) -> dict[str, Doubles]:
-    """Return the scores of a logistic regression of a few numbers, by patient out of fold."""
-    everything = [one for some in parts.values() for one in some]
-    numbers = np.array([_numbers(one.scores) for one in everything])
-    truth = np.array([one.has_tumour for one in everything])
-    patients = [one.patient for one in everything]
-    told = np.empty(len(everything))
-    count = min(_FOLDS, *_patients(everything).values())
-    folds = StratifiedGroupKFold(count, shuffle=True, random_state=0)
-    for learnt, judged in folds.split(numbers, truth, patients):
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-        model.fit(numbers[learnt], truth[learnt])
-        told[judged] = model.decision_function(numbers[judged])
-    ends = np.cumsum([len(some) for some in parts.values()])[:-1]
-    return dict(zip(parts, np.split(told, ends), strict=True))
+def _by_rule(parts: Parts, score: Callable[[Doubles], float], _: Ints) -> Doubles:
+    return np.array([score(one.scores) for one in parts.members])
 
 
-def _patients(parts: Sequence[Slices]) -> dict[bool, int]:
-    """Return how many patients have parts with a tumour, and without."""
-    return {kind: len({one.patient for one in parts if one.has_tumour == kind}) for kind in (True, False)}
+def _by_regression(parts: Parts, learnt: Ints) -> Doubles:
+    """Return the scores (n,) of a logistic regression of a few numbers, fitted on some of the parts."""
+    numbers = np.array([_numbers(one.scores) for one in parts.members])
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    model.fit(numbers[learnt], parts.truth[learnt])
+    told: Doubles = model.decision_function(numbers)
+    return told
 
 
 def _numbers(scores: Doubles) -> list[float]:
     return [
-        mean_logit(scores),
+        float(_logits(scores).mean()),
         middle_mean_logit(scores),
         float(_logits(np.array([best_run(scores)]))[0]),
         float((scores > 0.5).mean()),
         float(np.log(len(scores))),
     ]
-
-
-def _figures(parts: Sequence[Slices], scores: Doubles) -> dict[str, Any]:
-    truth: Ints = np.array([one.has_tumour for one in parts], dtype=np.int64)
-    return {"count": len(truth), "with_tumour": int(truth.sum()), **ranking(scores, truth)}
 
 
 def _logits(scores: Doubles) -> Doubles:

@@ -65,6 +65,19 @@ class SeriesRule:
         """Return the vote of one accepted slice, of its label and `Prediction.score`, 0..1."""
         return self.classes.index(label) * _LEVELS + _level(score)
 
+    def of_scores(self, scores: Sequence[float]) -> SeriesAnswer:
+        """Return the answer of accepted slices, of their scores of the positive class, at least one.
+
+        Raises ValueError without any, and for a rule without a positive class.
+        """
+        positive = self.decision.positive
+        if positive is None or not scores:
+            raise ValueError("no scores of a positive class")
+        other = next(name for name in self.classes if name != positive)
+        called = [positive if score >= self.decision.threshold else other for score in scores]
+        votes = Counter(map(self.vote, called, scores))
+        return self._positive(positive, votes)
+
     def conclude(self, votes: Mapping[int, int], rejected: int = 0) -> SeriesAnswer | None:
         """Return the answer of votes with how many slices cast each, None if no slice says anything.
 

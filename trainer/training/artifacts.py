@@ -74,6 +74,7 @@ def _spec(experiment: Experiment, calibrated: Calibrated, report: dict[str, Any]
         meanings=dict(config.meanings or {}),
         preprocessing=experiment.preprocessing,
         decision=calibrated.decision,
+        series=calibrated.series,
         out_of_distribution=calibrated.limit,
         provenance=_provenance(experiment, report),
     )

@@ -88,7 +88,9 @@ class RunConfig:
     merge: Mapping[str, str]
     architecture: str = "cnn"
     image_size: int = 256
-    groups: str = "auto"  # "auto": near-duplicates; "none": a leaking random split; else a CSV file
+    groups: str = (
+        "auto"  # near-duplicates and tags' patients; "none": a leaking random split; else a CSV file
+    )
     validation_share: float = 0.15
     sensitivity: float = 0.95
     leave_out: tuple[str, ...] = ()  # sources or patient prefixes that take no part
@@ -106,6 +108,11 @@ class RunConfig:
     annotations: Path | None = None  # masks and boxes of lesions
     licences: Mapping[str, str] | None = None  # source -> licence, for the card
     command: str = ""
+
+    @property
+    def groups_file(self) -> Path | None:
+        """The CSV file that tells patients and series, if there is one."""
+        return None if self.groups in ("auto", "none") else Path(self.groups)
 
 
 class Reporter(Listener):

@@ -11,7 +11,6 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.dataset import Dataset
+from trainer.data.memberships import numbered
 from trainer.data.splits import folds, split
 from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import calibrate_network
@@ -27,6 +27,7 @@ from trainer.evaluation.metrics import balanced_weights, pooled_over_sources
 from trainer.evaluation.plots import draw_confusion, draw_scores
 from trainer.evaluation.report import by_source, scores
 from trainer.evaluation.series_rules import compare_rules
+from trainer.evaluation.slices import JudgedSlices
 from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.spec import Decision
@@ -89,7 +90,9 @@ def run_folds(config: RunConfig, count: int, reporter: Reporter) -> dict[str, An
         "by_fold": {fold.name: _figures(experiment, fold) for fold in results},
         "nearest_neighbour": {"accuracy": round(float(np.average(nearest, weights=sizes)), 6)},
     }
-    _write_predictions(experiment, results, [likely[fold.indices] for fold in results])
+    by_fold = [likely[fold.indices] for fold in results]
+    _write_predictions(experiment, results, by_fold)
+    report |= _series(experiment, results, by_fold)
     _write_report(experiment, report)
     _draw(experiment, likely, report["out_of_fold"])
     return report
@@ -109,21 +112,35 @@ def run_left_out(config: RunConfig, names: Sequence[str], reporter: Reporter) ->
         "left_out": {fold.name: _figures(experiment, fold) for fold in results},
         "pooled": _pooled(experiment, results),
     }
-    likely = [probabilities(fold.logits, fold.decision.temperature) for fold in results]
+    # As the model will say it, whose temperature this is.
+    likely = [probabilities(fold.logits, report["pooled"]["decision"]["temperature"]) for fold in results]
     _write_predictions(experiment, results, likely)
-    if series := _series(experiment):
-        report["series"] = series
+    report |= _series(experiment, results, likely)
     _write_report(experiment, report)
     return report
 
 
-def _series(experiment: Experiment) -> dict[str, Any]:
-    """Return how rules for series do on what was written, nothing where no patients are known."""
-    config, positive = experiment.config, positive_class(experiment.dataset.classes)
-    if positive is None or config.groups in ("auto", "none"):
+def _series(
+    experiment: Experiment, results: Sequence[FoldPredictions], likely: Sequence[Floats]
+) -> dict[str, Any]:
+    """Return under "series" what rules for series make of probabilities (n, classes) of every round.
+
+    Nothing where no patients are known, or too few of them to say anything.
+    """
+    dataset, positive = experiment.dataset, positive_class(experiment.dataset.classes)
+    if positive is None or experiment.config.groups == "none":
         return {}
+    # An image that two rounds judged counts once.
+    indices, once = np.unique(np.concatenate([fold.indices for fold in results]), return_index=True)
+    place = dataset.classes.index(positive)
+    judged = JudgedSlices(
+        [dataset.belongings[index] for index in indices.tolist()],
+        np.concatenate(likely)[once, place].astype(np.float64),
+        dataset.labels[indices] == place,
+        np.concatenate([fold.inside for fold in results])[once],
+    )
     try:
-        return compare_rules(config.output / _PREDICTIONS, Path(config.groups), positive)
+        return {"series": compare_rules(judged.series())}
     except DataError:
         return {}  # no series both with a tumour and without
 
@@ -268,21 +285,28 @@ def _write_report(experiment: Experiment, report: dict[str, Any]) -> None:
 def _write_predictions(
     experiment: Experiment, results: Sequence[FoldPredictions], likely: Sequence[Floats]
 ) -> None:
-    """Write the calibrated probabilities (n, classes) of every round in `likely`."""
+    """Write the calibrated probabilities (n, classes) of every round in `likely`.
+
+    Patients and series are numbers: who they are stays in the images and in the groups file.
+    """
     folder = experiment.config.output
     with (folder / _PREDICTIONS).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.writer(stream)
         names = experiment.dataset.classes
-        writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names)])
+        known = ("patient", "series", "position")
+        writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names), *known])
+        numbers = numbered(experiment.dataset.belongings)
         for fold, rows in zip(results, likely, strict=True):
-            writer.writerows(_prediction_rows(experiment.dataset, fold, rows))
+            writer.writerows(_prediction_rows(experiment.dataset, fold, rows, numbers))
 
 
-def _prediction_rows(dataset: Dataset, fold: FoldPredictions, likely: Floats) -> list[list[Any]]:
+def _prediction_rows(
+    dataset: Dataset, fold: FoldPredictions, likely: Floats, numbers: Sequence[tuple[str, str, str]]
+) -> list[list[Any]]:
     rows = []
     for index, inside, row in zip(fold.indices.tolist(), fold.inside, likely, strict=True):
-        image = dataset.files[index]
-        rows.append([image.name, image.label, fold.name, int(inside), *(f"{value:.6f}" for value in row)])
+        image, said = dataset.files[index], [f"{value:.6f}" for value in row]
+        rows.append([image.name, image.label, fold.name, int(inside), *said, *numbers[index]])
     return rows
 
 

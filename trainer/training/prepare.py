@@ -15,7 +15,7 @@ from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.annotations import Annotations, load_annotations, without_annotations
 from trainer.data.dataset import Collection, Dataset
-from trainer.data.groups import group_ids, near_duplicates, read_patients
+from trainer.data.groups import group_ids, near_duplicates
 from trainer.data.synthetic_heads import synthetic_heads, synthetic_tomograms
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibrated import CalibrationConfig
@@ -154,13 +154,15 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
-    collection = Collection(config.data, config.merge, config.cache, config.exclusions)
+    collection = Collection(config.data, config.merge, config.cache, config.exclusions, config.groups_file)
     preprocessing = Preprocessing(image_size=config.image_size)
     dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
     if dataset.excluded_text:
         reporter.say(dataset.excluded_text)
+    if patients := len({name for name in dataset.patients if name}):
+        reporter.say(f"{patients} patients are known, of {sum(map(bool, dataset.patients))} images")
     strangers = collection.load_strangers(dataset, preprocessing, reporter.decoding)
     nothing = np.empty(0, dtype=np.int64)
     groups = _groups_of(dataset, config.groups)
@@ -223,13 +225,10 @@ def images_named(dataset: Dataset, names: Sequence[str]) -> Bools:
 
 
 def _groups_of(dataset: Dataset, wanted: str) -> Ints:
-    """Return the group (n,) of each image: "auto", "none", or the patients of a CSV file as well."""
+    """Return the group (n,) of each image: of near-duplicates and patients, or with "none" its own."""
     if wanted == "none":
         return np.arange(len(dataset), dtype=np.int64)
-    patients = None
-    if wanted != "auto":
-        patients = read_patients(Path(wanted), [image.name for image in dataset.files])
-    return group_ids(dataset.hashes, near_duplicates(dataset.pictures), patients)
+    return group_ids(dataset.hashes, near_duplicates(dataset.pictures), dataset.patients)
 
 
 def _refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:

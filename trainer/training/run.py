@@ -20,9 +20,17 @@ from trainer.evaluation.baseline import nearest_neighbour
 from trainer.evaluation.calibrated import Calibrated, calibrate_network
 from trainer.evaluation.external import load_external
 from trainer.evaluation.ood import OTHERS
-from trainer.evaluation.report import by_source, distance_quantiles, pooled, score_quantiles, scores
+from trainer.evaluation.report import (
+    by_source,
+    distance_quantiles,
+    pooled,
+    score_quantiles,
+    scores,
+    series_figures,
+)
 from trainer.images.arrays import Bools, Grey, Ints
-from trainer.model.spec import Decision
+from trainer.model.series_rule import SeriesRule
+from trainer.model.spec import Decision, SeriesDecision
 from trainer.networks.inference import predict
 from trainer.training.artifacts import write_run
 from trainer.training.checkpoint import Checkpoint
@@ -61,14 +69,26 @@ def run_training(
     measured = _of_first_training(config.init) | dict(measured or {})
     if "pooled" in (rounds := measured.get("left_out_rounds", {})):
         calibrated = replace(calibrated, decision=Decision(**rounds["pooled"]["decision"]))
+    calibrated = replace(calibrated, series=_series_decision(measured))
     report = _measured(experiment, calibrated, trained)
     if outside.any():
         report["left_out"] = _on_left_out(experiment, calibrated, np.flatnonzero(outside))
     if config.external:
-        collection = Collection(config.external, config.merge, config.cache, config.exclusions.where_named())
+        collection = Collection(
+            config.external, config.merge, config.cache, config.exclusions.where_named(), config.groups_file
+        )
         external = load_external(collection, experiment.dataset, reporter)
         report["external"] = external.figures(calibrated, experiment.device)
     return write_run(experiment, calibrated, trained, report | measured)
+
+
+def _series_decision(measured: Mapping[str, Any]) -> SeriesDecision | None:
+    """Return what was fitted on series of patients that rounds had not seen: sources left out, else folds."""
+    for name in ("left_out_rounds", "out_of_fold"):
+        decision = measured.get(name, {}).get("series", {}).get("decision")
+        if decision is not None:
+            return SeriesDecision(**decision)
+    return None
 
 
 def _of_first_training(init: Path | None) -> dict[str, Any]:
@@ -118,12 +138,16 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
     """Return the figures of the held-out images and what stands beside them in metrics.json."""
     dataset, groups, data = experiment.dataset, experiment.groups, experiment.training_set
     validation, decision, logits = experiment.validation, calibrated.decision, calibrated.logits
+    rule = SeriesRule(dataset.classes, decision, calibrated.series)
+    belongings = [dataset.belongings[index] for index in validation.tolist()]
+    inside = calibrated.accepted(calibrated.features)
     return {
         "validation": scores(logits, data.labels[validation], groups[validation], decision, dataset.classes)
         | {"score_quantiles": score_quantiles(logits, decision, dataset.classes)}
         | {"distance_quantiles": distance_quantiles(calibrated.distances(calibrated.features))}
         | {"rejected": calibrated.rejected(calibrated.features)},
         "validation_by_source": by_source(logits, validation, dataset, groups, decision),
+        "validation_series": series_figures(belongings, logits, data.labels[validation], inside, rule),
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, validation),
         "rejected": {
             "validation": calibrated.rejected(calibrated.features),

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from config.errors import UsageError
-from trainer.data.groups import MAX_GROUP, Pairs, group_ids, near_duplicates, read_patients
+from trainer.data.groups import MAX_GROUP, Pairs, group_ids, near_duplicates
 from trainer.data.splits import folds, split
 from trainer.images.phantom import phantom
 from trainer.model.preprocess import preprocess
@@ -86,16 +85,6 @@ def test_equal_bytes_and_equal_patients_share_a_group() -> None:
     assert groups[0] == groups[2]
     assert groups[1] == groups[3]
     assert len(np.unique(groups)) == 3
-
-
-def test_patients_are_read_by_the_path_below_the_roots(tmp_path: Path) -> None:
-    file = tmp_path / "groups.csv"
-    file.write_text("file,patient\na/yes/1.png,p1\n")
-
-    assert read_patients(file, ["a/yes/1.png", "a/no/2.png"]) == ["p1", ""]
-    file.write_text("name,who\n")
-    with pytest.raises(UsageError, match="lacks the columns"):
-        read_patients(file, [])
 
 
 def test_no_group_stands_on_both_sides_and_every_image_is_validated_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from tests.support.training import draw_heads, train
 from trainer.model.identity import default_weights
-from trainer.model.weights import read_weights
+from trainer.model.spec import SeriesDecision
+from trainer.model.weights import read_weights, write_weights
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +36,28 @@ def test_the_copy_has_another_decision_and_the_same_network(tmp_path: Path) -> N
     assert 0 <= seen["rejected"] <= 1
     assert len(seen["score_quantiles"]) == len(seen["distance_quantiles"]) == 20
     assert after.spec.provenance.metrics["validation"] == before.spec.provenance.metrics["validation"]
+
+
+def test_what_is_known_of_series_holds_at_another_temperature(tmp_path: Path) -> None:
+    """Slices' logits are divided by more or less than before, which the slope makes up for."""
+    heads = draw_heads(tmp_path / "heads", 20)
+    weights = read_weights(default_weights())
+    before = replace(weights.spec, series=SeriesDecision(scale=1.5, offset=-0.5, threshold=0.6))
+    write_weights(tmp_path / "before.safetensors", before, weights.tensors, weights.seen)
+
+    done = train(
+        "calibrate", "--weights", tmp_path / "before.safetensors", "--data", heads,
+        "-o", tmp_path / "ours.safetensors",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    after = read_weights(tmp_path / "ours.safetensors").spec
+    assert before.series is not None
+    assert after.series is not None
+    assert after.series.scale / after.decision.temperature == pytest.approx(
+        before.series.scale / before.decision.temperature
+    )
+    assert replace(after.series, scale=1.5) == before.series
 
 
 @pytest.mark.parametrize(("count", "words"), [(5, "a class has only 5 images")])

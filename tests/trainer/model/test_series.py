@@ -52,7 +52,7 @@ def test_the_loudest_half_is_averaged_scaled_and_shifted() -> None:
 
 
 def test_threshold_and_band_are_those_of_series() -> None:
-    """A mean logit of 0.85 is 0.70 for an image, above its threshold, and 0.67 for a series, below its own."""
+    """A mean logit of 0.85 is 0.70 for an image, above its threshold and 0.67 for a series, below its own."""
     image, series = answer_of(PLAIN, 0.7, 0.7), answer_of(RULE, 0.7, 0.7)
 
     assert (image.label, image.verdict) == ("tumour", Verdict.OK)
@@ -131,7 +131,8 @@ def test_a_negative_series_of_many_classes_is_called_as_most_of_its_slices_are()
     answer = rule.conclude(votes)
 
     assert answer is not None
-    assert (answer.label, answer.score) == ("scar", pytest.approx(0.1, abs=0.008))
+    assert answer.label == "scar"
+    assert answer.score == pytest.approx(0.1, abs=0.008)
 
 
 @pytest.mark.parametrize(("offset", "score"), [(-1000.0, 0.0), (1000.0, 1.0)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.support.dicom_folders import CANARY, draw_dicom_heads
 from tests.support.training import Run, draw_heads, train, trained
 from trainer.model.weights import read_weights
 from trainer.networks.bfloat16 import round_to_bfloat16
@@ -104,6 +106,54 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
     decision = json.loads((tmp_path / "run" / "metrics.json").read_text())["decision"]
     assert decision == report["pooled"]["decision"]  # what is usual at a source it never saw
     assert "## On sources it never saw" in (tmp_path / "run" / "CARD.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training after two folds on DICOM series of twelve patients, that nothing but tags tells."""
+    folder = tmp_path_factory.mktemp("scanned")
+    scans = draw_dicom_heads(folder / "scans", 6)
+    return trained(folder / "run", "--data", scans, *SMALL, "--folds", "2")
+
+
+@pytest.mark.slow
+def test_patients_that_dicom_tags_name_stand_on_one_side_of_every_fold(scanned: Run) -> None:
+    assert scanned.done.returncode == 0, scanned.done.stderr
+    assert "12 patients are known, of 48 images" in scanned.done.stderr
+    told = _predictions(scanned.folder / "folds")
+    assert len({(row["patient"], row["round"]) for row in told}) == 12
+    assert {row["patient"] for row in told} == {str(number) for number in range(1, 13)}
+    places: dict[str, list[int]] = {}
+    for row in told:
+        places.setdefault(row["series"], []).append(int(row["position"]))
+    assert [sorted(found) for found in places.values()] == [[1, 2, 3, 4]] * 12
+
+
+@pytest.mark.slow
+def test_series_are_compared_and_their_decision_goes_into_the_model(scanned: Run) -> None:
+    assert scanned.done.returncode == 0, scanned.done.stderr
+    metrics = json.loads((scanned.folder / "metrics.json").read_text())
+    series = metrics["metrics"]["out_of_fold"]["series"]
+    assert series["patients"] == {"with_tumour": 6, "without": 6}
+    assert metrics["series"] == series["decision"]
+    spec = read_weights(scanned.folder / "model.safetensors").spec
+    assert (None if spec.series is None else asdict(spec.series)) == series["decision"]
+    assert metrics["metrics"]["validation_series"]["patients"] >= 2
+    card = (scanned.folder / "CARD.md").read_text()
+    assert "### Series of slices" in card
+    assert "### By series" in card
+
+
+@pytest.mark.slow
+def test_no_patient_is_named_in_what_a_training_writes(scanned: Run) -> None:
+    assert scanned.done.returncode == 0, scanned.done.stderr
+    written = [path for path in scanned.folder.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    for path in written:
+        content = path.read_bytes()
+        assert CANARY.encode() not in content
+        assert b"1.2.826.0" not in content
+    assert CANARY not in scanned.done.stdout + scanned.done.stderr
 
 
 @pytest.mark.slow
