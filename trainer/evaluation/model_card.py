@@ -139,11 +139,12 @@ def _series(found: dict[str, Any] | None) -> list[str]:
     """Return how rules that make one answer of a series' slices do, of a run that compared them."""
     if found is None or "patients" not in found:
         return []
-    kinds = next(iter(found["rules"].values()))
+    figures = next(iter(found["rules"].values()))
+    kinds = {kind: figures[kind] for kind in ("series", "blocks") if kind in figures}
     slices = found["slices"]
     told = (
         f"Of the same predictions: {kinds['series']['count']} series of {sum(found['patients'].values())} "
-        f"patients that the networks had not seen, {found['patients']['with_tumour']} of them with a tumour"
+        f"patients that the networks had not seen, {kinds['series']['with_tumour']} of them with a tumour"
     )
     if "blocks" in kinds:
         told += (
@@ -159,15 +160,13 @@ def _series(found: dict[str, Any] | None) -> list[str]:
 
 def _rules_table(found: dict[str, Any], kind: str) -> str:
     names = ("roc_auc", "sensitivity", "specificity", "sensitivity_at_specificity_0.95")
-    rows = [("single slices", *(f"{found['slices'][name]:.3f}" for name in names))]
-    rows += [
-        (
-            f"**{rule}**" if rule == found["chosen"] else rule,
-            *(f"{figures[kind][name]:.3f}" for name in names),
-        )
-        for rule, figures in found["rules"].items()
-    ]
-    return _table((kind, "roc_auc", "sensitivity", "specificity", "sensitivity at specificity 0.95"), rows)
+    rows = [("single slices", *(f"{found['slices'][name]:.3f}" for name in names), "")]
+    for rule, figures in found["rules"].items():
+        shown = f"**{rule}**" if rule == found["chosen"] else rule
+        cells = (f"{figures[kind][name]:.3f}" for name in names)
+        rows.append((shown, *cells, f"{figures['together']['roc_auc']:.3f}"))
+    head = ("roc_auc", "sensitivity", "specificity", "sensitivity at 0.95", "roc_auc of both together")
+    return _table((kind, *head), rows)
 
 
 def _shipped(found: dict[str, Any]) -> str:

@@ -75,9 +75,11 @@ def compare_rules(series: Sequence[Slices]) -> dict[str, Any]:
     """Return how each rule tells series and blocks with a tumour from those without, and the decision fitted.
 
     Thresholds, and the logistic regression of a few numbers, are fitted on series and blocks of other
-    patients than those they are judged on. The rule of the decision averages the loudest half, unless
-    another share ranks series and blocks better by more than a training is good to. `decision` is None where
-    there are too few patients for one. Raises DataError without series of both kinds of two patients each.
+    patients than those they are judged on. One threshold serves both, so how a rule ranks them together, each
+    kind and each patient weighing the same, stands under "together". The rule of the decision averages the
+    loudest half, unless another share is better there by more than a training is good to. `decision` is None
+    where there are too few patients for one. Raises DataError without series of both kinds of two patients
+    each.
     """
     if min(patients_by_kind(series)) < FEWEST_PATIENTS:
         raise DataError(
@@ -101,12 +103,14 @@ def compare_rules(series: Sequence[Slices]) -> dict[str, Any]:
 
 def rules_text(report: Mapping[str, Any]) -> str:
     """Return the comparison as a table."""
-    kinds = next(iter(report["rules"].values()))
-    head = ("rule", *(f"{kind} {name}" for kind in kinds for name in ("AUC", "sens.", "spec.", "sens.*")))
+    kinds = {name: one for name, one in next(iter(report["rules"].values())).items() if "count" in one}
+    columns = [f"{kind} {name}" for kind in kinds for name in ("AUC", "sens.", "spec.", "sens.*")]
+    head = ("rule", *columns, "together AUC")
     rows = [("single slices", *figure_cells(report["slices"]), *[""] * (len(head) - 1 - len(FIGURES)))]
     for rule, found in report["rules"].items():
         name = f"{rule} (chosen)" if rule == report["chosen"] else rule
-        rows.append((name, *(cell for kind in kinds for cell in figure_cells(found[kind]))))
+        cells = [cell for kind in kinds for cell in figure_cells(found[kind])]
+        rows.append((name, *cells, f"{found['together']['roc_auc']:.3f}"))
     counts = ", ".join(
         f"{one['count']} {name} ({one['with_tumour']} with a tumour)" for name, one in kinds.items()
     )
@@ -126,11 +130,13 @@ def figure_cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
 def _judged(parts: Parts, fitted: Callable[[Ints], Doubles]) -> dict[str, Any]:
     values, decided = decided_out_of_fold(fitted, parts.truth, parts.patients, parts.weights)
     kinds = {"series": ~parts.is_block, "blocks": parts.is_block}
-    return {
+    figures: dict[str, Any] = {
         kind: _figures(parts.truth[here], values[here], decided[here])
         for kind, here in kinds.items()
         if here.any()
     }
+    together = ranking(values, parts.truth.astype(np.int64), parts.weights)
+    return figures | {"together": {"roc_auc": together["roc_auc"]}}
 
 
 def _slices(series: Sequence[Slices]) -> dict[str, Any]:
@@ -152,11 +158,8 @@ def _figures(truth: Bools, values: Doubles, decided: Bools) -> dict[str, Any]:
 
 
 def _best_share(rules: Mapping[str, Mapping[str, Any]]) -> float:
-    """Return the share whose AUC, the mean of series and blocks, is best; the usual one if little better."""
-    areas = {
-        share: float(np.mean([kind["roc_auc"] for kind in rules[share_name(share)].values()]))
-        for share in _SHARES
-    }
+    """Return the share that ranks series and blocks together best; the usual one if little better."""
+    areas = {share: float(rules[share_name(share)]["together"]["roc_auc"]) for share in _SHARES}
     best = max(areas, key=lambda share: areas[share])
     return best if areas[best] > areas[_USUAL_SHARE] + _LEAST_GAIN else _USUAL_SHARE
 

@@ -47,7 +47,8 @@ def add_series(weights: Weights, output: Path, report: Mapping[str, Any], comman
             hint="it takes five patients with a tumour and five without",
         )
     spec = weights.spec
-    made = replace(spec.provenance, command=f"{spec.provenance.command}\n{command}".strip())
+    commands = [line for line in spec.provenance.command.splitlines() if line != command]  # done again
+    made = replace(spec.provenance, command="\n".join([*commands, command]))
     spec = replace(spec, series=SeriesDecision(**report["decision"]), provenance=made, format=SPEC_FORMAT)
     tensors = weights.tensors | reference_answers(weights, load(weights)).tensors()
     digest = write_weights(output, spec, tensors, weights.seen)

@@ -113,7 +113,9 @@ def test_rules_are_compared_on_series_and_on_blocks(tmp_path: Path) -> None:
     assert report["chosen"] in report["rules"]
     for figures in report["rules"].values():
         assert all(
-            0 <= figures[kind][name] <= 1 for kind in figures for name in ("sensitivity", "specificity")
+            0 <= figures[kind][name] <= 1
+            for kind in ("series", "blocks")
+            for name in ("sensitivity", "specificity")
         )
         assert (figures["series"]["count"], figures["series"]["with_tumour"]) == (120, 60)
         assert (
@@ -186,7 +188,7 @@ def test_without_blocks_series_alone_are_compared(tmp_path: Path) -> None:
 
     report = compare_rules(read_series(*_write(tmp_path, series)))
 
-    assert {kind for figures in report["rules"].values() for kind in figures} == {"series"}
+    assert {kind for figures in report["rules"].values() for kind in figures} == {"series", "together"}
     assert report["decision"] is None  # two patients of a kind are too few to fit anything
 
 

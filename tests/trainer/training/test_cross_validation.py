@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.dicom_folders import CANARY, draw_dicom_heads
+from tests.support.dicom_folders import CANARY, draw_dicom_series
 from tests.support.training import Run, draw_heads, train, trained
 from trainer.model.weights import read_weights
 from trainer.networks.bfloat16 import round_to_bfloat16
@@ -110,23 +110,23 @@ def test_a_left_out_source_is_judged_and_its_twins_are_not_learnt(
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A training after two folds on DICOM series of twelve patients, that nothing but tags tells."""
+    """A training after two folds on DICOM series of 36 patients, that nothing but tags tells."""
     folder = tmp_path_factory.mktemp("scanned")
-    scans = draw_dicom_heads(folder / "scans", 6)
+    scans = draw_dicom_series(folder / "scans", 18)
     return trained(folder / "run", "--data", scans, *SMALL, "--folds", "2")
 
 
 @pytest.mark.slow
 def test_patients_that_dicom_tags_name_stand_on_one_side_of_every_fold(scanned: Run) -> None:
     assert scanned.done.returncode == 0, scanned.done.stderr
-    assert "12 patients are known, of 48 images" in scanned.done.stderr
+    assert "36 patients are known, of 108 images" in scanned.done.stderr
     told = _predictions(scanned.folder / "folds")
-    assert len({(row["patient"], row["round"]) for row in told}) == 12
-    assert {row["patient"] for row in told} == {str(number) for number in range(1, 13)}
+    assert len({(row["patient"], row["round"]) for row in told}) == 36
+    assert {row["patient"] for row in told} == {str(number) for number in range(1, 37)}
     places: dict[str, list[int]] = {}
     for row in told:
         places.setdefault(row["series"], []).append(int(row["position"]))
-    assert [sorted(found) for found in places.values()] == [[1, 2, 3, 4]] * 12
+    assert [sorted(found) for found in places.values()] == [[1, 2, 3]] * 36
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_series_are_compared_and_their_decision_goes_into_the_model(scanned: Run
     assert scanned.done.returncode == 0, scanned.done.stderr
     metrics = json.loads((scanned.folder / "metrics.json").read_text())
     series = metrics["metrics"]["out_of_fold"]["series"]
-    assert series["patients"] == {"with_tumour": 6, "without": 6}
+    assert series["patients"] == {"with_tumour": 18, "without": 18}
     assert metrics["series"] == series["decision"]
     spec = read_weights(scanned.folder / "model.safetensors").spec
     assert (None if spec.series is None else asdict(spec.series)) == series["decision"]
