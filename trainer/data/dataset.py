@@ -21,7 +21,7 @@ from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.exclusions import NO_EXCLUSIONS, REJECT, Exclusions
 from trainer.data.image_cache import Decoded, _from_cache, _to_cache
-from trainer.data.memberships import Belonging, merged, pseudonym_key, pseudonymous, read_belongings
+from trainer.data.memberships import ImageMembership, merged, pseudonym_key, pseudonymous, read_memberships
 from trainer.images.arrays import Grey, Ints
 from trainer.images.decode import Limits, PictureError, decode, read_file
 from trainer.model.preprocess import preprocess
@@ -61,7 +61,9 @@ class Dataset:
     labels: Ints  # (n,), places in `classes`
     sources: Ints  # (n,), places in `source_names`
     hashes: tuple[str, ...]  # (n,), sha256 of the files, hex
-    belongings: tuple[Belonging, ...]  # (n,), patient and series by the files' tags, or by a groups file
+    memberships: tuple[
+        ImageMembership, ...
+    ]  # (n,), patient and series by the files' tags, or by a groups file
     classes: tuple[str, ...]
     source_names: tuple[str, ...]
     unreadable: tuple[tuple[ImageFile, str], ...] = ()
@@ -74,7 +76,7 @@ class Dataset:
     @property
     def patients(self) -> list[str]:
         """The patient of each image (n,), "" where that is not known."""
-        return [one.patient for one in self.belongings]
+        return [one.patient for one in self.memberships]
 
     def labels_in(self, classes: Sequence[str]) -> Ints:
         """Return the labels (n,) as indices into a model's classes.
@@ -130,12 +132,14 @@ class Collection:
         )
         to_reject = tuple(image for image, use in zip(files, uses, strict=True) if use == REJECT)
         left_out = tuple(image for image, use in zip(files, uses, strict=True) if use not in {None, REJECT})
-        return replace(dataset, left_out=left_out, to_reject=to_reject, belongings=self._belongings(dataset))
+        return replace(
+            dataset, left_out=left_out, to_reject=to_reject, memberships=self._memberships(dataset)
+        )
 
-    def _belongings(self, dataset: Dataset) -> tuple[Belonging, ...]:
+    def _memberships(self, dataset: Dataset) -> tuple[ImageMembership, ...]:
         if self.groups is None:
-            return dataset.belongings
-        return merged(read_belongings(self.groups, [one.name for one in dataset.files]), dataset.belongings)
+            return dataset.memberships
+        return merged(read_memberships(self.groups, [one.name for one in dataset.files]), dataset.memberships)
 
     def load_strangers(
         self, dataset: Dataset, preprocessing: Preprocessing, progress: Progress | None = None
@@ -239,7 +243,7 @@ def load_dataset(
         labels=np.array([classes.index(image.label) for image in kept], dtype=np.int64),
         sources=np.array([names.index(image.source) for image in kept], dtype=np.int64),
         hashes=tuple(loaded.hashes[number] for number in good),
-        belongings=tuple(loaded.belongings[number] for number in good),
+        memberships=tuple(loaded.memberships[number] for number in good),
         classes=classes,
         source_names=names,
         unreadable=tuple((files[n], reason) for n, reason in enumerate(loaded.reasons) if reason),
@@ -253,18 +257,18 @@ class _Decoding:
     preprocessing: Preprocessing
     key: bytes
 
-    def read(self, path: Path) -> tuple[Grey, str, Belonging]:
-        """Return the network's input for a file (the middle slice of a volume), its sha256 and belonging."""
+    def read(self, path: Path) -> tuple[Grey, str, ImageMembership]:
+        """Return the network's input for a file (the middle slice of a volume), its sha256 and membership."""
         limits = Limits()
         content = read_file(path, limits)
         picture = decode(content.data, limits, self.preprocessing.image_size)
         middle = picture.slices[len(picture.slices) // 2].image
-        belonging = pseudonymous(picture.membership, self.key)
-        return preprocess(middle, self.preprocessing), content.sha256.hex(), belonging
+        membership = pseudonymous(picture.membership, self.key)
+        return preprocess(middle, self.preprocessing), content.sha256.hex(), membership
 
 
 Job = tuple[int, list[Path], _Decoding]  # place of the first file, files
-JobResult = tuple[int, list[tuple[Grey, str, Belonging] | str]]  # what was read, or why it was not
+JobResult = tuple[int, list[tuple[Grey, str, ImageMembership] | str]]  # what was read, or why it was not
 
 
 def _decode_all(
@@ -272,7 +276,7 @@ def _decode_all(
 ) -> Decoded:
     size, count = decoding.preprocessing.image_size, len(files)
     pictures = np.zeros((count, size, size), dtype=np.uint8)
-    decoded = Decoded(pictures, [""] * count, [""] * count, [Belonging()] * count)
+    decoded = Decoded(pictures, [""] * count, [""] * count, [ImageMembership()] * count)
     jobs = [
         (start, [image.path for image in files[start : start + _CHUNK]], decoding)
         for start in range(0, count, _CHUNK)
@@ -283,7 +287,7 @@ def _decode_all(
             if isinstance(result, str):
                 decoded.reasons[place] = result
             else:
-                pictures[place], decoded.hashes[place], decoded.belongings[place] = result
+                pictures[place], decoded.hashes[place], decoded.memberships[place] = result
         done += len(results)
         if progress is not None:
             progress(done, count)
@@ -328,7 +332,7 @@ def _decode_alone(job: Job) -> JobResult:
 
 def _decode_some(job: Job) -> JobResult:
     start, paths, decoding = job
-    results: list[tuple[Grey, str, Belonging] | str] = []
+    results: list[tuple[Grey, str, ImageMembership] | str] = []
     for path in paths:
         try:
             results.append(decoding.read(path))

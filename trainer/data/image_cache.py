@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from trainer.data.memberships import Belonging
+from trainer.data.memberships import ImageMembership
 from trainer.images.arrays import Grey
 
 
@@ -22,15 +22,15 @@ class Decoded:
     pictures: Grey  # (n, S, S)
     hashes: list[str]  # sha256 of the files, hex; "" of those that could not be read
     reasons: list[str]  # why an image is missing, "" if it is not
-    belongings: list[Belonging]  # by the tags of the files
+    memberships: list[ImageMembership]  # by the tags of the files
 
 
 def _from_cache(path: Path, count: int) -> Decoded | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             hashes, reasons = stored["hashes"].tolist(), stored["reasons"].tolist()
-            belongings = [
-                Belonging(patient, series, None if position != position else position)  # noqa: PLR0124 - nan
+            memberships = [
+                ImageMembership(patient, series, None if position != position else position)  # noqa: PLR0124 - nan
                 for patient, series, position in zip(
                     stored["patients"].tolist(),
                     stored["series"].tolist(),
@@ -41,9 +41,9 @@ def _from_cache(path: Path, count: int) -> Decoded | None:
         pictures = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    if not len(pictures) == len(hashes) == len(belongings) == count:
+    if not len(pictures) == len(hashes) == len(memberships) == count:
         return None
-    return Decoded(pictures, hashes, reasons, belongings)
+    return Decoded(pictures, hashes, reasons, memberships)
 
 
 def _to_cache(path: Path, decoded: Decoded) -> None:
@@ -51,15 +51,15 @@ def _to_cache(path: Path, decoded: Decoded) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path.with_suffix(".npy"), lambda stream: np.save(stream, decoded.pictures))
-        positions = [one.position for one in decoded.belongings]
+        positions = [one.position for one in decoded.memberships]
         _write_whole(
             path,
             lambda stream: np.savez(
                 stream,
                 hashes=np.array(decoded.hashes),
                 reasons=np.array(decoded.reasons),
-                patients=np.array([one.patient for one in decoded.belongings]),
-                series=np.array([one.series for one in decoded.belongings]),
+                patients=np.array([one.patient for one in decoded.memberships]),
+                series=np.array([one.series for one in decoded.memberships]),
                 positions=np.array([np.nan if place is None else place for place in positions]),
             ),
         )

@@ -27,7 +27,7 @@ _NOBODY = frozenset({"", "0", "anon", "anonymous", "anonymised", "anonymized", "
 
 
 @dataclass(frozen=True, slots=True)
-class Belonging:
+class ImageMembership:
     """The patient and the series of an image, as a groups file names them or as pseudonyms."""
 
     patient: str = ""  # "": not known
@@ -35,7 +35,7 @@ class Belonging:
     position: float | None = None  # along the series
 
 
-def read_belongings(path: Path, names: Sequence[str]) -> list[Belonging]:
+def read_memberships(path: Path, names: Sequence[str]) -> list[ImageMembership]:
     """Return what a CSV with the columns file and patient says of each image; nothing of those not listed.
 
     `file` is the path below the folder that holds the roots, as in `tcga-lgg/yes/x.jpg`. With a column
@@ -53,21 +53,21 @@ def read_belongings(path: Path, names: Sequence[str]) -> list[Belonging]:
             known = {row["file"]: row for row in reader}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the groups file {printable(str(path))}: {error}") from error
-    return [_listed(name, known[name]) if name in known else Belonging() for name in names]
+    return [_listed(name, known[name]) if name in known else ImageMembership() for name in names]
 
 
-def _listed(name: str, row: Mapping[str, str | None]) -> Belonging:
+def _listed(name: str, row: Mapping[str, str | None]) -> ImageMembership:
     patient, stem = row["patient"] or "", Path(name).stem
     if not patient:
-        return Belonging()
+        return ImageMembership()
     number = _LAST_NUMBER.search(stem)
     series = row.get("series") if "series" in row else number and _LAST_NUMBER.sub("#", stem)
     if not series:
-        return Belonging(patient)
+        return ImageMembership(patient)
     position = _number(row.get("position") or "")
     if position is None and number is not None:
         position = float(number.group())
-    return Belonging(patient, f"{patient}\0{series}", position)
+    return ImageMembership(patient, f"{patient}\0{series}", position)
 
 
 def _number(text: str) -> float | None:
@@ -77,7 +77,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def merged(listed: Sequence[Belonging], tagged: Sequence[Belonging]) -> tuple[Belonging, ...]:
+def merged(
+    listed: Sequence[ImageMembership], tagged: Sequence[ImageMembership]
+) -> tuple[ImageMembership, ...]:
     """Return what a groups file says of each image, and what its tags say where the file is silent."""
     return tuple(own if own.patient else other for own, other in zip(listed, tagged, strict=True))
 
@@ -98,17 +100,17 @@ def pseudonym_key(cache: Path) -> bytes:
     return key if len(key) == _KEY_BYTES else secrets.token_bytes(_KEY_BYTES)
 
 
-def pseudonymous(membership: Membership | None, key: bytes) -> Belonging:
+def pseudonymous(membership: Membership | None, key: bytes) -> ImageMembership:
     """Return what a file says it is a part of, with pseudonyms in place of its identifiers.
 
     Where it names no patient (or one of the words that de-identification leaves) the study stands for one.
     """
     if membership is None:
-        return Belonging()
+        return ImageMembership()
     patient = membership.patient
     if patient.rpartition("/")[2].strip().casefold() in _NOBODY:
         patient = membership.study or membership.series
-    return Belonging(
+    return ImageMembership(
         _pseudonym(key, b"patient", patient),
         _pseudonym(key, b"series", membership.series),
         membership.position,
@@ -120,31 +122,31 @@ def _pseudonym(key: bytes, kind: bytes, identifier: str) -> str:
     return hashlib.blake2b(text, key=key, digest_size=16, person=kind).hexdigest()
 
 
-def numbered(belongings: Sequence[Belonging]) -> list[tuple[str, str, str]]:
+def numbered(memberships: Sequence[ImageMembership]) -> list[tuple[str, str, str]]:
     """Return the numbers of each image's patient and series, and of it within the series, for a table.
 
     From 1, in the order of the images; "" for what is not known.
     """
     patients = {
-        name: n for n, name in enumerate(dict.fromkeys(one.patient for one in belongings if one.patient), 1)
+        name: n for n, name in enumerate(dict.fromkeys(one.patient for one in memberships if one.patient), 1)
     }
-    series = slices_by_series(belongings)
+    series = slices_by_series(memberships)
     places: dict[int, tuple[str, str]] = {}
     for number, indices in enumerate(series.values(), 1):
         places |= {index: (str(number), str(place)) for place, index in enumerate(indices, 1)}
     return [
         (str(patients.get(one.patient, "")), *places.get(index, ("", "")))
-        for index, one in enumerate(belongings)
+        for index, one in enumerate(memberships)
     ]
 
 
-def slices_by_series(belongings: Sequence[Belonging]) -> dict[str, list[int]]:
+def slices_by_series(memberships: Sequence[ImageMembership]) -> dict[str, list[int]]:
     """Return the places of the images of each series, along it."""
     found: dict[str, list[int]] = defaultdict(list)
-    for index, one in enumerate(belongings):
+    for index, one in enumerate(memberships):
         if one.series:
             found[one.series].append(index)
     return {
-        name: sorted(indices, key=lambda index: belongings[index].position or 0.0)
+        name: sorted(indices, key=lambda index: memberships[index].position or 0.0)
         for name, indices in found.items()
     }

@@ -53,7 +53,7 @@ def evaluate(
             name: figures(dataset.sources == number) for number, name in enumerate(dataset.source_names)
         },
         "series": series_figures(
-            dataset.belongings, logits, labels, verdicts != Verdict.REJECTED, SeriesRule.of(spec)
+            dataset.memberships, logits, labels, verdicts != Verdict.REJECTED, SeriesRule.of(spec)
         ),
         "unreadable": len(dataset.unreadable),
         "excluded": dataset.excluded_text,

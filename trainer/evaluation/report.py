@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.dataset import Dataset
-from trainer.data.memberships import Belonging
+from trainer.data.memberships import ImageMembership
 from trainer.evaluation.metrics import measure, measure_classes, pooled_over_sources
 from trainer.evaluation.slices import JudgedSlices, patient_numbers
 from trainer.images.arrays import Bools, Floats, Ints
@@ -56,7 +56,7 @@ def pooled(logits: Floats, indices: Ints, dataset: Dataset, decision: Decision) 
 
 
 def series_figures(
-    belongings: Sequence[Belonging], logits: Floats, labels: Ints, inside: Bools, rule: SeriesRule
+    memberships: Sequence[ImageMembership], logits: Floats, labels: Ints, inside: Bools, rule: SeriesRule
 ) -> dict[str, Any]:
     """Return every figure of series of at least three slices, {} where none are known.
 
@@ -69,7 +69,7 @@ def series_figures(
         return {}
     place = rule.classes.index(positive)
     likely = probabilities(logits, rule.decision.temperature)[:, place].astype(np.float64)
-    series = JudgedSlices(belongings, likely, labels == place, inside).series()
+    series = JudgedSlices(memberships, likely, labels == place, inside).series()
     if not series:
         return {}
     answers = [rule.of_scores(one.scores.tolist()) for one in series]

@@ -11,7 +11,7 @@ import numpy as np
 
 from config.errors import UsageError
 from config.text import printable
-from trainer.data.memberships import Belonging, read_belongings, slices_by_series
+from trainer.data.memberships import ImageMembership, read_memberships, slices_by_series
 from trainer.images.arrays import Bools, Doubles, Ints
 
 FEWEST_PATIENTS = 2  # with a tumour, and without, for anything to be said
@@ -94,7 +94,7 @@ def patient_weights(strata: Ints, patients: Ints) -> Doubles:
 class JudgedSlices:
     """What is known of images and what a network said of them, all of the same length."""
 
-    belongings: Sequence[Belonging]
+    memberships: Sequence[ImageMembership]
     scores: Doubles  # (n,), the probability of the positive class
     tumours: Bools  # (n,)
     inside: Bools  # (n,), within the distance limit
@@ -104,11 +104,11 @@ class JudgedSlices:
 
         Slices that were rejected have no vote, unless all were.
         """
-        found = slices_by_series(self.belongings).values()
+        found = slices_by_series(self.memberships).values()
         return [self._series(np.array(places)) for places in found if len(places) >= _FEWEST_SLICES]
 
     def _series(self, places: Ints) -> Slices:
-        patient = self.belongings[int(places[0])].patient
+        patient = self.memberships[int(places[0])].patient
         rejected = not self.inside[places].any()
         voting = places if rejected else places[self.inside[places]]
         has_tumour = bool(self.tumours[places].any())
@@ -148,13 +148,15 @@ def read_predictions(predictions: Path, groups: Path | None, positive: str) -> J
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise UsageError(f"cannot read {shown}: {error}") from error
     if groups is not None:
-        belongings = read_belongings(groups, [row["file"] for row in rows])
+        memberships = read_memberships(groups, [row["file"] for row in rows])
     elif {"patient", "series", "position"} <= names:
-        belongings = [Belonging(row["patient"], row["series"], float(row["position"] or 0)) for row in rows]
+        memberships = [
+            ImageMembership(row["patient"], row["series"], float(row["position"] or 0)) for row in rows
+        ]
     else:
         raise UsageError(f"{shown} names no patients", hint="give --groups FILE (file,patient)")
     return JudgedSlices(
-        belongings,
+        memberships,
         scores,
         np.array([row["label"] == positive for row in rows], dtype=bool),
         np.array([row["inside"] == "1" for row in rows], dtype=bool),

@@ -134,7 +134,7 @@ def _series(
     indices, once = np.unique(np.concatenate([fold.indices for fold in results]), return_index=True)
     place = dataset.classes.index(positive)
     judged = JudgedSlices(
-        [dataset.belongings[index] for index in indices.tolist()],
+        [dataset.memberships[index] for index in indices.tolist()],
         np.concatenate(likely)[once, place].astype(np.float64),
         dataset.labels[indices] == place,
         np.concatenate([fold.inside for fold in results])[once],
@@ -295,7 +295,7 @@ def _write_predictions(
         names = experiment.dataset.classes
         known = ("patient", "series", "position")
         writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names), *known])
-        numbers = numbered(experiment.dataset.belongings)
+        numbers = numbered(experiment.dataset.memberships)
         for fold, rows in zip(results, likely, strict=True):
             writer.writerows(_prediction_rows(experiment.dataset, fold, rows, numbers))
 

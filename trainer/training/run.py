@@ -139,7 +139,7 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
     dataset, groups, data = experiment.dataset, experiment.groups, experiment.training_set
     validation, decision, logits = experiment.validation, calibrated.decision, calibrated.logits
     rule = SeriesRule(dataset.classes, decision, calibrated.series)
-    belongings = [dataset.belongings[index] for index in validation.tolist()]
+    memberships = [dataset.memberships[index] for index in validation.tolist()]
     inside = calibrated.accepted(calibrated.features)
     return {
         "validation": scores(logits, data.labels[validation], groups[validation], decision, dataset.classes)
@@ -147,7 +147,7 @@ def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) 
         | {"distance_quantiles": distance_quantiles(calibrated.distances(calibrated.features))}
         | {"rejected": calibrated.rejected(calibrated.features)},
         "validation_by_source": by_source(logits, validation, dataset, groups, decision),
-        "validation_series": series_figures(belongings, logits, data.labels[validation], inside, rule),
+        "validation_series": series_figures(memberships, logits, data.labels[validation], inside, rule),
         "nearest_neighbour": nearest_neighbour(data.pictures, data.labels, data.train, validation),
         "rejected": {
             "validation": calibrated.rejected(calibrated.features),

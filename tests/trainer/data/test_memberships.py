@@ -12,11 +12,11 @@ from config.errors import UsageError
 from tests.support.dicom_folders import CANARY, draw_dicom_series, write_dicom
 from trainer.data.dataset import Collection, Dataset
 from trainer.data.memberships import (
-    Belonging,
+    ImageMembership,
     numbered,
     pseudonym_key,
     pseudonymous,
-    read_belongings,
+    read_memberships,
     slices_by_series,
 )
 from trainer.images.picture import Membership
@@ -39,21 +39,21 @@ def test_a_groups_file_names_patients_by_the_path_below_the_roots(tmp_path: Path
     file = tmp_path / "groups.csv"
     file.write_text("file,patient\na/yes/p1_t1_007_x.png,p1\na/no/p1_t1_12_x.png,p1\na/no/alone.png,p2\n")
 
-    first, second, alone, unknown = read_belongings(
+    first, second, alone, unknown = read_memberships(
         file, ["a/yes/p1_t1_007_x.png", "a/no/p1_t1_12_x.png", "a/no/alone.png", "a/no/2.png"]
     )
 
     assert (first.patient, first.position, second.position) == ("p1", 7, 12)
     assert first.series == second.series != ""
-    assert alone == Belonging("p2")
-    assert unknown == Belonging()
+    assert alone == ImageMembership("p2")
+    assert unknown == ImageMembership()
 
 
 def test_a_groups_file_may_name_series_and_positions(tmp_path: Path) -> None:
     file = tmp_path / "groups.csv"
     file.write_text("file,patient,series,position\na/b/1.png,p,t1,2.5\na/b/2.png,p,t2,1\na/b/3.png,p,t1,1\n")
 
-    found = read_belongings(file, ["a/b/1.png", "a/b/2.png", "a/b/3.png"])
+    found = read_memberships(file, ["a/b/1.png", "a/b/2.png", "a/b/3.png"])
 
     assert list(slices_by_series(found).values()) == [[2, 0], [1]]
 
@@ -63,22 +63,22 @@ def test_a_groups_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     file.write_text("name,who\n")
 
     with pytest.raises(UsageError, match="lacks the columns"):
-        read_belongings(file, [])
+        read_memberships(file, [])
     with pytest.raises(UsageError, match="cannot read"):
-        read_belongings(tmp_path / "none.csv", [])
+        read_memberships(tmp_path / "none.csv", [])
 
 
 def test_dicom_tags_tell_patients_series_and_positions(heads: Path, tmp_path: Path) -> None:
     dataset = _loaded(heads, tmp_path / "cache")
 
     assert len(set(dataset.patients)) == 4
-    series = slices_by_series(dataset.belongings)
+    series = slices_by_series(dataset.memberships)
     assert sorted(map(len, series.values())) == [3] * 4
     for places in series.values():
-        assert [dataset.belongings[place].position for place in places] == [0, 1, 2]
+        assert [dataset.memberships[place].position for place in places] == [0, 1, 2]
         assert len({dataset.patients[place] for place in places}) == 1
     again = _loaded(heads, tmp_path / "cache")  # from the cache
-    assert again.belongings == dataset.belongings
+    assert again.memberships == dataset.memberships
 
 
 def test_no_identifier_is_kept_in_the_clear_and_another_user_has_other_pseudonyms(
@@ -91,7 +91,7 @@ def test_no_identifier_is_kept_in_the_clear_and_another_user_has_other_pseudonym
     for secret in (CANARY, "1.2.826.0"):
         assert secret.encode() not in written
         assert secret.encode("utf-32-le") not in written  # as numpy keeps text
-        assert secret not in str(dataset.belongings)
+        assert secret not in str(dataset.memberships)
     assert not set(dataset.patients) & set(other.patients)
     key = tmp_path / "cache" / "pseudonym.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -124,9 +124,14 @@ def test_a_name_that_de_identification_leaves_joins_nobody(name: str) -> None:
 
 
 def test_tables_number_patients_series_and_slices() -> None:
-    belongings = [Belonging("b", "s", 9), Belonging(), Belonging("a"), Belonging("b", "s", -1.5)]
+    memberships = [
+        ImageMembership("b", "s", 9),
+        ImageMembership(),
+        ImageMembership("a"),
+        ImageMembership("b", "s", -1.5),
+    ]
 
-    assert numbered(belongings) == [("1", "1", "2"), ("", "", ""), ("2", "", ""), ("1", "1", "1")]
+    assert numbered(memberships) == [("1", "1", "2"), ("", "", ""), ("2", "", ""), ("1", "1", "1")]
 
 
 def test_an_image_that_says_nothing_belongs_to_nobody(tmp_path: Path) -> None:
@@ -139,4 +144,4 @@ def test_an_image_that_says_nothing_belongs_to_nobody(tmp_path: Path) -> None:
 
     dataset = _loaded(tmp_path / "d", tmp_path / "cache")
 
-    assert set(dataset.belongings) == {Belonging()}
+    assert set(dataset.memberships) == {ImageMembership()}
