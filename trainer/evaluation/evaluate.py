@@ -17,7 +17,7 @@ from trainer.evaluation.tables import COLUMNS, figure_cell, text_table
 from trainer.images.arrays import Bools
 from trainer.model.prediction import Verdict, judge
 from trainer.model.seen import seen_warning
-from trainer.model.series import SeriesRule
+from trainer.model.series_rule import SeriesRule
 from trainer.model.weights import Weights, read_weights
 from trainer.networks.inference import predict
 from trainer.networks.loading import load

@@ -13,7 +13,7 @@ from trainer.evaluation.metrics import measure, measure_classes, pooled_over_sou
 from trainer.evaluation.slices import JudgedSlices, patient_numbers
 from trainer.images.arrays import Bools, Floats, Ints
 from trainer.model.prediction import Verdict, probabilities
-from trainer.model.series import SeriesRule
+from trainer.model.series_rule import SeriesRule
 from trainer.model.spec import Decision
 
 # A source without tumours (or without healthy images) has no sensitivity (specificity); with fewer

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from trainer.evaluation.calibration import youden_threshold
 from trainer.evaluation.slices import Parts, patients_by_kind
 from trainer.images.arrays import Bools, Doubles, Ints
-from trainer.model.series import mean_of_loudest
+from trainer.model.series_rule import mean_of_loudest
 from trainer.model.spec import SeriesDecision
 
 # With fewer patients, with a tumour or without, a threshold is a guess.

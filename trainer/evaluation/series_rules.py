@@ -30,7 +30,7 @@ from trainer.evaluation.slices import (
 )
 from trainer.evaluation.tables import text_table
 from trainer.images.arrays import Bools, Doubles, Ints
-from trainer.model.series import mean_of_loudest
+from trainer.model.series_rule import mean_of_loudest
 
 _RUN = 3  # neighbouring slices
 _MIDDLE = 0.6  # of the slices

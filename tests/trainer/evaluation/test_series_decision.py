@@ -13,7 +13,7 @@ from trainer.evaluation.series_decision import (
 )
 from trainer.evaluation.slices import Parts, Slices, patient_weights
 from trainer.images.arrays import Doubles, Ints
-from trainer.model.series import SeriesRule
+from trainer.model.series_rule import SeriesRule
 from trainer.model.spec import Decision, SeriesDecision
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, Verdict, conclude
-from trainer.model.series import SeriesRule
+from trainer.model.series_rule import SeriesRule
 from trainer.model.spec import Decision, ModelSpec, SeriesDecision
 
 SPEC = ModelSpec(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer.model.prediction import Verdict
-from trainer.model.series import SeriesAnswer, SeriesRule, mean_of_loudest
+from trainer.model.series_rule import SeriesAnswer, SeriesRule, mean_of_loudest
 from trainer.model.spec import Decision, ModelSpec, SeriesDecision
 
 DECISION = Decision(positive="tumour", threshold=0.6, uncertain_low=0.55, uncertain_high=0.65)
