@@ -69,7 +69,9 @@ def command(
             token = secrets.token_urlsafe(24)
         models = ModelsAtHand(settings)
         with drawing(models, settings) as artists:
-            site = Site(settings.db, UTC if utc else local_zone(), ModelBook(models), Gallery(artists))
+            zone = UTC if utc else local_zone()
+            quiet_us = int(settings.series_quiet_seconds * 1e6)
+            site = Site(settings.db, zone, ModelBook(models), Gallery(artists), quiet_us)
             rules = Rules(own_names(host) | {name.lower() for name in names}, token)
             click.echo(f"open {address(host, door, token)} (Ctrl-C stops it)", err=True)
             serve(make_app(site, rules), door)

@@ -51,6 +51,20 @@ def series_columns(now_us: int, quiet_us: int) -> dict[str, Column]:
     return {column.name: column for column in found}
 
 
+SLICE_COLUMNS = (
+    Column("file_id", Kind.INTEGER, lambda row: row.file_id),
+    Column("file", Kind.NAME, lambda row: row.moved_to or os.path.join(row.inbox, row.path)),
+    Column("position", Kind.CONFIDENCE, lambda row: row.position),  # a number, too, though not 0..1
+    Column("time", Kind.TIME, lambda row: row.completed_us),
+    Column("class", Kind.TEXT, lambda row: row.label),
+    Column("score", Kind.CONFIDENCE, lambda row: row.score),
+    Column("confidence", Kind.CONFIDENCE, lambda row: row.confidence),
+    Column("status", Kind.TEXT, lambda row: row.status.value),
+    Column("slice_index", Kind.INTEGER, lambda row: row.slice_index),
+    Column("slice_count", Kind.INTEGER, lambda row: row.slice_count),
+)
+
+
 def terminal_columns(grouping: Grouping) -> tuple[str, ...]:
     """Return what a terminal shows."""
     return ("time", *_CHOICE[grouping], "model")

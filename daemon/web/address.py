@@ -16,15 +16,16 @@ from starlette.datastructures import QueryParams
 
 from config.errors import UsageError
 from config.when import microseconds, parse_when
-from storage.query import Key, Query, Sort
+from storage.query import Grouping, Key, Query, Sort
 from storage.records import Status
 
-_Word = TypeVar("_Word", Status, Sort)
+_Word = TypeVar("_Word", Status, Sort, Grouping)
 
 PAGE = 50
 _MOST = 500
+_MOST_ID = 10**12
 _FIELDS = ("since", "until", "class", "status", "q", "min_confidence", "max_confidence", "min_score",
-           "max_score", "model", "sort", "order", "n")  # fmt: skip
+           "max_score", "model", "sort", "order", "n", "by", "study", "patient")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Asked:
 
     query: Query
     words: Mapping[str, str]  # the filters as they were typed, without the page
+    by: Grouping = Grouping.SERIES  # of the list of series
+    page: int = 1  # of the list of series
 
     def address(self, path: str, **changed: str) -> str:
         """Return the same question with some words changed."""
@@ -63,11 +66,15 @@ def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
         text=words["q"],
         sort=_one_of(Sort, words["sort"] or "time", "sort"),
         reverse=_one_word(words["order"], ("", "reverse"), "order") == "reverse",
-        limit=_number(words["n"]),
+        limit=_number(words["n"], "n", PAGE, _MOST),
+        study_of=_number(words["study"], "study", None, _MOST_ID),
+        patient_of=_number(words["patient"], "patient", None, _MOST_ID),
     )
     if after := params.get("after"):
         query = replace(query, after=decode_key(after, query.sort))
-    return Asked(query, {name: value for name, value in words.items() if value})
+    by = _one_of(Grouping, words["by"] or "series", "by")
+    page = _number(params.get("page", ""), "page", 1, _MOST_ID)
+    return Asked(query, {name: value for name, value in words.items() if value}, by, page or 1)
 
 
 def encode_key(key: Key) -> str:
@@ -124,9 +131,9 @@ def _share(word: str, name: str) -> float | None:
     return value
 
 
-def _number(word: str) -> int:
+def _number(word: str, name: str, default: int | None, most: int) -> int | None:
     if not word:
-        return PAGE
-    if not (word.isascii() and word.isdecimal() and len(word) < 6 and 1 <= int(word) <= _MOST):
-        raise UsageError(f"n must be a number from 1 to {_MOST}")
+        return default
+    if not (word.isascii() and word.isdecimal() and len(word) <= len(str(most)) and 1 <= int(word) <= most):
+        raise UsageError(f"{name} must be a number from 1 to {most}")
     return int(word)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from config.errors import UsageError
 from config.text import DISCLAIMER
 from daemon.output.json_text import json_object, json_text
 from daemon.output.result_columns import COLUMNS, SHORT_HASH
+from daemon.output.series_columns import SLICE_COLUMNS, series_columns
 from daemon.views.daemon_status import status_as_dict
 from daemon.views.health_check import health
 from daemon.views.image_history import story_as_dict
 from daemon.web.address import PAGE, asked
 from daemon.web.html import site_of
+from daemon.web.series_pages import listed
 from storage.queries.history import story
 from storage.queries.results import rows
-from storage.queries.totals import summary_by_model, totals
+from storage.queries.series_rows import series_rows, series_summary, slices_of
+from storage.queries.totals import ModelSummaryRow, summary_by_model, totals
+from storage.query import Grouping, Query
 
 
 def status(request: Request) -> Response:
@@ -64,11 +70,62 @@ def counts(request: Request) -> Response:
             "class": row.label,
             "status": row.status.value,
             "count": row.count,
-            "model": f"{row.name} {row.version} {row.weights_sha256[:SHORT_HASH]}",
+            "model": _model(row),
         }
         for row in found
     ]
     return json_answer({"notice": DISCLAIMER, "counts": told, **total._asdict()})
+
+
+def series(request: Request) -> Response:
+    """A page of series, studies or patients, how many there are, and where the next page is."""
+    site = site_of(request)
+    wanted = asked(request.query_params, site.zone)
+    if wanted.by is Grouping.IMAGE:
+        raise UsageError("by must be one of series, study, patient", hint="/api/results lists images")
+    with site.reader() as connection:
+        found = listed(connection, wanted)
+        counted = series_summary(connection, wanted.by, wanted.query)
+    told = [
+        {"class": row.label, "status": row.status.value, "count": row.count, "model": _model(row)}
+        for row in counted
+    ]
+    columns = list(series_columns(time.time_ns() // 1000, site.quiet_us).values())
+    following = wanted.address("/api/series", page=str(wanted.page + 1)) if found.more else None
+    return json_answer(
+        {
+            "notice": DISCLAIMER,
+            "by": wanted.by.value,
+            "series": [json_object(row, columns, site.zone) for row in found.rows],
+            "total": sum(row.count for row in counted),
+            "counts": told,
+            "next": following,
+        }
+    )
+
+
+def one_series(request: Request) -> Response:
+    """One series: what each model concluded, and its slices in their order."""
+    site = site_of(request)
+    series_id = int(request.path_params["id"])
+    with site.reader() as connection:
+        verdicts = list(series_rows(connection, Grouping.SERIES, Query(series_id=series_id)))
+        slices = {
+            one.weights_sha256: slices_of(connection, series_id, one.weights_sha256) for one in verdicts
+        }
+    if not verdicts:
+        return json_answer({"error": f"there is no series {series_id}"}, 404)
+    columns = list(series_columns(time.time_ns() // 1000, site.quiet_us).values())
+    told = [
+        {
+            **json_object(row, columns, site.zone),
+            "slices_in_order": [
+                json_object(one, SLICE_COLUMNS, site.zone) for one in slices[row.weights_sha256]
+            ],
+        }
+        for row in verdicts
+    ]
+    return json_answer({"notice": DISCLAIMER, "verdicts": told})
 
 
 def image(request: Request) -> Response:
@@ -79,6 +136,10 @@ def image(request: Request) -> Response:
     if not told:
         return json_answer({"error": f"there is no image {request.path_params['id']}"}, 404)
     return json_answer({"notice": DISCLAIMER, **story_as_dict(told[0], site.zone)})
+
+
+def _model(row: ModelSummaryRow) -> str:
+    return f"{row.name} {row.version} {row.weights_sha256[:SHORT_HASH]}"
 
 
 def json_answer(value: object, status_code: int = 200) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from config.errors import BtError, DatabaseError, UsageError
-from daemon.web import api, health_endpoints
+from daemon.web import api, health_endpoints, series_pages
 from daemon.web import html as pages
 from daemon.web.guard import Guard, Rules
 from daemon.web.pages.render import STATIC
@@ -43,12 +43,16 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/results", pages.results_page),
             Route("/image/{id:row}", pages.image_page),
             Route("/image/{id:row}/{kind}.webp", pages.picture),
+            Route("/series", series_pages.series_page),
+            Route("/series/{id:row}", series_pages.one_series_page),
             Route("/errors", pages.errors_page),
             Route("/model", pages.model_page),
             Route("/api/status", api.status),
             Route("/api/results", api.results),
             Route("/api/counts", api.counts),
             Route("/api/image/{id:row}", api.image),
+            Route("/api/series", api.series),
+            Route("/api/series/{id:row}", api.one_series),
             Route("/healthz", health_endpoints.alive),
             Route("/readyz", health_endpoints.ready),
             Route("/metrics", health_endpoints.scrape),

@@ -21,9 +21,10 @@ from daemon.web.pages.render import render
 from daemon.web.site import Site
 from storage.queries.history import VersionStory, story, troubled
 from storage.queries.results import ResultRow, labels, needs_rows, rows
+from storage.queries.series_rows import series_rows
 from storage.queries.statistics import models as models_behind
 from storage.queries.totals import totals
-from storage.query import Query, Sort
+from storage.query import Grouping, Query, Sort
 from storage.records import Status
 
 THUMBNAIL, LARGE = 96, 512  # pixels
@@ -53,7 +54,7 @@ def overview_page(request: Request) -> Response:
     site = site_of(request)
     with site.reader() as connection:
         known = site.book.different(models_behind(connection, Query()))
-    return _page("overview.html", site, "overview", models=known, **_live(request, site))
+    return page("overview.html", site, "overview", models=known, **_live(request, site))
 
 
 def live_part(request: Request) -> Response:
@@ -72,7 +73,7 @@ def results_page(request: Request) -> Response:
         models = site.book.different(models_behind(connection, Query()))
         everything = replace(wanted.query, after=None)
         total = None if needs_rows(everything) else totals(connection, everything)
-    return _page(
+    return page(
         "results.html", site, "results",
         asked=wanted, rows=found, labels=known, models=models, total=total,
         sorts=list(Sort), statuses=list(Status),
@@ -87,10 +88,12 @@ def image_page(request: Request) -> Response:
     file_id = int(request.path_params["id"])
     with site.reader() as connection:
         told = story(connection, file_id)
+        part_of = list(series_rows(connection, Grouping.SERIES, Query(file_id=file_id)))
     if not told:
         return message(site, f"there is no image {file_id}", 404)
-    return _page(
+    return page(
         "image.html", site, "results", story=told[0], judged=_judged(told[0].versions, file_id),
+        part_of=part_of,
         versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
     )  # fmt: skip
 
@@ -104,7 +107,7 @@ def errors_page(request: Request) -> Response:
         found = list(troubled(connection, PAGE + 1, before_id))
         figures = overview(connection, Query(statuses=(Status.ERROR,)), most_rows=_MOST_COUNTED)
     files, more = found[:PAGE], len(found) > PAGE
-    return _page(
+    return page(
         "errors.html", site, "errors", files=files, found=figures, is_first=before_id is None,
         next=f"/errors?before={files[-1].id}" if more else None,
     )  # fmt: skip
@@ -115,7 +118,7 @@ def model_page(request: Request) -> Response:
     site = site_of(request)
     with site.reader() as connection:
         found = overview(connection, Query(), most_rows=0)
-    return _page("model.html", site, "model", found=found)
+    return page("model.html", site, "model", found=found)
 
 
 def picture(request: Request) -> Response:
@@ -146,7 +149,8 @@ def failure(site: Site, error: BtError, status: int) -> Response:
     return message(site, error.what, status, error.hint or "")
 
 
-def _page(template: str, site: Site, here: str, **values: object) -> Response:
+def page(template: str, site: Site, here: str, **values: object) -> Response:
+    """Return a page made from a template; `here` is its place among the links at its top."""
     return HTMLResponse(render(template, site=site, here=here, version=program_version(), **values))
 
 

@@ -22,12 +22,14 @@ from daemon.version import program_version
 from daemon.web.pages.overview import overview
 from daemon.web.pages.render import STATIC, ModelBook, render
 from storage.queries.results import ResultRow, rows
-from storage.query import Query
+from storage.queries.series_rows import series_rows
+from storage.query import Grouping, Query
 from storage.records import Status
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+_MOST_SERIES = 1_000
 SIDE = 192  # pixels of a picture; two of them stand beside each other on a card
 
 
@@ -69,12 +71,15 @@ def write_report(
     drawable = tuple(status for status in drawable if status is not Status.ERROR)
     wanted = list(rows(connection, replace(query, statuses=drawable, limit=most))) if drawable else []
     items = list(_items(wanted, pictures, drawn))
+    series = list(series_rows(connection, Grouping.SERIES, replace(query, limit=_MOST_SERIES)))
     shown = found.totals.judgements - found.errors
     style, script = ((STATIC / name).read_text() for name in ("style.css", "report.js"))
     return render(
         "report.html",
         found=found,
         items=items,
+        series=series,
+        series_left_out=sum(one.total for one in found.series) - len(series),
         left_out=max(0, shown - len(items)),
         book=framing.book,
         zone=framing.zone,

@@ -31,6 +31,7 @@ class Site:
     zone: tzinfo
     book: ModelBook
     gallery: Gallery
+    quiet_us: int  # a series to which nothing came for so long is complete
 
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:

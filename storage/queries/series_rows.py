@@ -98,19 +98,25 @@ def series_rows(
 ) -> Iterator[SeriesRow]:
     """Yield series, studies or patients, the last touched first unless the query sorts otherwise.
 
-    Of a query `file_id`, `after` and `after_result_id` are not looked at: pages are asked for by `offset`.
+    Of a query `after` and `after_result_id` are not looked at: pages are asked for by `offset`.
     """
     source, columns = _source(grouping)
-    order = _sort_columns(columns)[query.sort]
     down = (query.sort in (Sort.TIME, Sort.CONFIDENCE, Sort.SCORE, Sort.ID)) is not query.reverse
-    terms = [order, columns.series_id]
-    statement = (
-        sa.select(*_shown(columns))
+    # The page is chosen before its names are fetched: SQLite then leaves out the joins that decide nothing,
+    # and sorts narrow rows.
+    chosen = (
+        sa.select(*columns, _sort_columns(columns)[query.sort].label("rank"))
         .select_from(_joined(source, columns))
         .where(*_terms(columns, query))
-        .order_by(*(term.desc() if down else term.asc() for term in terms), columns.model_id)
+        .order_by(*_order(sa.literal_column("rank"), columns, down=down))
         .limit(-1 if query.limit is None else query.limit)
         .offset(offset)
+        .subquery("chosen")
+    )
+    statement = (
+        sa.select(*_shown(chosen.c))
+        .select_from(_joined(chosen, chosen.c))
+        .order_by(*_order(chosen.c.rank, chosen.c, down=down))
     )
     with reading(connection):
         for row in connection.execute(statement):
@@ -120,12 +126,25 @@ def series_rows(
 def series_summary(connection: sa.Connection, grouping: Grouping, query: Query) -> list[ModelSummaryRow]:
     """Return how many there are by model, class and status, most frequent first, whatever the limit."""
     source, columns = _source(grouping)
-    kind = (model.c.name, model.c.version, model.c.weights_sha256, label.c.name, columns.status)
-    statement = (
-        sa.select(*kind, sa.func.count())
-        .select_from(_joined(source, columns))
+    kind = (columns.model_id, columns.label_id, columns.status)
+    # Few joins: thirty thousand names would be fetched to be counted.
+    read = _joined(source, columns) if _needs_join(query) else source
+    counted = (
+        sa.select(*kind, sa.func.count().label("number"))
+        .select_from(read)
         .where(*_terms(columns, query))
         .group_by(*kind)
+        .subquery("counted")
+    )
+    named = (model.c.name, model.c.version, model.c.weights_sha256, label.c.name, counted.c.status)
+    statement = (
+        sa.select(*named, sa.func.sum(counted.c.number))
+        .select_from(
+            counted.join(model, model.c.id == counted.c.model_id).outerjoin(
+                label, label.c.id == counted.c.label_id
+            )
+        )
+        .group_by(*named)
     )
     with reading(connection):
         found = [
@@ -226,17 +245,33 @@ def _terms(columns: Any, query: Query) -> list[sa.ColumnElement[bool]]:
     if query.until_us is not None:
         terms.append(columns.touched_us < query.until_us)
     if query.labels:
-        terms.append(label.c.name.in_(query.labels))
+        terms.append(columns.label_id.in_(sa.select(label.c.id).where(label.c.name.in_(query.labels))))
     if query.statuses:
         terms.append(columns.status.in_([STATUS_CODES[word] for word in query.statuses]))
     if query.model is not None:
         by_hash = model.c.weights_sha256.startswith(query.model, autoescape=True)
-        terms.append(by_hash | (model.c.name == query.model))
+        terms.append(
+            columns.model_id.in_(sa.select(model.c.id).where(by_hash | (model.c.name == query.model)))
+        )
     if query.inbox is not None:
         terms.append(sa.func.coalesce(inbox.c.path, b"") == query.inbox)
     if query.text:
         terms.append(_contains(query.text))
+    if query.series_id is not None:
+        terms.append(columns.series_id == query.series_id)
+    if query.file_id is not None:
+        terms.append(
+            columns.series_id.in_(sa.select(result.c.series_id).where(result.c.file_id == query.file_id))
+        )
+    for name, of in (("study_key", query.study_of), ("patient_key", query.patient_of)):
+        if of is not None:
+            same = series.alias("same")
+            terms.append(series.c[name] == sa.select(same.c[name]).where(same.c.id == of).scalar_subquery())
     return terms
+
+
+def _needs_join(query: Query) -> bool:
+    return bool(query.text) or any(one is not None for one in (query.inbox, query.study_of, query.patient_of))
 
 
 def _contains(text: str) -> sa.ColumnElement[bool]:
@@ -309,6 +344,11 @@ def _compared(rule: str | None) -> tuple[str | None, float | None, float | None,
             about["uncertain_high"],
         )
     return None
+
+
+def _order(rank: sa.ColumnElement[Any], columns: Any, *, down: bool) -> tuple[sa.ColumnElement[Any], ...]:
+    terms = (rank, columns.series_id)
+    return (*(term.desc() if down else term.asc() for term in terms), columns.model_id)
 
 
 def _sort_columns(columns: Any) -> dict[Sort, sa.ColumnElement[Any]]:

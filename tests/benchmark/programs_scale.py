@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from statistics import median
+from urllib.parse import SplitResult, urlsplit
 
 from daemon.process import child_environment
 from tests.benchmark import measure
@@ -38,7 +39,7 @@ def ask_programs(database: Path, add: Add, store_one: Callable[[], None]) -> Non
     for name, words in _COMMANDS.items():
         cost = _run(words, database, environment)
         add(f"bt-daemon {name}", cost.wall_seconds, "s")
-    _ask_pages(database, environment, add)
+    ask_pages(database, environment, _PAGES, add)
     longest = _Longest(store_one)
     with longest:
         cost = _run(("results", "-o", str(database.parent / "all.csv")), database, environment)
@@ -81,7 +82,10 @@ def _run(words: tuple[str, ...], database: Path, environment: dict[str, str]) ->
     return measure.run(command, database.with_suffix(".out"), environment)
 
 
-def _ask_pages(database: Path, environment: dict[str, str], add: Add) -> None:
+def ask_pages(
+    database: Path, environment: Mapping[str, str], pages: Mapping[str, str], add: Add, rounds: int = 1
+) -> None:
+    """Time pages, address by name, of a real `bt-daemon web`; of several rounds the median counts."""
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "web", "--port", "0", "--db", str(database)],
         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env={**os.environ, **environment},
@@ -91,17 +95,23 @@ def _ask_pages(database: Path, environment: dict[str, str], add: Add) -> None:
         found = re.search(r"http://\S+", process.stderr.readline())
         assert found is not None
         place = urlsplit(found[0])
-        for name, path in {"web, warm-up": "/api/status", **_PAGES}.items():
-            began = time.perf_counter()
-            connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=120)
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != http.client.OK:
-                raise RuntimeError(f"{path}: {answer.status}")
-            if "warm-up" not in name:
-                add(name, time.perf_counter() - began, "s")
-            connection.close()
+        _ask_page(place, "/api/status")  # to warm up
+        for name, path in pages.items():
+            add(name, median(_ask_page(place, path) for _ in range(rounds)), "s")
     finally:
         process.terminate()
         process.wait()
+
+
+def _ask_page(place: SplitResult, path: str) -> float:
+    """Return how long a page takes, seconds."""
+    began = time.perf_counter()
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=120)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    taken = time.perf_counter() - began
+    connection.close()
+    if answer.status != http.client.OK:
+        raise RuntimeError(f"{path}: {answer.status}")
+    return taken

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from storage.queries.results import rows
+from storage.queries.series_rows import series_summary
 from storage.queries.statistics import TimelineRow, models, reasons, score_histogram, timeline
 from storage.queries.totals import ModelSummaryRow, Totals, summary_by_model, totals
-from storage.query import Query
+from storage.query import Grouping, Query
 from storage.records import Status
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _MOST_REASONS = 50
 
 @dataclass(frozen=True, slots=True)
 class ModelCounts:
-    """How many images one model gave which class and status."""
+    """How many images, or series, one model gave which class and status."""
 
     name: str
     version: str
@@ -33,7 +34,7 @@ class ModelCounts:
 
     @property
     def total(self) -> int:
-        """How many images the model judged."""
+        """How many the model judged."""
         return sum(row.count for row in self.counts)
 
     @property
@@ -63,6 +64,7 @@ class Overview:
     histogram: dict[str, list[int]]  # per class, how many scores in each of 20 equal parts of 0..1
     models: tuple[ModelRow, ...]
     reasons: tuple[ReasonRow, ...]  # of errors, most frequent first
+    series: tuple[ModelCounts, ...]  # likewise, of series; () without any
     left_out: bool  # histogram and reasons: there were more results than should be looked at one by one
 
     @property
@@ -96,6 +98,7 @@ def overview(connection: sa.Connection, query: Query, most_rows: int | None = No
         histogram={} if left_out else score_histogram(connection, query, BINS),
         models=tuple(models(connection, query)),
         reasons=() if left_out else tuple(reasons(connection, query, _MOST_REASONS)),
+        series=_by_model(series_summary(connection, Grouping.SERIES, query)),
         left_out=left_out,
     )
 

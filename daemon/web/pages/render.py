@@ -17,6 +17,7 @@ from daemon.heatmaps.model_lookup import NOT_HERE
 from daemon.output.cells import clock_time, confidence_text
 from daemon.output.words import SCORE, ScoreLimits, counted, score_limits, score_of
 from daemon.web.pages.charts import colour, score_chart, timeline_chart
+from daemon.web.pages.slices_chart import slices_chart
 from storage.queries.score_sql import doubt
 from storage.records import Status
 
@@ -134,6 +135,7 @@ def environment() -> Environment:
         count=lambda found, status: found.with_status(Status(status)),
         colour=lambda label, labels, positives: colour(label, Status.OK, labels, positives),
         timeline=_timeline,
+        slice_scores=lambda slices, positive: Markup(slices_chart(slices, positive)),  # noqa: S704 - as below
         scores=_scores,
     )
     return made
