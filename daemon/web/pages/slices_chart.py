@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 640.0, 150.0  # of the drawing's own coordinates; it scales with the page
 _LEFT, _BOTTOM, _TOP = 30.0, 22.0, 8.0
-_WIDEST = 40.0  # bar
+_WIDEST = 80.0  # bar
 _LEAST = 1.5  # height of a bar, so that a score of nothing is seen, too
 
 
@@ -36,7 +36,7 @@ def slices_chart(slices: Sequence[SliceRow], positive: str | None) -> str:
         )
     parts += [_tick(_LEFT, "1", "start"), _tick(_LEFT + len(slices) * width, f"{len(slices):,}", "end")]
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img"'
+        f'<svg class="chart of-slices" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img"'
         f' aria-label="Scores of the slices by position">{"".join(parts)}</svg>'
     )
 
