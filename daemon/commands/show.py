@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from storage.queries.history import Story
     from storage.queries.results import ResultRow
+    from storage.queries.series_rows import SeriesRow
 
 
 @click.command(short_help="One image's whole story.")
@@ -65,7 +66,8 @@ def command(
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
-    _print(stories, zone, invocation, as_json=as_json)
+        part_of = [_series(connection, story) for story in stories]
+    _print(list(zip(stories, part_of, strict=True)), zone, invocation, as_json=as_json)
     if heatmap is not None and form is not None:
         _draw(invocation, _judged(stories[0], target, model), heatmap, form)
 
@@ -107,18 +109,45 @@ def _draw(invocation: Invocation, row: ResultRow, place: Path, form: str) -> Non
     click.echo(f"heatmap by {judge} written to {printable(str(place))}", err=True)
 
 
-def _print(stories: Sequence[Story], zone: tzinfo, invocation: Invocation, *, as_json: bool) -> None:
+def _series(connection: sa.Connection, story: Story) -> list[SeriesRow]:
+    """Return what is concluded about the series that the newest version is part of."""
+    from storage.queries.series_rows import series_rows
+    from storage.query import Grouping, Query
+
+    return list(series_rows(connection, Grouping.SERIES, Query(file_id=story.versions[0].id)))
+
+
+def _print(
+    stories: Sequence[tuple[Story, Sequence[SeriesRow]]],
+    zone: tzinfo,
+    invocation: Invocation,
+    *,
+    as_json: bool,
+) -> None:
+    import time
+
     from daemon.output.facts import style_of
-    from daemon.output.json_text import json_text
-    from daemon.views.image_history import story_as_dict, story_as_text
+    from daemon.output.json_text import json_object, json_text
+    from daemon.output.series_columns import series_columns
+    from daemon.views.image_history import series_as_text, story_as_dict, story_as_text
     from daemon.views.listing import footer
 
+    quiet_us = int(invocation.settings.series_quiet_seconds * 1e6)
+
     if as_json:
-        rows = [story_as_dict(story, zone) for story in stories]
+        columns = list(series_columns(time.time_ns() // 1000, quiet_us).values())
+        rows = [
+            {**story_as_dict(story, zone), "series": [json_object(row, columns, zone) for row in part_of]}
+            for story, part_of in stories
+        ]
         click.echo(json_text(rows[0] if len(rows) == 1 else rows, indent=2))
         return
     style = style_of(invocation)
-    click.echo("\n\n".join(story_as_text(story, zone, style) for story in stories))
+    texts = [
+        f"{story_as_text(story, zone, style)}{series_as_text(part_of, zone, style)}"
+        for story, part_of in stories
+    ]
+    click.echo("\n\n".join(texts))
     footer(invocation)
 
 

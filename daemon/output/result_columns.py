@@ -10,11 +10,12 @@ from daemon.output.words import STATUS_COLOURS
 
 if TYPE_CHECKING:
     from storage.queries.results import ResultRow
+    from storage.queries.series_rows import SeriesRow
 
 SHORT_HASH = 8  # hex digits of a weights file's sha256: enough to tell models apart at a glance
 
 
-def model_name(row: ResultRow) -> str:
+def model_name(row: ResultRow | SeriesRow) -> str:
     """Return a model as people name it, with the hash that tells it from all others."""
     return f"{row.model} {row.model_version} {row.weights_sha256[:SHORT_HASH]}"
 

@@ -11,6 +11,7 @@ from daemon.output.cells import confidence_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from storage.queries.series_rows import SeriesRow
     from storage.queries.totals import Totals
     from trainer.model.spec import ModelSpec
 
@@ -92,6 +93,15 @@ def scores_of(rows: Iterable[Judgement]) -> list[str]:
         for row, words in told[:_MOST_MODELS]
     ]
     return lines + ([f"{len(told) - _MOST_MODELS} more models: see bt-daemon show ID"] * (len(told) > 3))
+
+
+def rests_on(row: SeriesRow) -> str:
+    """Return what a series' answer is made of: 22 slices in 22 files; 1 rejected, without a vote."""
+    slices, files = (
+        f"{number:,} {one}{'' if number == 1 else 's'}"
+        for number, one in ((row.slices, "slice"), (row.files, "file"))
+    )
+    return f"{slices} in {files}" + (f"; {row.rejected:,} rejected, without a vote" if row.rejected else "")
 
 
 def counted(found: Totals) -> str:

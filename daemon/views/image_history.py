@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from daemon.output.columns import Column, Kind
 from daemon.output.facts import Style, pairs
 from daemon.output.json_text import json_name, json_object
 from daemon.output.result_columns import COLUMNS, model_name
-from daemon.output.words import STATUS_COLOURS, score_of
+from daemon.output.words import STATUS_COLOURS, rests_on, score_of
 
 if TYPE_CHECKING:
     from storage.queries.history import Attempt, Story, VersionStory
     from storage.queries.results import ResultRow
+    from storage.queries.series_rows import SeriesRow
 
 _RESULT = ("time", "class", "confidence", "status", "reason", "model", "weights_sha256", "engine",
            "precision", "device", "sha256", "slice_index", "slice_count", "tags", "duration_us", "score",
@@ -53,6 +55,26 @@ def story_as_text(story: Story, zone: tzinfo, style: Style) -> str:
     """Return the story for a person: newest version first."""
     heading = style(printable_name(os.path.join(story.inbox, story.path)), bold=True)
     return "\n\n".join([heading, *(_version_as_text(version, zone, style) for version in story.versions)])
+
+
+def series_as_text(part_of: Sequence[SeriesRow], zone: tzinfo, style: Style) -> str:
+    """Return what is concluded about the series that an image is part of, below its story; "" of none."""
+    return "".join(
+        f"\n\nits series\n{pairs(_series_facts(row, zone, style), style, indent='  ')}" for row in part_of
+    )
+
+
+def _series_facts(row: SeriesRow, zone: tzinfo, style: Style) -> list[tuple[str, str]]:
+    return [
+        ("series", printable(row.name)),
+        ("study", printable(row.study or "")),
+        ("patient", printable(row.patient or "")),
+        ("result", _conclusion(row, style)),
+        ("score", _score_text(row) if row.label is not None else ""),
+        ("rests on", rests_on(row)),
+        ("touched", clock_time(row.touched_us, zone)),
+        ("by", printable(model_name(row))),
+    ]
 
 
 def _version_as_dict(version: VersionStory, zone: tzinfo) -> dict[str, Any]:
@@ -99,12 +121,12 @@ def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[s
     ]
 
 
-def _conclusion(result: ResultRow, style: Style) -> str:
+def _conclusion(result: ResultRow | SeriesRow, style: Style) -> str:
     status = style(result.status.value, STATUS_COLOURS[result.status.value])
     return status if result.label is None else f"{style(printable(result.label), bold=True)} ({status})"
 
 
-def _score_text(result: ResultRow) -> str:
+def _score_text(result: ResultRow | SeriesRow) -> str:
     """Return the score, and what it is and is compared with."""
     if result.score is None:
         return ""

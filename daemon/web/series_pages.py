@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.output.cells import ago, clock_time
+from daemon.output.words import rests_on
 from daemon.web.address import Asked, asked
 from daemon.web.html import message, page, site_of
 from storage.queries.results import labels
@@ -94,10 +95,8 @@ def completeness(row: SeriesRow, now_us: int, quiet_us: int) -> str:
 
 
 def _facts(row: SeriesRow, zone: tzinfo) -> list[tuple[str, str]]:
-    rests = f"{row.slices:,} slices in {row.files:,} file{'' if row.files == 1 else 's'}"
-    left_out = f"; {row.rejected:,} more were rejected and have no vote" if row.rejected else ""
     return [
-        ("rests on", rests + left_out),
+        ("rests on", rests_on(row)),
         ("first slice", clock_time(row.first_us, zone)),
         ("last touched", clock_time(row.touched_us, zone)),
     ]
