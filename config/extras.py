@@ -18,6 +18,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "imagecodecs": "dicom",
     "pynetdicom": "listen",
+    "highdicom": "sr",
 }
 
 

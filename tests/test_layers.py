@@ -83,6 +83,7 @@ LAYERS: dict[str, set[str]] = {
     "daemon.output": {*_BASE, *_QUERIES, *_MODEL},
     "daemon.operations": {"config"},
     "daemon.views": {*_BASE, *_STORAGE, "daemon.output"},
+    "daemon.exchange": {*_BASE, *_QUERIES, *_MODEL, "daemon.output", "daemon.version"},
     "daemon.web.pages": {*_BASE, *_QUERIES, *_MODEL, "daemon.output", "daemon.heatmaps"},
     "daemon.web": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.views", "daemon.heatmaps",
                    "daemon.web.pages", "daemon.version"},
@@ -90,7 +91,7 @@ LAYERS: dict[str, set[str]] = {
     "daemon.doctor": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.engines", "daemon.version"},
     "daemon.commands": {*_BASE, *_STORAGE, *_MODEL, "daemon.inbox", "daemon.engines", "daemon.heatmaps",
                         "daemon.workers", "daemon.service", "daemon.output", "daemon.views", "daemon.web",
-                        "daemon.web.pages", "daemon.listen", "daemon.doctor", "daemon.version",
+                        "daemon.exchange", "daemon.web.pages", "daemon.listen", "daemon.doctor", "daemon.version",
                         "daemon.model_store", "daemon.operations"},
     "daemon.cli": {*_BASE, "daemon.commands", "daemon.version"},
 }  # fmt: skip

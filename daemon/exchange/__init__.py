@@ -1,0 +1,1 @@
+"""Results for other programs: a BIDS dataset, DICOM structured reports."""
