@@ -172,8 +172,8 @@ class _Job:
             done = write_reports(self.connection, request, folder, bar.show)
         left_out = left_out_words(done.left_out)
         click.echo(
-            f"{done.reports} structured reports written to {printable(str(folder))}"
-            + (f"; none of {left_out}" if left_out else ""),
+            f"{done.reports} structured report{'' if done.reports == 1 else 's'} written to "
+            f"{printable(str(folder))}" + (f"; left out: {left_out}" if left_out else ""),
             err=True,
         )
 

@@ -67,6 +67,16 @@ def test_bt_train_explains_itself_without_its_extra(arguments: tuple[str, ...]) 
     assert "bt-train" in done.stdout
 
 
+def test_structured_reports_without_their_extra_name_the_command_that_installs_it(tmp_path: Path) -> None:
+    done = _run("daemon", "report", "--bids", tmp_path / "bids", "--dicom-sr", tmp_path / "sr")
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bt-daemon: this needs the packages of the extra 'sr' (highdicom is not")
+    assert line.endswith("; pip install 'bt-daemon[sr]'")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_the_daemon_needs_nothing_of_the_extras(tmp_path: Path) -> None:
     done = _run("daemon", "demo", "--db", tmp_path / "results.db", "--cache", tmp_path / "cache")

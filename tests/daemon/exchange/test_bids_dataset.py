@@ -178,7 +178,7 @@ def test_without_a_series_there_is_one_line_and_no_folder(
 ) -> None:
     database = _stored(tmp_path)
 
-    code = _export(database, tmp_path / "bids", "--since", "2030")
+    code = _export(database, tmp_path / "bids", "--since", "2030-01")
 
     assert code == 1
     assert not (tmp_path / "bids").exists()
