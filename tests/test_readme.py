@@ -11,6 +11,7 @@ import pytest
 from daemon.cli import main as bt_daemon
 from daemon.commands.demo import fill
 from tests.conftest import REPOSITORY
+from tests.support.dicom_series import write_series
 from trainer.cli import main as bt_train
 from trainer.images.phantom import phantom
 
@@ -48,6 +49,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the inbox, images and training data that the README's commands speak of."""
     folder = tmp_path_factory.mktemp("readme")
     fill(folder / "inbox")
+    write_series(folder / "inbox" / "series", 1, 3)
     phantom(1, lesion=True).save(folder / "slice.png")
     for number in range(24):
         for name, lesion in (("yes", True), ("no", False)):

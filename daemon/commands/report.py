@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +80,19 @@ def command(
       bt-daemon report --bids derivatives/bt-daemon
       bt-daemon report --since today --dicom-sr reports
     """
+    pictures = more.pop("pictures")
+    _check_places(output, bids, dicom_sr, overwrite=overwrite)
+    with _job(invocation, more) as job:
+        if output is not None:
+            job.write_page(output, pictures)
+        if bids is not None:
+            job.write_bids(bids)
+        if dicom_sr is not None:
+            job.write_structured_reports(dicom_sr)
+
+
+@contextmanager
+def _job(invocation: Invocation, filters: dict[str, Any]) -> Iterator[_Job]:
     from contextlib import closing
     from datetime import UTC, datetime
 
@@ -86,19 +101,10 @@ def command(
     from daemon.views.result_options import Options, understood
     from storage.database import open_reader
 
-    pictures = more.pop("pictures")
-    _check_places(output, bids, dicom_sr, overwrite=overwrite)
-    request = understood(Options(**more), datetime.now(UTC))
+    request = understood(Options(**filters), datetime.now(UTC))
     with closing(open_reader(invocation.settings.db)) as connection:
         request = with_known_classes(connection, request, invocation)
-        models = ModelsAtHand(invocation.settings)
-        job = _Job(invocation, connection, request, models)
-        if output is not None:
-            job.write_page(output, pictures)
-        if bids is not None:
-            job.write_bids(bids)
-        if dicom_sr is not None:
-            job.write_structured_reports(dicom_sr)
+        yield _Job(invocation, connection, request, ModelsAtHand(invocation.settings))
 
 
 def _check_places(output: Path | None, bids: Path | None, dicom_sr: Path | None, *, overwrite: bool) -> None:

@@ -119,6 +119,24 @@ def _answer_columns(meanings: Mapping[str, str], whose: str) -> list[BidsColumn]
             f"The class that the {whose} was given; n/a: rejected.",
             meanings,
         ),
+        *_score_columns(meanings),
+        BidsColumn(
+            "slices",
+            lambda row: row.answer.slices,
+            "Number of slices",
+            "Slices that the answer rests on.",
+        ),
+        BidsColumn(
+            "rejected_slices",
+            lambda row: row.answer.rejected,
+            "Number of rejected slices",
+            "Further slices, unlike the images the model was made for; they have no say.",
+        ),
+    ]
+
+
+def _score_columns(meanings: Mapping[str, str]) -> list[BidsColumn]:
+    return [
         BidsColumn(
             "score",
             lambda row: row.answer.score,
@@ -138,18 +156,6 @@ def _answer_columns(meanings: Mapping[str, str], whose: str) -> list[BidsColumn]
             lambda row: row.answer.threshold,
             "Threshold",
             "Score from which on the class is the one in `positive`.",
-        ),
-        BidsColumn(
-            "slices",
-            lambda row: row.answer.slices,
-            "Number of slices",
-            "Slices that the answer rests on.",
-        ),
-        BidsColumn(
-            "rejected_slices",
-            lambda row: row.answer.rejected,
-            "Number of rejected slices",
-            "Further slices, unlike the images the model was made for; they have no say.",
         ),
     ]
 

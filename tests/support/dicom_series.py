@@ -52,7 +52,8 @@ def _object(number: int, index: int, pixels: np.ndarray) -> Dataset:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(f"{ROOT}.{number}.{index + 1}")
+    dataset.SOPInstanceUID = UID(f"{ROOT}.{number}.{index + 1}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.PatientID, dataset.PatientName = PATIENT_ID, PATIENT_NAME
     dataset.PatientBirthDate, dataset.PatientSex = "19500102", "F"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{ROOT}.9", series_uid(number)
