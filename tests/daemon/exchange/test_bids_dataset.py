@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 from daemon.cli import main
-from storage.records import Outcome
+from storage.pseudonyms import pseudonym
+from storage.records import ModelRecord, Outcome, SeriesKeys
 from tests.support.dicom_series import PATIENT_ID, ROOT, write_series
 from tests.support.series import (
     OTHER_SERIES_MODEL,
-    keys,
+    SERIES_MODEL,
     open_series_store,
     slice_of,
 )
@@ -157,6 +159,19 @@ def test_two_models_have_a_table_of_participants_each_and_a_stale_one_goes(tmp_p
     assert left == {name for name in both if "cdcdcdcd" in name} | {"age.tsv"}
 
 
+def test_one_model_on_two_engines_is_one_answer_the_last(tmp_path: Path) -> None:
+    database = _stored(tmp_path, replace(SERIES_MODEL, engine="torch"))
+
+    assert _export(database, tmp_path / "bids") == 0
+
+    rows = _table(tmp_path / "bids" / "series.tsv")
+    (model,) = (tmp_path / "bids" / "phenotype").glob("*.tsv")
+    participants = [row["participant_id"] for row in _table(model)]
+    assert len(rows) == 3
+    assert len(participants) == len(set(participants)) == 2
+    assert max(float(row["score"]) for row in rows) == pytest.approx(0.9, abs=0.01)
+
+
 def test_nothing_that_is_there_is_written_over_unasked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,18 +201,25 @@ def test_without_a_series_there_is_one_line_and_no_folder(
     assert line.startswith("bt-daemon: no dataset was written: no series match")
 
 
-def _stored(folder: Path) -> Path:
+def _keys(number: int) -> SeriesKeys:
+    """Return what series 0, 1 (of one patient) and 2 are called by, hashes as in earnest."""
+    series = pseudonym(b"secret", "series", str(number))
+    patient = pseudonym(b"secret", "patient", str(number // 2))
+    return SeriesKeys(series, None, patient)
+
+
+def _stored(folder: Path, second: ModelRecord = OTHER_SERIES_MODEL) -> Path:
     """Return a database of three series by two models, two of them of one patient."""
     store = open_series_store(folder / "x.db")
     entries = store.add(*(b"%d.dcm" % number for number in range(3)))
     for number, entry in enumerate(entries):
-        store.judge([entry], slice_of(keys(number), 0.3 * number + 0.2))
+        store.judge([entry], slice_of(_keys(number), 0.3 * number + 0.2))
     with store.ledger.transaction():
-        other = store.ledger.model_id(OTHER_SERIES_MODEL)
+        other = store.ledger.model_id(second)
     store.ledger.reclassify(other)
     store.clock.advance(1)
     for number, entry in enumerate(store.ledger.due(3, store.clock())):
-        judged = slice_of(keys(number), 0.9 - 0.3 * number)
+        judged = slice_of(_keys(number), 0.9 - 0.3 * number)
         store.ledger.record([Outcome(entry.file_id, judged, None, 1_500)], other)
     store.close()
     return folder / "x.db"
