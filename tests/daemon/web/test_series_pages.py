@@ -130,7 +130,8 @@ def test_two_models_have_a_verdict_each(server: Server) -> None:
     [
         ("/series?by=nobody", 400), ("/series?page=0", 400), ("/series?page=99999999999999999999", 400),
         ("/series?patient=x", 400), ("/api/series?by=image", 400), ("/series/99", 404),
-        ("/api/series/99", 404), ("/series/1?model=zz", 404), ("/series?page=900", 200), ("/series?study=99", 200),
+        ("/api/series/99", 404), ("/series/1?model=zz", 404), ("/series?page=900", 200),
+        ("/series?study=99", 200),
     ],
 )  # fmt: skip
 def test_nonsense_is_answered_in_words(server: Server, path: str, status: int) -> None:
