@@ -7,9 +7,10 @@ import sys
 
 import pytest
 from pydicom.pixels.decoders.base import JPEG2000Decoder
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from tests.conftest import REPOSITORY
-from trainer.images.formats.codecs import decoder_plugins
+from trainer.images.formats.codecs import decodable_transfer_syntaxes, decoder_plugins
 
 ROOT = REPOSITORY
 
@@ -38,3 +39,11 @@ def test_c_libraries_are_silenced_and_python_is_not() -> None:
     )
 
     assert done.stderr == "from Python\n"
+
+
+def test_transfer_syntaxes_that_are_decoded_begin_with_the_uncompressed_ones_and_hold_no_video() -> None:
+    found = [UID(uid) for uid in decodable_transfer_syntaxes()]
+
+    assert [uid.is_encapsulated for uid in found[:5]] == [False] * 4 + [True]
+    assert {ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless} <= set(found)
+    assert not [uid for uid in found if "Video" in uid.name or "MPEG" in uid.name]
