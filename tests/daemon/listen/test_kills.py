@@ -19,10 +19,3 @@ def test_every_answered_object_has_a_row_though_the_listener_is_killed_again_and
 
     assert is_right(told), told
     assert told["refused"] == ["a700"]
-
-
-@pytest.mark.timeout(1200)
-def test_two_thousand_objects_and_twenty_kills(tmp_path: Path) -> None:
-    told = received_with_kills(tmp_path, 2000, 20, random.Random(2))
-
-    assert is_right(told), told
