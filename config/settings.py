@@ -157,6 +157,13 @@ class Settings:
     log_format: str = _setting(
         "text", "log lines as text or json", _choice("text", "json"), metavar="text|json"
     )
+    log_file: str = _setting(
+        "",
+        "log here too, kept to six files of 10 MiB; for machines without journald",
+        parse.text,
+        metavar="FILE",
+        words="stderr alone",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,34 @@ def resolve(
     return Resolved(Settings(**values), sources, path)
 
 
+def faults(flags: Mapping[str, object], environ: Mapping[str, str], config_file: Path | None) -> list[str]:
+    """Return every fault of the settings, one line each with the setting and where it came from."""
+    try:
+        path = _config_path(config_file, environ)
+        raw = _table(path) if path is not None else {}
+    except UsageError as error:
+        return [str(error)]
+    known, found = declarations(), []
+    values = [(str(path), str(name).replace("-", "_"), value) for name, value in raw.items()]
+    values += [
+        (f"environment {name}", name.removeprefix(ENVIRONMENT_PREFIX).lower(), value)
+        for name, value in environ.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name != "BT_CONFIG"
+    ]
+    values += [("flag", key, value) for key, value in flags.items()]
+    for source, key, value in values:
+        if key in known:
+            try:
+                _parsed(known[key], value, source)
+            except UsageError as error:
+                found.append(str(error))
+        elif source == str(path):
+            found.append(f"{printable(source)} has no setting {printable(repr(key))}{_nearest(key, known)}")
+        elif near := _nearest(key, known, ENVIRONMENT_PREFIX):
+            found.append(f"{printable(source)} is no setting{near}")
+    return found
+
+
 def _parsed(declared: Field[Any], found: object, source: str) -> Any:
     key = key_of(declared)
     try:
@@ -232,14 +267,18 @@ def _config_path(given: Path | None, environ: Mapping[str, str]) -> Path | None:
     return next((path for path in (Path("bt.toml"), user_config_file()) if path.is_file()), None)
 
 
-def _read(path: Path) -> dict[str, object]:
+def _table(path: Path) -> dict[str, object]:
     shown = printable(str(path))
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {shown}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{shown} is not TOML: {error}") from error
+
+
+def _read(path: Path) -> dict[str, object]:
+    shown, raw = printable(str(path)), _table(path)
     known = declarations()
     found: dict[str, object] = {}
     for name, value in raw.items():

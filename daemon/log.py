@@ -12,18 +12,28 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from typing import TextIO
 
+from config.errors import UsageError
 from config.text import printable
 
 LOGGER_NAME = "bt-daemon"
 # A cause that goes on (a disk that stays full, a thousand unreadable files) is said again at most
 # this often, with the number of times it was kept back.
 REPEAT_SECONDS = 60.0
+# A log file is renamed to .1 ... when it has grown so large, and the oldest is removed.
+FILE_BYTES = 10 << 20
+FILES_KEPT = 5
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
-def set_up_log(verbosity: int, form: str, stream: TextIO | None = None) -> logging.Logger:
-    """Return the program's logger: -q warnings only, -v debug; `form` is text or json."""
+def set_up_log(verbosity: int, form: str, stream: TextIO | None = None, *, file: str = "") -> logging.Logger:
+    """Return the program's logger: -q warnings only, -v debug; `form` is text or json.
+
+    `file` gets the same lines as the stream; raises UsageError if it cannot be written.
+    """
     logger = logging.getLogger(LOGGER_NAME)
     logger.handlers.clear()
     logger.propagate = False
@@ -31,6 +41,16 @@ def set_up_log(verbosity: int, form: str, stream: TextIO | None = None) -> loggi
     handler = _Stderr() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(_JsonLine() if form == "json" else _TextLine())
     logger.addHandler(handler)
+    if file:
+        try:
+            kept = _LogFile(file, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"--log-file: {printable(file)} cannot be written ({error.strerror})",
+                hint="name a file in a folder that is there",
+            ) from error
+        kept.setFormatter(handler.formatter)
+        logger.addHandler(kept)
     return logger
 
 
@@ -70,12 +90,12 @@ class CauseLog:
             return
         again = f" ({kept} more times since the last line)" if kept else ""
         self._said[cause] = (now, 0)
-        self._logger.log(level, "%s%s", message, again)
+        self._logger.log(level, "%s%s", message, again, extra={"event": _event(cause)})
 
     def over(self, cause: str, message: str) -> None:
         """Log that a cause has ended, if it was ever logged."""
         if self._said.pop(cause, None) is not None:
-            self._logger.info("%s", message)
+            self._logger.info("%s", message, extra={"event": f"{_event(cause)}_over"})
 
 
 def stderr_failed(error: OSError) -> None:
@@ -88,6 +108,18 @@ def stderr_failed(error: OSError) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         os.close(nowhere)
+
+
+class _LogFile(RotatingFileHandler):
+    """A file for its owner alone; a full disk silences it until there is room, and stops nothing."""
+
+    def _open(self) -> TextIOWrapper:
+        handle = os.open(self.baseFilename, _APPEND, 0o600)
+        return open(handle, "a", encoding=self.encoding, errors=self.errors)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -120,12 +152,19 @@ class _TextLine(logging.Formatter):
         return f"{when:%Y-%m-%d %H:%M:%S%z} {record.levelname.lower():<7} {printable(record.getMessage())}"
 
 
+def _event(cause: str) -> str:
+    """Return a cause as an event's name; one that holds a place or a text is told apart by its message."""
+    return f"cause_{cause}" if cause.isidentifier() else "cause"
+
+
 class _JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC)
         line = {
             "time": when.isoformat(),
             "level": record.levelname.lower(),
+            "event": getattr(record, "event", "notice"),
             "message": printable(record.getMessage()),
+            **getattr(record, "fields", {}),
         }
         return json.dumps(line, ensure_ascii=False)

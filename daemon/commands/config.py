@@ -11,7 +11,7 @@ import click
 from config import parse
 from config.options import Group, Invocation, pass_invocation, program_options
 from config.paths import user_config_file
-from config.settings import Resolved, declarations
+from config.settings import Resolved, declarations, environment, faults
 from config.text import printable
 
 
@@ -24,7 +24,34 @@ def command() -> None:
     Examples:
       bt-daemon config show
       bt-daemon config path
+      bt-daemon config check
     """
+
+
+@command.command()
+@program_options
+@pass_invocation
+def check(invocation: Invocation) -> int:
+    r"""Say what is wrong with the settings, a line each; exit with 2 if anything is.
+
+    \b
+    Example:
+      bt-daemon config check
+    """
+    found = faults(invocation.flags, environment(), invocation.config_file)
+    for fault in found:
+        click.echo(fault)
+    if found:
+        return 2
+    resolved = invocation.resolve()
+    if (moves := resolved.settings).on_done == "move" and not moves.done_dir:
+        click.echo(
+            f"on_done in {printable(resolved.sources['on_done'])}: move needs done_dir, which is not set"
+        )
+        return 2
+    where = printable(str(resolved.config_file)) if resolved.config_file else "no configuration file"
+    click.echo(f"ok: {where}; a running daemon takes changes up when it is started again")
+    return 0
 
 
 @command.command()

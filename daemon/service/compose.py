@@ -45,7 +45,7 @@ def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclas
     from daemon.service.systemd_notifier import SystemdNotifier
 
     settings = invocation.settings
-    logger = set_up_log(invocation.verbosity, settings.log_format)
+    logger = set_up_log(invocation.verbosity, settings.log_format, file=settings.log_file)
     roots = checked_folders(folders)
     with ExitStack() as stack:
         stack.enter_context(thread_failures_told(logger))
@@ -81,7 +81,8 @@ def _show_images(
     """Have the log tell of images, and a terminal show how the work goes."""
     from daemon.service.image_log import ImageLog
 
-    images = ImageLog(logger, service.clock.monotonic)
+    inboxes = {inbox.inbox_id: printable_name(inbox.root) for inbox in service.inboxes}
+    images = ImageLog(logger, service.clock.monotonic, inboxes, service.weights_sha256)
     service.reporters = [*service.reporters, images]
     service.watchers = [*service.watchers, images]
     if not sys.stderr.isatty() or invocation.settings.log_format != "text":
@@ -197,7 +198,7 @@ def _service_on(
         drift = _drift(connection, prepared, spec, logger)
         beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock, drift=drift)
         service = Service(ledger, inboxes, workers, model_id, start.waker, clock, logger)
-        service.check_database = lock.check
+        service.check_database, service.weights_sha256 = lock.check, prepared.weights_sha256
         if settings.on_done == "move" or settings.quarantine_dir:
             service.mover = _mover(settings, ledger, inboxes, clock, logger)
         for inbox in inboxes:
@@ -330,8 +331,8 @@ class _HangupNotice:
             return
         self._told = self._stop.hangups
         self._logger.info(
-            "SIGHUP: going on with the same settings; to have others read, stop this daemon (SIGTERM) and "
-            "start it again, nothing is lost"
+            "SIGHUP: going on with the same settings; to have others read: bt-daemon config check, then stop "
+            "this daemon (SIGTERM) and start it again, nothing is lost"
         )
 
 
@@ -344,4 +345,4 @@ def _say_goodbye(service: Service, logger: logging.Logger, seconds: float, *, st
         parts.append(f"{done / seconds:,.0f} images/s")
     if counts.pending:
         parts.append(f"{counts.pending} left for the next start")
-    logger.info("%s: %s", "stopped" if stopped else "done", ", ".join(parts))
+    logger.info("%s: %s", "stopped" if stopped else "done", ", ".join(parts), extra={"event": "stopped"})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from config.text import printable, printable_name
@@ -28,8 +29,16 @@ _OTHER = "for other reasons"
 class ImageLog:
     """A reporter and watcher of the service that writes to the log."""
 
-    def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        monotonic: Callable[[], float],
+        inboxes: Mapping[int, str] = MappingProxyType({}),
+        model: str = "",
+    ) -> None:
+        """`inboxes` (id to path, printable) and `model` (its hash) go into lines of JSON."""
         self._logger = logger
+        self.inboxes, self.model = inboxes, model
         self._monotonic = monotonic
         self._began = float("-inf")  # of the minute, with its first failure
         self._lines = 0
@@ -43,7 +52,7 @@ class ImageLog:
             if one.state in (FileState.PENDING, FileState.QUARANTINED):
                 self._failed(one)
             elif verbose:
-                self._logger.debug("%s", line_of(one))
+                self._logger.debug("%s", line_of(one), extra=self._facts(one))
 
     def turned(self, service: Service) -> None:  # noqa: ARG002 - a watcher's signature
         """Say what was kept back, when the minute is over."""
@@ -54,9 +63,29 @@ class ImageLog:
         """Say now what was kept back."""
         for cause, number in self._kept.items():
             files = "1 more file" if number == 1 else f"{number} more files"
-            self._logger.info("%s %s (the last: %s)", files, cause, self._last[cause])
+            self._logger.info(
+                "%s %s (the last: %s)", files, cause, self._last[cause],
+                extra={"event": "images_failed", "fields": {"count": number, "cause": cause}},
+            )  # fmt: skip
         self._kept.clear()
         self._last.clear()
+
+    def _facts(self, told: Told) -> dict[str, object]:
+        """Return the event of an image and its fields, for lines of JSON; names are escaped."""
+        result, version = told.outcome.result, told.entry.version
+        failed = isinstance(result, Failed)
+        fields = {
+            "inbox": self.inboxes.get(version.inbox_id, ""),
+            "file": printable_name(version.path),
+            "duration_ms": round(told.outcome.duration_us / 1000, 1),
+            "model": self.model,
+        }
+        if isinstance(result, Failed):
+            fields |= {"cause": printable(result.reason), "kind": str(result.kind)}
+        else:
+            fields |= {"status": str(result.status), "class": result.label, "confidence": result.confidence}
+        fields["state"] = told.state.name.lower()
+        return {"event": "image_failed" if failed else "image_judged", "fields": fields}
 
     def _failed(self, told: Told) -> None:
         now = self._monotonic()
@@ -65,7 +94,7 @@ class ImageLog:
             self._began, self._lines = now, 0
         self._lines += 1
         if self._lines <= _LINES:
-            self._logger.info("%s", line_of(told))
+            self._logger.info("%s", line_of(told), extra=self._facts(told))
             return
         cause = _cause(told)
         if cause not in self._kept and len(self._kept) >= _MOST_CAUSES:

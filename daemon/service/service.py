@@ -103,6 +103,7 @@ class Service:
     watchers: Sequence[Watcher] = ()
     mover: Mover | None = None
     reporters: Sequence[OutcomeReporter] = ()
+    weights_sha256: str = ""  # of the model that judges
     check_database: Callable[[], None] = lambda: None  # raises if the file is not the one that is open
     counters: Counters = field(default_factory=Counters)
 

@@ -234,7 +234,7 @@ def _facts(report: dict[str, Any]) -> str:
 def _series_rule(series: dict[str, Any] | None) -> str:
     """Return how a series is judged, in one line."""
     if series is None:
-        return "mean logit of the loudest half of its slices, at the threshold for images"
+        return "mean logit of the loudest 30 % of its slices, at the threshold for images"
     return (
         f"{series['scale']:.3f} times the mean logit of the loudest {series['share']:.0%} of its slices, "
         f"{series['offset']:+.3f}; threshold {series['threshold']:.3f}, uncertain from "

@@ -2,7 +2,7 @@
 
 A slice votes with its label and its score as a logit, rounded to sixteenths; equal votes are counted, so that
 one more slice costs the same whether it is the second or the two thousandth, and their order does not matter.
-With a positive class the logits of the half that speaks loudest for it are averaged: the best run of three
+With a positive class the logits of the slices that speak loudest for it are averaged: the best run of three
 neighbours is ruined by the false alarms of long series, the mean of the middle by tumours at the ends
 (trainer/EXPERIMENTS.md). Without one, confidences are added up class by class. Slices rejected as no image of
 the model's kind have no vote, unless all are.

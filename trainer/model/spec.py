@@ -55,7 +55,7 @@ class SeriesDecision:
     mean logit of the slices that speak loudest for it.
     """
 
-    share: float = 0.5  # of the slices, the loudest: their logits are averaged
+    share: float = 0.3  # of the slices, the loudest: their logits are averaged
     scale: float = 1.0
     offset: float = 0.0
     threshold: float = 0.5  # probability from which the series is called positive

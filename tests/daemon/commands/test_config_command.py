@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from config.settings import declarations
 from daemon.cli import main
+from tests.support.daemons import bt_daemon
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +81,20 @@ def test_a_misspelt_key_ends_with_one_line_and_exit_code_2(capsys: pytest.Captur
     assert code == 2
     assert out == ""
     assert err == "bt-daemon: bt.toml has no setting 'setle'; did you mean settle?\n"
+
+
+def test_check_names_every_fault_with_where_it_came_from(tmp_path: Path) -> None:
+    config = tmp_path / "bt.toml"
+    config.write_text('settel = "2s"\nlanes = "many"\n')
+    wrong = bt_daemon("config", "check", "--config", config, env={**os.environ, "BT_RESCAN": "soon"})
+    config.write_text('settle = "2s"\n')
+    right = bt_daemon("config", "check", "--config", config)
+
+    assert wrong.returncode == 2
+    lines = wrong.stdout.splitlines()
+    assert len(lines) == 3
+    assert "did you mean settle?" in lines[0]
+    assert f"lanes in {config}" in lines[1]
+    assert "environment BT_RESCAN" in lines[2]
+    assert right.returncode == 0
+    assert right.stdout.startswith("ok: ")

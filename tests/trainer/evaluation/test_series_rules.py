@@ -154,7 +154,7 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
     table, _, rest = capsys.readouterr().out.partition("{")
     assert "best run of three" in table
     assert "40 series (20 with a tumour)" in table
-    assert "loudest 50% (chosen)" in table
+    assert "loudest 30% (chosen)" in table
     assert json.loads("{" + rest)["slices"]["count"] == 960
 
 
