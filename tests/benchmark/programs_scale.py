@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import SplitResult, urlsplit
 
+import psutil
+
 from daemon.process import child_environment
 from tests.benchmark import measure
 
@@ -97,10 +99,18 @@ def ask_pages(
         place = urlsplit(found[0])
         _ask_page(place, "/api/status")  # to warm up
         for name, path in pages.items():
+            spent = _processor_seconds(process.pid)
             add(name, median(_ask_page(place, path) for _ in range(rounds)), "s")
+            add(f"{name}, of processor", (_processor_seconds(process.pid) - spent) / rounds, "s")
     finally:
         process.terminate()
         process.wait()
+
+
+def _processor_seconds(pid: int) -> float:
+    """Return what a process has spent so far."""
+    spent = psutil.Process(pid).cpu_times()
+    return float(spent.user + spent.system)
 
 
 def _ask_page(place: SplitResult, path: str) -> float:

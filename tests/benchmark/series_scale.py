@@ -4,13 +4,14 @@
 
 The rows are written by SQL, as the ledger would leave them. Queries are asked on a connection of their own,
 as a command asks them; pages come from the real application. A figure is the median of five, in
-seconds of wall and (queries) of CPU.
+seconds of wall and of CPU; with it the load of the machine is told.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import tempfile
 import time
@@ -54,6 +55,7 @@ def main() -> None:
         told["seconds"] = ask_queries(database, plans=options.plans)
         environment = child_environment() | {"BT_CACHE": str(Path(place) / "cache")}
         ask_pages(database, environment, _PAGES, lambda name, taken, _: _note(told, name, taken), _ROUNDS)
+    told["load_average"] = round(os.getloadavg()[0], 1)
     for name, seconds in told["seconds"].items():
         print(f"{name:<60} {seconds:>8.3f} s")
     print(json.dumps(told))
