@@ -25,6 +25,7 @@ from storage.schema import (
     STATUS_CODES,
     STATUS_OF_CODE,
     FileState,
+    SeriesOrigin,
     file,
     folder,
     inbox,
@@ -291,7 +292,7 @@ def _shown(columns: Any) -> list[sa.ColumnElement[Any]]:
     return [
         columns.series_id,
         inbox.c.path.label("inbox_path"),
-        *(series.c[name] for name in ("name", "study_name", "patient_name")),
+        *(series.c[name] for name in ("name", "study_name", "patient_name", "origin")),
         *(series.c[name] for name in ("series_key", "study_key", "patient_key")),
         columns.status,
         label.c.name.label("label_name"),
@@ -309,7 +310,7 @@ def _shown(columns: Any) -> list[sa.ColumnElement[Any]]:
 
 def _series_row(grouping: Grouping, row: Any) -> SeriesRow:
     path = None if row.file_name is None else os.path.join(row.folder_path, row.file_name)
-    own_name = row.name or (None if row.study_key or path is None else os.fsdecode(path))
+    own_name = row.name or (os.fsdecode(path) if path and row.origin == SeriesOrigin.FILE else None)
     names = (
         _named(own_name, row.series_key) or "",
         _named(row.study_name, row.study_key),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,12 @@ def test_slices_are_in_their_place_without_those_that_were_overwritten(store: St
         (b"1/1.dcm", -1.0, 0.95),
     ]
     assert slices_of(store.connection, 2, "cd" * 32) == []
+
+
+def test_path_names_a_volume_and_nothing_that_says_what_it_is_part_of(store: Store) -> None:
+    add(store, "1.2.840.4711.dcm", slice_of(replace(keys(7), study=None, patient=None), 0.2))
+
+    assert found(store)[0].name == keys(7).series.hex()[:12]
 
 
 def test_names_in_the_clear_are_shown_where_they_are(tmp_path: Path) -> None:
