@@ -19,6 +19,7 @@ EXTRAS = {
     "imagecodecs": "dicom",
     "pynetdicom": "listen",
     "highdicom": "sr",
+    "apprise": "notify",
 }
 
 

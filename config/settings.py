@@ -154,6 +154,28 @@ class Settings:
         metavar="TIME",
     )
 
+    notify: tuple[str, ...] = _setting(
+        (),
+        "post changes of the daemon's state to URL, as JSON",
+        parse.texts,
+        metavar="URL,...",
+        words="nobody",
+    )
+    notify_when: tuple[str, ...] = _setting(
+        (),
+        "tell of results too: class, and least score",
+        parse.texts,
+        metavar="CLASS[:SCORE],...",
+        words="none",
+    )
+    ping: str = _setting(
+        "",
+        "get URL every minute while the daemon is healthy, URL/fail while it is degraded",
+        parse.text,
+        metavar="URL",
+        words="none",
+    )
+
     log_format: str = _setting(
         "text", "log lines as text or json", _choice("text", "json"), metavar="text|json"
     )

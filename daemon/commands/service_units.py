@@ -123,6 +123,7 @@ def _plan(invocation: Invocation, folders: tuple[Path, ...], user: str) -> UnitP
         writable=written_folders(writable),
         user=user,
         gpu=settings.device.startswith("cuda"),
+        network=bool(settings.notify or settings.ping),
     )
 
 

@@ -25,7 +25,7 @@ _PASSED_OVER = (
     "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "heatmaps", "max_bytes",
     "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "series",
     "retry_limit",
-    "retry_base", "cache", "log_file",
+    "retry_base", "cache", "log_file", "notify", "notify_when", "ping",
 )  # fmt: skip
 @program_options
 @pass_invocation

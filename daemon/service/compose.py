@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,6 +141,10 @@ def open_service(
     from daemon.workers.pool import WorkerPool
 
     _check_moves(settings)
+    if settings.notify or settings.notify_when or settings.ping:
+        from daemon.notify.receivers import check_notify
+
+        check_notify(settings)
     path_reader(settings.series)
     # Before anything that takes long: a folder that cannot be is one line.
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
@@ -151,7 +155,8 @@ def open_service(
         workers.begin(
             replace(worker_setup(settings, prepared), heatmaps=heatmaps)
         )  # they open their engines while this process imports the storage
-        with _service_on(workers, prepared, spec, _Start(settings, roots, logger, waker, once)) as service:
+        start = _Start(settings, roots, logger, waker, once)
+        with _service_on(workers, prepared, spec, start) as service, _notifying(start, spec):
             yield service
 
 
@@ -207,6 +212,14 @@ def _service_on(
         service.watchers = [beat, _Announcement(logger, prepared, spec, once=start.once)]
         yield service
         beat.store(service, stopped=True)  # not after an exception: then `status` says that it died
+
+
+def _notifying(start: _Start, spec: ModelSpec) -> AbstractContextManager[object]:
+    if not start.settings.notify and not start.settings.ping:
+        return nullcontext()
+    from daemon.notify.notifier import notifying
+
+    return notifying(start.settings, spec.classes, start.logger)
 
 
 def _drift(

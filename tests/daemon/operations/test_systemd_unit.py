@@ -117,3 +117,17 @@ def test_words_are_quoted_as_systemd_reads_them() -> None:
     line = next(line for line in unit_text(plan).splitlines() if line.startswith("ExecStart="))
 
     assert line == r'''ExecStart=/bin/x "a\"b" "c d" "$$HOME" "100%%"'''
+
+
+@pytest.mark.parametrize("setting", ['notify = ["https://example.org/x"]', 'ping = "https://example.org/x"'])
+def test_network_is_let_in_where_somebody_is_told(program: Program, tmp_path: Path, setting: str) -> None:
+    config = tmp_path / "bt.toml"
+    config.write_text(setting)
+
+    text = install(program, "--config", str(config))
+
+    assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6" in text
+    assert "PrivateNetwork" not in text
+    assert "IPAddressDeny" not in text
+    assert "example.org" not in text
+    assert "PrivateNetwork=yes" in install(program)
