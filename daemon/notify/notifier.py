@@ -100,6 +100,8 @@ class Notifier:
 
     def _run(self) -> None:
         try:
+            for outbox in self._outboxes:
+                outbox.check()
             next_look = time.monotonic()
             while not self._ending.is_set():
                 now = time.monotonic()

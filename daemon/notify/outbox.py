@@ -28,6 +28,13 @@ class Outbox:
         self._not_before = float("-inf")
         self._dropped = 0
 
+    def check(self) -> None:
+        """Say at the start if no message can ever reach the receiver."""
+        try:
+            self._receiver.check()
+        except DeliveryError as error:
+            self._log(self._receiver.shown, f"nobody will be told at {self._receiver.shown}: {error}")
+
     def add(self, notice: Notice) -> None:
         """Take a message to be sent."""
         self._waiting[notice.topic] = notice.after(self._waiting.pop(notice.topic, None))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import http.client
+import logging
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from config.errors import UsageError
@@ -20,6 +22,8 @@ from daemon.notify.notice import Notice
 from daemon.version import program_version
 
 if TYPE_CHECKING:
+    import apprise
+
     from config.settings import Settings
 
 SECONDS = 10.0  # for a connection, and for each part of an answer
@@ -40,6 +44,9 @@ class NoticeReceiver(Protocol):
 
     shown: str  # safe for the log
 
+    def check(self) -> None:
+        """Raise DeliveryError if no message can ever get there, as far as is known without sending one."""
+
     def deliver(self, notice: Notice, host: str) -> None:
         """Send one message; raise DeliveryError."""
 
@@ -52,34 +59,53 @@ class Webhook:
         self._address = address
         self._seconds = seconds
 
+    def check(self) -> None:
+        """Nothing to check: the address was when the daemon started."""
+
     def deliver(self, notice: Notice, host: str) -> None:
         """Post one message; raise DeliveryError."""
         request(self._address, notice.payload(host), seconds=self._seconds)
 
 
 class AppriseReceiver:
-    """Any other service that the library apprise knows; it is imported with the first message."""
+    """Any other service that the library apprise knows; it is imported by the thread that sends."""
 
     def __init__(self, address: str) -> None:
         self.shown = _shown(address)
         self._address = address
 
+    def check(self) -> None:
+        """Raise DeliveryError if apprise does not know the address."""
+        self._opened()
+
     def deliver(self, notice: Notice, host: str) -> None:
         """Send one message as text; raise DeliveryError."""
-        import apprise
-
-        try:
-            service = apprise.Apprise()
-            if not service.add(self._address):
-                raise DeliveryError("apprise does not know this address", lasting=True)
-            body = f"{notice.line(host)}\n{DISCLAIMER}"
+        service = self._opened()
+        body = f"{notice.line(host)}\n{DISCLAIMER}"
+        with _failures_of_apprise():
             arrived = service.notify(title=f"bt-daemon: {notice.event.value}", body=body)
-        except DeliveryError:
-            raise
-        except Exception as error:  # whatever a plugin of apprise raises
-            raise DeliveryError(f"apprise failed ({type(error).__name__})") from error
         if not arrived:
             raise DeliveryError("apprise could not deliver it")
+
+    def _opened(self) -> apprise.Apprise:
+        with _failures_of_apprise():
+            import apprise
+
+            logging.getLogger("apprise").disabled = True  # it names whole addresses
+            service = apprise.Apprise()
+            is_known = service.add(self._address)
+        if not is_known:
+            raise DeliveryError("apprise does not know this address", lasting=True)
+        return service
+
+
+@contextmanager
+def _failures_of_apprise() -> Iterator[None]:
+    """Whatever one of its many plugins raises is a message that did not arrive."""
+    try:
+        yield
+    except Exception as error:
+        raise DeliveryError(f"apprise failed ({type(error).__name__})") from error
 
 
 def receivers(addresses: Sequence[str]) -> list[NoticeReceiver]:

@@ -99,13 +99,16 @@ def test_other_schemes_go_through_apprise() -> None:
 
 
 @own_warnings
-def test_address_that_apprise_does_not_know_is_not_tried_again() -> None:
+def test_address_that_apprise_does_not_know_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("apprise")
     (receiver,) = receivers(["nosuchservice://secret"])
+    with pytest.raises(DeliveryError, match="does not know"):
+        receiver.check()
     with pytest.raises(DeliveryError, match="does not know") as caught:
         receiver.deliver(NOTICE, "h")
 
     assert caught.value.lasting
+    assert "secret" not in caplog.text
 
 
 def test_without_apprise_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
