@@ -53,7 +53,7 @@ def install(
     from daemon.operations.systemd_unit import unit_place, unit_text
 
     of_user = options["of_user"]
-    text = unit_text(_plan(invocation, folders, "" if of_user else run_as or _caller()))
+    text = unit_text(_plan(invocation, folders, _checked_name(name), "" if of_user else run_as or _caller()))
     if options["only_print"]:
         click.echo(text, nl=False)
         return
@@ -101,7 +101,7 @@ def uninstall(of_user: bool, name: str, yes: bool) -> None:
     click.echo(f"{printable(str(place))} removed")
 
 
-def _plan(invocation: Invocation, folders: tuple[Path, ...], user: str) -> UnitPlan:
+def _plan(invocation: Invocation, folders: tuple[Path, ...], name: str, user: str) -> UnitPlan:
     from daemon.operations.systemd_unit import UnitPlan, written_folders
     from daemon.service.compose import checked_folders
     from storage.database import database_path
@@ -110,18 +110,26 @@ def _plan(invocation: Invocation, folders: tuple[Path, ...], user: str) -> UnitP
     _refuse_environment(resolved.sources)
     settings = resolved.settings
     roots = checked_folders(folders)
-    database = Path(os.path.abspath(database_path(settings.db)))
+    # The machine's unit has folders of its own: those of the caller are often no other user's to write to.
+    places = {"db": database_path(settings.db), "cache": Path(settings.cache)}
+    own_folders = {"db": Path("/var/lib", name, "results.db"), "cache": Path("/var/cache", name)}
+    managed = tuple(key for key in own_folders if user and resolved.sources[key] == "default")
+    database, cache = (
+        own_folders[key] if key in managed else Path(os.path.abspath(place)) for key, place in places.items()
+    )
     moved = settings.on_done == "move" or settings.quarantine_dir
-    writable = [str(database.parent), settings.cache, settings.done_dir, settings.quarantine_dir]
+    writable = [str(database.parent), str(cache), settings.done_dir, settings.quarantine_dir]
     writable += [settings.heatmaps, *(map(str, roots) if moved else ())]
     named = _named_settings(settings, resolved.sources)
     config = () if resolved.config_file is None else ("--config", os.path.abspath(resolved.config_file))
-    own = ("--db", str(database), "--cache", os.path.abspath(settings.cache))
+    own = ("--db", str(database), "--cache", str(cache))
     return UnitPlan(
         command=(*_program(), "watch", *map(str, roots), *own, *config, *named),
         folders=tuple(roots),
         writable=written_folders(writable),
         user=user,
+        state=name if "db" in managed else "",
+        cache=name if "cache" in managed else "",
         gpu=settings.device.startswith("cuda"),
         network=bool(settings.notify or settings.ping),
     )

@@ -53,6 +53,8 @@ class UnitPlan:
     folders: tuple[Path, ...]  # that are watched
     writable: tuple[Path, ...]  # folders that are written to
     user: str = ""  # "": the unit of a user's own manager
+    state: str = ""  # folder below /var/lib that systemd makes for the user
+    cache: str = ""  # folder below /var/cache
     memory_bytes: int = 4 << 30
     gpu: bool = False
     network: bool = False
@@ -93,10 +95,16 @@ TimeoutStopSec={_STOP_SECONDS}
 WatchdogSec={_WATCHDOG_SECONDS}
 MemoryMax={plan.memory_bytes}
 ReadWritePaths={writable}
-{alone}{sandbox}
+{_made_folders(plan)}{alone}{sandbox}
 [Install]
 WantedBy={"multi-user.target" if of_system else "default.target"}
 """
+
+
+def _made_folders(plan: UnitPlan) -> str:
+    """Return the lines for folders that systemd makes, for the unit's user alone."""
+    folders = (("State", plan.state), ("Cache", plan.cache))
+    return "".join(f"{kind}Directory={name}\n{kind}DirectoryMode=0700\n" for kind, name in folders if name)
 
 
 def unit_place(name: str, *, of_user: bool, config_home: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.operations.systemd_unit import UnitPlan, unit_text
+from tests.support.daemons import bt_daemon
 from tests.support.stored_results import Program
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -36,6 +37,23 @@ def test_unit_names_the_daemon_its_folders_and_what_it_may_write(program: Progra
     assert f"{Path('maps').absolute()}" in text.split("ReadWritePaths=")[1].splitlines()[0]
     assert "inbox of %%h" in text.split("ExecStart=")[1].splitlines()[0]
     assert "inbox" not in text.split("ReadWritePaths=")[1].splitlines()[0]
+
+
+def test_machines_unit_has_folders_of_its_own_unless_others_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BT_CACHE")
+    (tmp_path / "inbox").mkdir()
+
+    texts = [
+        bt_daemon("service", "install", tmp_path / "inbox", "--print", *options).stdout
+        for options in (("--run-as", "mri", "--name", "heads"), ("--user",))
+    ]
+
+    assert "StateDirectory=heads\n" in texts[0]
+    assert "--db /var/lib/heads/results.db --cache /var/cache/heads" in texts[0]
+    assert "StateDirectory" not in texts[1]
+    assert "/var/lib" not in texts[1]
 
 
 def test_inbox_is_writable_where_files_are_moved_out_of_it(program: Program) -> None:
