@@ -166,5 +166,5 @@ def _result_notice(time_us: int, rule: ResultRule, matches: Matches, number: int
     }
     images = "1 image" if number == 1 else f"{number} images"
     least = "" if rule.least is None else f" with {rule.least:g} or more"
-    text = f"{images} of class {rule.label}{least}; the latest is bt-daemon show {row.id}"
+    text = f"{images} of class {rule.label}{least}; the latest: bt-daemon show {row.id}"
     return Notice(NoticeEvent.RESULT, f"result {rule.label} {rule.least}", time_us, text, about, number)
