@@ -79,7 +79,7 @@ def test_lines_of_images_say_what_became_of_each(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     [judged] = [line for line in lines if line["event"] == "image_judged"]
     [failed] = [line for line in lines if line["event"] == "image_failed"]
-    assert (judged["file"], judged["inbox"], judged["state"]) == ("good\\n.png", str(inbox), "done")
+    assert (judged["file"], judged["inbox"], judged["state"]) == ("good\\x0a.png", str(inbox), "done")
     assert judged["status"] in {"ok", "uncertain", "rejected"}
     assert len(judged["model"]) == 64
     assert judged["duration_ms"] > 0
