@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,34 @@ PAGES = [
 
 def test_the_readme_can_be_read_at_a_sitting() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_readme_gives_the_shipped_models_figures() -> None:
+    folder = REPOSITORY / "trainer" / "default"
+    validation = json.loads((folder / "metrics.json").read_text())["metrics"]["validation"]
+    left_out = json.loads((folder / "left_out.json").read_text())["left_out"].values()
+
+    def value(figures: dict[str, Any], name: str) -> float | None:
+        found = figures.get(name)
+        return found["value"] if isinstance(found, dict) else found
+
+    wanted = []
+    for words, name in _FIGURES.items():
+        if (held_out := value(validation, name)) is not None:
+            wanted.append(f"{words} {held_out:.3f}")
+        if name != "accuracy":
+            elsewhere = [found for one in left_out if (found := value(one, name)) is not None]
+            wanted.append(f"{words} {min(elsewhere):.2f} to {max(elsewhere):.2f}")
+    text = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert [words for words in wanted if words not in text] == []
+
+
+_FIGURES = {
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ROC-AUC": "roc_auc",
+}
 
 
 def test_the_table_of_layers_names_every_package_in_an_order_that_holds() -> None:
