@@ -54,6 +54,13 @@ _WRITER_PRAGMAS = (
     # After a burst the log shrinks back instead of keeping its largest size for good.
     "PRAGMA journal_size_limit = 67108864",
 )
+_BESIDE_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    # The caller flushes the log, and the daemon alone checkpoints it.
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 0",
+)
 _READER_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -32000")
 
 
@@ -91,23 +98,16 @@ def open_reader(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SE
 
     Raises DatabaseError (exit 3) when there is none yet, or it is not one this version can read.
     """
-    path = database_path(target)
-    if not _is_there(path):
-        raise DatabaseMissingError(
-            f"there is no database at {printable(str(path))} yet",
-            hint="start `bt-daemon watch DIR` first, or name one with --db",
-        )
-    with database_errors(str(path)):
-        engine = _engine(lambda: connect_read_only(path, busy_seconds), begin="BEGIN")
-        connection = engine.connect()
-        try:
-            _apply(connection, _READER_PRAGMAS)
-            with reading(connection):
-                _let_in(stored_revision(connection), path)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+    return _open_known(target, busy_seconds, "ro", _READER_PRAGMAS)
+
+
+def open_beside(target: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> sa.Connection:
+    """Open a database that is there for a few short transactions; raise DatabaseError as `open_reader`.
+
+    They do not wait for the disk while they hold the lock, so that the daemon does not wait for them: flush
+    the log after each, before anyone is told. A process that reads the database may do so too.
+    """
+    return _open_known(target, busy_seconds, "rw", _BESIDE_PRAGMAS)
 
 
 def close_whole(connection: sa.Connection, *, lost: Path | None = None) -> None:
@@ -128,8 +128,12 @@ def close_whole(connection: sa.Connection, *, lost: Path | None = None) -> None:
 
 def connect_read_only(path: Path, busy_seconds: float) -> sqlite3.Connection:
     """Return a bare connection that cannot write; SQLite alone, no SQLAlchemy needed by the caller."""
+    return _connect(path, busy_seconds, "ro")
+
+
+def _connect(path: Path, busy_seconds: float, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=busy_seconds, isolation_level=None
+        f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, timeout=busy_seconds, isolation_level=None
     )
 
 
@@ -207,7 +211,7 @@ def migrate(connection: sa.Connection, path: Path) -> None:
 
 
 def free_backup_name(path: Path) -> Path:
-    """Return where the copy of before a migration goes: results.db.before-0003, or with a number behind."""
+    """Return where the copy of before a migration goes: results.db.before-0004, or with a number behind."""
     for number in itertools.count():
         place = path.with_name(f"{path.name}.before-{REVISION}{f'-{number}' if number else ''}")
         if not place.exists():
@@ -241,6 +245,29 @@ def stored_revision(connection: sa.Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
     return None if found is None else str(found)
+
+
+def _open_known(
+    target: str | os.PathLike[str], busy_seconds: float, mode: str, pragmas: tuple[str, ...]
+) -> sa.Connection:
+    """Open a database of this version that is there, by SQLite's own means alone."""
+    path = database_path(target)
+    if not _is_there(path):
+        raise DatabaseMissingError(
+            f"there is no database at {printable(str(path))} yet",
+            hint="start `bt-daemon watch DIR` first, or name one with --db",
+        )
+    with database_errors(str(path)):
+        begin = "BEGIN" if mode == "ro" else "BEGIN IMMEDIATE"
+        connection = _engine(lambda: _connect(path, busy_seconds, mode), begin=begin).connect()
+        try:
+            _apply(connection, pragmas)
+            with reading(connection):
+                _let_in(stored_revision(connection), path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
 def _let_in(stored: str | None, path: Path) -> None:

@@ -30,6 +30,20 @@ class Grouping(StrEnum):
     PATIENT = "patient"
 
 
+class ReviewFilter(StrEnum):
+    """What people have said of an image; `results --review` takes these words.
+
+    Every image is `none` or `reviewed`, every reviewed one agreed, corrected or disputed.
+    """
+
+    NONE = "none"  # nothing, or no more than to skip it
+    REVIEWED = "reviewed"
+    AGREED = "agreed"  # what the model says; of a rejected image, that it is of another kind
+    CORRECTED = "corrected"  # anything else
+    OTHER_KIND = "other-kind"  # that it is no image the model is for, whether it was rejected or not
+    DISPUTED = "disputed"  # two people contradict each other
+
+
 # The value of the sort column and the result's id: where the next page begins.
 Key = tuple[int | float | str | bytes, int]
 
@@ -49,6 +63,7 @@ class Query:
     text: str = ""  # part of the path or of the reason, ASCII letters in either case
     inbox: bytes | None = None  # absolute path
     model: str | None = None  # the model's name, or the first letters of the weights' sha256
+    review: ReviewFilter | None = None  # what people have said of the image; of series not looked at
     sort: Sort = Sort.TIME
     reverse: bool = False
     limit: int | None = None

@@ -2,6 +2,7 @@
 
     inbox 1-n folder 1-n file 1-n result n-1 model, label, reason
                               1-n attempt (failures only)
+                              1-n review n-1 reviewer (what people say; rows are added and withdrawn)
     series 1-n result, 1-n series_verdict (one per model, kept in the results' transaction)
     tally: how many results there are per minute and per day, kept in the results' transaction
     heartbeat: what the running daemon says about itself
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from storage.records import Status
 
 # The newest revision in storage/migrations; a database of a newer one is refused.
-REVISION = "0003"
+REVISION = "0004"
 
 # Written out here so that a stored number never depends on the order of an enumeration.
 STATUS_CODES: dict[Status, int] = {Status.OK: 0, Status.UNCERTAIN: 1, Status.REJECTED: 2, Status.ERROR: 3}
@@ -52,6 +53,24 @@ class SeriesOrigin(IntEnum):
     DICOM = 1  # the object itself
     PATTERN = 2  # its path, by the pattern that a setting names
     FILE = 3  # the file is a series: a volume
+
+
+class ReviewAnswer(IntEnum):
+    """What a person says of an image; the numbers are stored."""
+
+    CLASS = 1  # it is of this class
+    OTHER_KIND = 2  # no image of the kind the model was made for
+    SKIPPED = 3  # looked at, not answered
+
+
+class ReviewOrigin(IntEnum):
+    """Why a person was shown an image; the numbers are stored."""
+
+    UNCERTAIN = 1  # the model was not sure
+    NEAR = 2  # its score lies near the threshold
+    RANDOM = 3  # next in the random order, see `review_order`
+    CHOSEN = 4  # opened by hand
+    IMPORTED = 5  # from a file
 
 
 class MoveState(IntEnum):
@@ -178,12 +197,14 @@ model = sa.Table(
     sa.UniqueConstraint("weights_sha256", "engine", "precision", "device"),
 )
 
-label = sa.Table(
-    "label",
-    metadata,
-    sa.Column("id", _Id, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-)
+
+def _texts(name: str, column: str = "name") -> sa.Table:
+    """Return a table of texts that repeat, each stored once."""
+    text = sa.Column(column, sa.Text, nullable=False, unique=True)
+    return sa.Table(name, metadata, sa.Column("id", _Id, primary_key=True), text)
+
+
+label, reason, reviewer = _texts("label"), _texts("reason", "text"), _texts("reviewer")
 
 # One row: the secret that identifiers of patients, studies and series are hashed with.
 pseudonym_key = sa.Table(
@@ -210,13 +231,6 @@ series = sa.Table(
 )
 sa.Index("ix_series_study_key", series.c.study_key, sqlite_where=series.c.study_key.is_not(None))
 sa.Index("ix_series_patient_key", series.c.patient_key, sqlite_where=series.c.patient_key.is_not(None))
-
-reason = sa.Table(
-    "reason",
-    metadata,
-    sa.Column("id", _Id, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False, unique=True),
-)
 
 result = sa.Table(
     "result",
@@ -251,6 +265,15 @@ sa.Index(
     "ix_result_sha256_prefix",
     SHA_PREFIX,
     sqlite_where=result.c.sha256.is_not(None),
+)
+
+# What waits for a person, with its score: few of many rows, found without visiting the others.
+sa.Index(
+    "ix_result_uncertain",
+    result.c.file_id,
+    result.c.model_id,
+    result.c.score,
+    sqlite_where=result.c.status == sa.literal_column(str(STATUS_CODES[Status.UNCERTAIN])),
 )
 
 # The slices of a series under one model, in their order.
@@ -312,6 +335,35 @@ tally = sa.Table(
     sa.Column("count", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+review = sa.Table(
+    "review",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),  # grows in the order of the commits
+    sa.Column("request_id", _Bytes, nullable=False, unique=True),  # 16 bytes, made by who asks
+    sa.Column("file_id", sa.ForeignKey("file.id"), nullable=False, index=True),
+    sa.Column("model_id", sa.ForeignKey("model.id"), nullable=False),  # whose answer was seen
+    sa.Column("reviewer_id", sa.ForeignKey("reviewer.id"), nullable=False),
+    sa.Column("answer", sa.SmallInteger, nullable=False),  # ReviewAnswer
+    sa.Column("label_id", sa.ForeignKey("label.id")),  # NULL: no class was said
+    sa.Column("shown_label_id", sa.ForeignKey("label.id")),  # what the model said at that time
+    sa.Column("shown_status", sa.SmallInteger),
+    sa.Column("origin", sa.SmallInteger, nullable=False),  # ReviewOrigin
+    sa.Column("in_sample", sa.SmallInteger, nullable=False),  # 1: counts as drawn at random
+    sa.Column("note", sa.Text),
+    sa.Column("at_us", _Microseconds, nullable=False),
+    sa.Column("withdrawn_us", _Microseconds),  # NULL: it stands
+)
+STANDS = review.c.withdrawn_us.is_(None)
+# One standing review per file and reviewer.
+sa.Index("uq_review_standing", review.c.file_id, review.c.reviewer_id, unique=True, sqlite_where=STANDS)
+# Multiples of 2**31 over the golden ratio, modulo a prime: any stretch of the order is spread evenly over
+# the files, whatever repeats among them. Changing either number makes the samples drawn so far worthless.
+REVIEW_PRIME, REVIEW_STEP = 2_147_483_647, 1_327_217_885
+_prime = sa.literal_column(str(REVIEW_PRIME), sa.BigInteger)
+review_order = review.c.file_id % _prime * sa.literal_column(str(REVIEW_STEP), sa.BigInteger) % _prime
+# The standing reviews in the random order: which of them are a sample.
+sa.Index("ix_review_order", review_order, review.c.in_sample, review.c.origin, sqlite_where=STANDS)
 
 heartbeat = sa.Table(
     "heartbeat",

@@ -29,7 +29,7 @@ _DATABASE = {
     "storage.counters",
 }
 _QUERIES = {*_DATABASE, "storage.query", "storage.ledger", "storage.queries"}
-_STORAGE = {*_QUERIES, "storage.maintenance", "storage.lock"}
+_STORAGE = {*_QUERIES, "storage.reviews", "storage.maintenance", "storage.lock"}
 _BASE = {"config", "daemon.clock", "daemon.process", "daemon.log", "daemon.frames"}
 
 # Package -> packages it may import; a module that lies beside packages counts as one of its own. Imports
@@ -57,6 +57,7 @@ LAYERS: dict[str, set[str]] = {
     "storage.counters": _DATABASE - {"storage.counters"},
     "storage.ledger": _DATABASE,
     "storage.queries": {*_DATABASE, "storage.query", "storage.ledger"},
+    "storage.reviews": _QUERIES,
     "storage.maintenance": {*_QUERIES, "storage.lock", "storage.migrations"},
     "trainer.images": {"config"},
     "trainer.model": _IMAGES,

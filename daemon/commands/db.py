@@ -132,7 +132,7 @@ def restore(invocation: Invocation, backup: Path) -> None:
 def migrate(invocation: Invocation, dry_run: bool) -> None:
     r"""Bring the database to this version's schema; `watch` does it by itself.
 
-    A copy of it is kept beside it first (results.db.before-0003), for going back to an older version: see
+    A copy of it is kept beside it first (results.db.before-0004), for going back to an older version: see
     db restore. Delete it when you are content.
 
     \b

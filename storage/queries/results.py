@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from storage.counters import Span, split
 from storage.database import reading
+from storage.queries.review_sql import review_term
 from storage.queries.score_sql import doubt, doubt_column, score_column
 from storage.query import Key, Query, Sort
 from storage.records import Status
@@ -193,7 +194,7 @@ def grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int,
 def needs_rows(query: Query) -> bool:
     """Whether results have to be looked at one by one to be counted, since no tally knows the filter."""
     limits = (query.min_confidence, query.max_confidence, query.min_score, query.max_score)
-    others = (query.after, query.file_id, query.after_result_id)
+    others = (query.after, query.file_id, query.after_result_id, query.review)
     return bool(query.text) or any(value is not None for value in (*limits, *others))
 
 
@@ -271,6 +272,8 @@ def row_terms(
         # Through coalesce, or SQLite makes the outer joins inner ones and starts at the inbox, not
         # at the time: every row would be visited and sorted for one page.
         terms.append(sa.func.coalesce(inbox.c.path, b"") == query.inbox)
+    if query.review is not None:
+        terms.append(review_term(query.review))
     if query.file_id is not None:
         terms.append(result.c.file_id == query.file_id)
     if query.after_result_id is not None:

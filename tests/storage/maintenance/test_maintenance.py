@@ -19,11 +19,15 @@ from storage.queries.history import story
 from storage.queries.results import count, rows
 from storage.query import Query
 from storage.records import FailureKind, FileVersion, Judged, Status
-from storage.schema import REVISION
+from storage.reviews.answers import Review
+from storage.reviews.review_rows import review_rows
+from storage.reviews.review_writer import ReviewWriter
+from storage.schema import REVISION, ReviewAnswer, ReviewOrigin
 from tests.conftest import REPOSITORY
-from tests.support.ledgers import TUMOUR, Store, open_store, raw
+from tests.support.ledgers import MODEL, TUMOUR, Store, open_store, raw
 from trainer.model.series_rule import SeriesRule
 
+AT_US = 1_790_000_100_000_000
 SCHEMAS = REPOSITORY / "tests" / "schemas"
 
 
@@ -118,12 +122,16 @@ def test_database_of_each_published_schema_opens_with_its_rows_equal(tmp_path: P
             (row.path, row.status, row.label, row.confidence, row.reason, row.sha256, row.superseded)
             for row in rows(reader)
         }
+        said = [(row.path, row.agrees if row.stands else None) for row in review_rows(reader, withdrawn=True)]
     assert found == {
         (b"a.png", Status.OK, "tumour", 0.97, None, b"\1" * 32, False),
         (b"sub/\xff.png", Status.UNCERTAIN, "no_tumour", 0.55, "near the threshold", b"\2" * 32, True),
         (b"sub/\xff.png", Status.OK, "tumour", 0.97, None, b"\3" * 32, False),
         (b"text.png", Status.ERROR, None, None, "not an image", None, False),
     }
+    assert said == (
+        [] if schema.stem < "0004" else [(b"a.png", None), (b"a.png", True), (b"sub/\xff.png", False)]
+    )
     store = open_store(path)
     assert [entry.version.name for entry in store.ledger.due(10, 1 << 60)] == [b"new.png", b"again.png"]
     store.close()
@@ -144,6 +152,24 @@ def fixture_rows(store: Store) -> None:
     store.judge([new], sha256=b"\3" * 32)
     store.fail(bad, FailureKind.PERMANENT, "not an image")
     store.fail(again, FailureKind.TRANSIENT, "permission denied")
+    reviews = [
+        Review(
+            bytes([number]) * 16,
+            file_id,
+            MODEL.weights_sha256,
+            "ada",
+            answer,
+            AT_US,
+            ReviewOrigin.CHOSEN,
+            label,
+        )
+        for number, file_id, answer, label in (
+            (1, first.file_id, ReviewAnswer.OTHER_KIND, None),
+            (2, first.file_id, ReviewAnswer.CLASS, "tumour"),
+            (3, old.file_id, ReviewAnswer.CLASS, "tumour"),
+        )
+    ]
+    ReviewWriter(str(store.path)).add(reviews)
 
 
 def test_pruned_results_are_gone_and_uncounted_while_later_ones_stay(tmp_path: Path, inbox: Path) -> None:

@@ -1,0 +1,1 @@
+"""Reviews: what people say of images, kept beside what the models say."""

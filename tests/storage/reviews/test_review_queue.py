@@ -1,0 +1,95 @@
+"""The queue asks for what is uncertain first, then what is near, then a random sample; nothing twice."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from storage.database import open_reader
+from storage.query import Query, ReviewFilter
+from storage.records import Judged, Status
+from storage.reviews.answers import Review
+from storage.reviews.random_order import order_key
+from storage.reviews.review_queue import ORIGINS, ReviewWaiting, candidates, waiting
+from storage.reviews.review_writer import ReviewWriter
+from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.ledgers import MODEL, Store, open_store
+
+AT_US = 1_790_000_100_000_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Scores 0.00 to 0.99 with the threshold at 0.6 and uncertain from 0.55 to 0.65."""
+    store = open_store(tmp_path / "results.db")
+    model = replace(MODEL, positive="tumour", threshold=0.6, uncertain_low=0.55, uncertain_high=0.65)
+    store.model_id = store.ledger.model_id(model)
+    for number, entry in enumerate(store.add(*(b"%02d.png" % number for number in range(100)))):
+        score = number / 100
+        status = Status.UNCERTAIN if 0.55 <= score < 0.65 else Status.OK
+        label = "tumour" if score >= 0.6 else "no_tumour"
+        store.judge([entry], Judged(status, label, max(score, 1 - score), score=score))
+    return store
+
+
+def asked(store: Store, limit: int, **more: object) -> list[tuple[str, bytes]]:
+    with closing(open_reader(store.path)) as reader:
+        found = candidates(reader, Query(), limit=limit, **more)  # type: ignore[arg-type]
+    return [(one.origin.name, one.row.path) for one in found]
+
+
+def answer(store: Store, file_id: int, answer: ReviewAnswer, origin: ReviewOrigin) -> None:
+    label = "tumour" if answer is ReviewAnswer.CLASS else None
+    one = Review(uuid.uuid4().bytes, file_id, "ab" * 32, "ada", answer, AT_US, origin, label)
+    ReviewWriter(str(store.path)).add([one])
+
+
+def test_uncertain_come_first_then_near_then_random(store: Store) -> None:
+    names = asked(store, 16)
+
+    assert [origin for origin, _ in names] == ["UNCERTAIN"] * 10 + ["NEAR"] * 6
+    assert names[:3] == [("UNCERTAIN", b"60.png"), ("UNCERTAIN", b"59.png"), ("UNCERTAIN", b"61.png")]
+    assert names[10:12] == [("NEAR", b"65.png"), ("NEAR", b"54.png")]
+    store.close()
+
+
+def test_random_ones_come_in_the_fixed_order_whatever_was_answered_and_leased(store: Store) -> None:
+    order = sorted(range(1, 101), key=order_key)
+    answer(store, order[1], ReviewAnswer.CLASS, ReviewOrigin.CHOSEN)
+
+    names = asked(store, 3, origins=(ReviewOrigin.RANDOM,), without={order[0]})
+
+    assert names == [("RANDOM", b"%02d.png" % (number - 1)) for number in order[2:5]]
+    store.close()
+
+
+def test_skipped_ones_come_again_when_nothing_else_is_left(store: Store) -> None:
+    answer(store, 61, ReviewAnswer.SKIPPED, ReviewOrigin.UNCERTAIN)
+
+    names = asked(store, 10, origins=(ReviewOrigin.UNCERTAIN,))
+
+    assert len(names) == 10
+    assert names[-1] == ("UNCERTAIN", b"60.png")
+    store.close()
+
+
+def test_each_image_is_offered_once(store: Store) -> None:
+    names = asked(store, 1_000)
+
+    assert sorted(path for _, path in names) == [b"%02d.png" % number for number in range(100)]
+    assert set(ORIGINS) == {ReviewOrigin[origin] for origin in ("UNCERTAIN", "NEAR", "RANDOM")}
+    store.close()
+
+
+def test_what_waits_is_counted(store: Store) -> None:
+    answer(store, 61, ReviewAnswer.CLASS, ReviewOrigin.UNCERTAIN)
+    answer(store, 60, ReviewAnswer.SKIPPED, ReviewOrigin.UNCERTAIN)
+    answer(store, 1, ReviewAnswer.OTHER_KIND, ReviewOrigin.CHOSEN)
+
+    with closing(open_reader(store.path)) as reader:
+        assert waiting(reader, Query(review=ReviewFilter.NONE)) == ReviewWaiting(9, 2, 0)
+    store.close()
