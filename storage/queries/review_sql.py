@@ -36,6 +36,13 @@ truths = (
     .where(ANSWERED)
     .group_by(review.c.file_id)
 )
+# file_id, in_sample: every file that people only skipped.
+skips = (
+    sa.select(review.c.file_id, sa.func.max(review.c.in_sample).label("in_sample"))
+    .where(STANDS)
+    .group_by(review.c.file_id)
+    .having(sa.func.min(review.c.answer) == _skipped)  # the largest of the codes
+)
 
 
 def review_term(wanted: ReviewFilter) -> sa.ColumnElement[bool]:

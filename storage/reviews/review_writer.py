@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
 from config.errors import UsageError
 from config.files import flush
@@ -35,6 +36,7 @@ from storage.schema import (
     review,
     reviewer,
 )
+from storage.statements import Prepared, PreparedIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,16 @@ class _Shown(NamedTuple):
     model_id: int
     label_id: int | None
     status: int
-    classes: tuple[str, ...]
+
+
+class _Known(NamedTuple):
+    """A request that is stored."""
+
+    id: int
+    file_id: int
+    reviewer: str
+    answer: int
+    label: str | None
 
 
 class _Joining(NamedTuple):
@@ -84,26 +95,27 @@ class ReviewWriter:
             with reading(connection):
                 shown = [_shown(connection, one) for one in reviews]
                 joins = _joins(connection, reviews)
+                _known(connection, [one.request_id for one in reviews])
+                for statement in _UNDER_LOCK:
+                    statement.compile(connection)
             with writing(connection):
-                added = [_add(connection, one, seen, joins) for one, seen in zip(reviews, shown, strict=True)]
-                for join in joins.values():
-                    _count_as_drawn(connection, join.review_ids)
+                added = _store(connection, list(zip(reviews, shown, strict=True)), joins)
             self._flush()
         return added
 
     def withdraw(self, reviewer: str, request_id: bytes, at_us: int) -> bool:
         """Take an answer back; False if it is not the reviewer's, or does not stand any more."""
-        statement = (
-            review.update()
-            .where(review.c.request_id == request_id, STANDS, review.c.reviewer_id == _reviewer_id(reviewer))
-            .values(withdrawn_us=at_us)
-        )
         with closing(open_beside(self._database, busy_seconds=self._busy_seconds)) as connection:
+            with reading(connection):
+                found = _STANDING.all(connection, (request_id, reviewer))
+            if not found:
+                return False
             with writing(connection):
-                withdrawn = connection.execute(statement).rowcount > 0
-            if withdrawn:
-                self._flush()
-        return withdrawn
+                # Only the review that was found standing: another may be faster, but none brings it back.
+                stands = bool(_STANDING.all(connection, (request_id, reviewer)))
+                _TAKE_BACK.many(connection, [(at_us, request_id)])
+            self._flush()
+        return stands
 
     def _flush(self) -> None:
         """Wait until what was committed is on the disk; without the lock, so that nobody else waits."""
@@ -144,32 +156,25 @@ def _check(one: Review) -> None:
 
 def _shown(connection: sa.Connection, one: Review) -> _Shown:
     """Return what the model says of the file; raise UsageError if it says nothing, or has not that class."""
-    query = (
-        sa.select(result.c.model_id, result.c.label_id, result.c.status, model.c.classes)
-        .select_from(result.join(model))
-        .where(result.c.file_id == one.file_id, model.c.weights_sha256 == one.weights_sha256)
-        .where(result.c.status != ERROR_CODE)
-        .order_by(result.c.id.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    rows = _JUDGED.all(connection, (one.file_id, one.weights_sha256))
+    shown = printable(one.weights_sha256[:12])
+    if not rows:
         raise UsageError(
-            f"the model {printable(one.weights_sha256[:12])} has not judged file {one.file_id}",
-            hint="see what has: bt-daemon show ID",
+            f"the model {shown} has not judged file {one.file_id}", hint="see what has: bt-daemon show ID"
         )
-    shown = _Shown(row.model_id, row.label_id, row.status, tuple(json.loads(row.classes)))
-    if one.label is not None and one.label not in shown.classes:
+    model_id, label_id, status, stored_classes = rows[0]
+    classes = json.loads(stored_classes)
+    if one.label is not None and one.label not in classes:
         raise UsageError(
-            f"the model {printable(one.weights_sha256[:12])} has no class {printable(one.label)!r}",
-            hint=f"its classes are {', '.join(map(printable, shown.classes))}",
+            f"the model {shown} has no class {printable(one.label)!r}",
+            hint=f"its classes are {', '.join(map(printable, classes))}",
         )
-    return shown
+    return _Shown(model_id, label_id, status)
 
 
-def _joins(connection: sa.Connection, reviews: Sequence[Review]) -> dict[str, _Joining]:
+def _joins(connection: sa.Connection, reviews: Sequence[Review]) -> list[_Joining]:
     """Return, by model, what becomes part of the sample with these reviews; only a random one adds to it."""
-    joins = {}
+    joins = []
     for weights in {one.weights_sha256 for one in reviews if one.origin is ReviewOrigin.RANDOM}:
         drawn = [
             one.file_id
@@ -177,73 +182,133 @@ def _joins(connection: sa.Connection, reviews: Sequence[Review]) -> dict[str, _J
             if one.origin is ReviewOrigin.RANDOM and one.weights_sha256 == weights
         ]
         end = sample_end(connection, weights, {one.file_id for one in reviews}, drawn)
-        joins[weights] = _Joining(end, joining(connection, weights, end))
+        joins.append(_Joining(end, joining(connection, weights, end)))
     return joins
 
 
-def _add(connection: sa.Connection, one: Review, shown: _Shown, joins: dict[str, _Joining]) -> Added:
-    known = connection.execute(_KNOWN, {"request": one.request_id}).one_or_none()
-    if known is not None:
-        if (known.file_id, known.name, known.answer, known.label) != _identity(one):
-            raise UsageError(
-                "this request was made before, for another answer", hint="make a new UUID for each answer"
-            )
-        return Added(known.id, is_new=False)
-    reviewer_id = _number(connection, reviewer, one.reviewer)
-    earlier = review.update().where(
-        review.c.file_id == one.file_id, review.c.reviewer_id == reviewer_id, STANDS
+def _store(
+    connection: sa.Connection, seen: Sequence[tuple[Review, _Shown]], joins: Sequence[_Joining]
+) -> list[Added]:
+    """Write reviews in the caller's transaction, by statements that are compiled: others wait meanwhile."""
+    requests = [one.request_id for one, _ in seen]
+    known = _known(connection, requests)
+    end = max((join.end for join in joins), default=-1)
+    _ADD_REVIEWER.many(connection, [(name,) for name in {one.reviewer for one, _ in seen}])
+    _ADD_LABEL.many(connection, [(name,) for name in {one.label for one, _ in seen} if name is not None])
+    stored = dict(known)
+    for one, shown in seen:
+        if one.request_id in stored:
+            _check_same(one, stored[one.request_id])
+            continue
+        _WITHDRAW.many(connection, [(one.at_us, one.file_id, one.reviewer)])
+        _INSERT.many(connection, [_values(one, shown, end)])
+        stored[one.request_id] = _Known(0, one.file_id, one.reviewer, int(one.answer), one.label)
+    _DRAWN.many(connection, [(number,) for join in joins for number in join.review_ids])
+    stored = _known(connection, requests)
+    first = set(known)
+    added = []
+    for request in requests:
+        added.append(Added(stored[request].id, is_new=request not in first))
+        first.add(request)  # the same request twice in one batch
+    return added
+
+
+def _known(connection: sa.Connection, requests: Sequence[bytes]) -> dict[bytes, _Known]:
+    return {row[0]: _Known(*row[1:]) for row in _REQUESTED.all(connection, (), requests)}
+
+
+def _check_same(one: Review, known: _Known) -> None:
+    if known[1:] != (one.file_id, one.reviewer, int(one.answer), one.label):
+        raise UsageError(
+            "this request was made before, for another answer", hint="make a new UUID for each answer"
+        )
+
+
+def _values(one: Review, shown: _Shown, end: int) -> tuple[Any, ...]:
+    """Return what `_INSERT` takes."""
+    drawn = int(order_key(one.file_id) <= end)
+    said = (int(one.answer), one.label, shown.label_id, shown.status, int(one.origin))
+    about = (one.request_id, one.file_id, shown.model_id, one.reviewer)
+    return (*about, *said, drawn, one.file_id, one.note or None, one.at_us)
+
+
+# The newest result of a model's weights, whatever engine they ran on.
+_JUDGED = Prepared(
+    sa.select(result.c.model_id, result.c.label_id, result.c.status, model.c.classes)
+    .select_from(result.join(model))
+    .where(
+        result.c.file_id == sa.bindparam("file"),
+        model.c.weights_sha256 == sa.bindparam("weights"),
+        result.c.status != sa.literal_column(str(ERROR_CODE)),
     )
-    connection.execute(earlier.values(withdrawn_us=one.at_us))
-    end = max((join.end for join in joins.values()), default=-1)
-    was_drawn = connection.execute(_WAS_DRAWN, {"file": one.file_id}).scalar_one()
-    values: dict[str, Any] = {
-        "request_id": one.request_id,
-        "file_id": one.file_id,
-        "model_id": shown.model_id,
-        "reviewer_id": reviewer_id,
-        "answer": int(one.answer),
-        "label_id": None if one.label is None else _number(connection, label, one.label),
-        "shown_label_id": shown.label_id,
-        "shown_status": shown.status,
-        "origin": int(one.origin),
-        "in_sample": int(was_drawn or order_key(one.file_id) <= end),
-        "note": one.note or None,
-        "at_us": one.at_us,
-    }
-    made = connection.execute(review.insert().values(values))
-    assert made.inserted_primary_key is not None
-    return Added(int(made.inserted_primary_key[0]), is_new=True)
+    .order_by(result.c.id.desc()),
+    ["file", "weights"],
+)
+_REQUESTED = PreparedIn(
+    lambda requests: (
+        sa.select(
+            review.c.request_id, review.c.id, review.c.file_id, reviewer.c.name, review.c.answer, label.c.name
+        )
+        .select_from(review.join(reviewer).outerjoin(label, label.c.id == review.c.label_id))
+        .where(review.c.request_id.in_(requests))
+    ),
+    [],
+)
+_ADD_REVIEWER = Prepared(insert(reviewer).on_conflict_do_nothing(), ["name"])
+_ADD_LABEL = Prepared(insert(label).on_conflict_do_nothing(), ["name"])
 
 
-def _identity(one: Review) -> tuple[int, str, int, str | None]:
-    return one.file_id, one.reviewer, int(one.answer), one.label
+def _number_of(table: sa.Table, parameter: str) -> sa.ScalarSelect[int]:
+    return sa.select(table.c.id).where(table.c.name == sa.bindparam(parameter)).scalar_subquery()
 
 
-def _number(connection: sa.Connection, table: sa.Table, name: str) -> int:
-    """Return the number of a name, made if need be."""
-    query = sa.select(table.c.id).where(table.c.name == name)
-    found = connection.execute(query).scalar_one_or_none()
-    if found is None:
-        made = connection.execute(table.insert().values(name=name))
-        assert made.inserted_primary_key is not None
-        found = made.inserted_primary_key[0]
-    return int(found)
-
-
-def _reviewer_id(name: str) -> sa.ScalarSelect[int]:
-    return sa.select(reviewer.c.id).where(reviewer.c.name == name).scalar_subquery()
-
-
-def _count_as_drawn(connection: sa.Connection, review_ids: Sequence[int]) -> None:
-    if review_ids:
-        connection.execute(_DRAWN, [{"number": number} for number in review_ids])
-
-
-_KNOWN = (
-    sa.select(review.c.id, review.c.file_id, reviewer.c.name, review.c.answer, label.c.name.label("label"))
-    .select_from(review.join(reviewer).outerjoin(label, label.c.id == review.c.label_id))
-    .where(review.c.request_id == sa.bindparam("request"))
+_WITHDRAW = Prepared(
+    review.update()
+    .where(
+        review.c.file_id == sa.bindparam("file"), review.c.reviewer_id == _number_of(reviewer, "by"), STANDS
+    )
+    .values(withdrawn_us=sa.bindparam("at")),
+    ["at", "file", "by"],
 )
 # An image that was drawn once stays so, whoever answers it again and whatever was taken back.
-_WAS_DRAWN = sa.select(sa.exists().where(review.c.file_id == sa.bindparam("file"), review.c.in_sample == 1))
-_DRAWN = review.update().where(review.c.id == sa.bindparam("number")).values(in_sample=1)
+_earlier = review.alias("earlier")
+_was_drawn = sa.exists().where(
+    _earlier.c.file_id == sa.bindparam("same_file"), _earlier.c.in_sample == sa.literal_column("1")
+)
+_INSERTED = "request file seen_model by said said_label shown_label shown why drawn same_file remark at"
+_INSERT = Prepared(
+    review.insert().values(
+        request_id=sa.bindparam("request"),
+        file_id=sa.bindparam("file"),
+        model_id=sa.bindparam("seen_model"),
+        reviewer_id=_number_of(reviewer, "by"),
+        answer=sa.bindparam("said"),
+        label_id=_number_of(label, "said_label"),
+        shown_label_id=sa.bindparam("shown_label"),
+        shown_status=sa.bindparam("shown"),
+        origin=sa.bindparam("why"),
+        in_sample=sa.func.max(
+            sa.bindparam("drawn", type_=sa.Integer), sa.select(_was_drawn).scalar_subquery()
+        ),
+        note=sa.bindparam("remark"),
+        at_us=sa.bindparam("at"),
+    ),
+    _INSERTED.split(),
+)
+_DRAWN = Prepared(
+    review.update().where(review.c.id == sa.bindparam("number")).values(in_sample=sa.literal_column("1")),
+    ["number"],
+)
+_UNDER_LOCK = (_ADD_REVIEWER, _ADD_LABEL, _WITHDRAW, _INSERT, _DRAWN)
+_STANDING = Prepared(
+    sa.select(review.c.id)
+    .select_from(review.join(reviewer))
+    .where(review.c.request_id == sa.bindparam("request"), reviewer.c.name == sa.bindparam("by"), STANDS),
+    ["request", "by"],
+)
+_TAKE_BACK = Prepared(
+    review.update()
+    .where(review.c.request_id == sa.bindparam("request"), STANDS)
+    .values(withdrawn_us=sa.bindparam("at")),
+    ["at", "request"],
+)

@@ -17,6 +17,7 @@ from storage.reviews.random_order import in_random_order, order_key
 from storage.schema import (
     ERROR_CODE,
     IS_CURRENT,
+    REVIEW_PRIME,
     STANDS,
     ReviewOrigin,
     file,
@@ -25,7 +26,7 @@ from storage.schema import (
     review,
     review_order,
 )
-from storage.statements import LONGEST, PreparedIn
+from storage.statements import LONGEST, Prepared, PreparedIn
 
 # So many numbers are looked at first, then ever more: the next image is mostly among the first few.
 _FIRST_LOOK = 8
@@ -57,46 +58,27 @@ def sample_end(
     nothing is left unreviewed.
     """
     gap = next(unreviewed(connection, weights_sha256, without=answered), None)
-    end = review_order.desc()
-    before = (
-        sa.select(review_order)
-        .where(
-            STANDS,
-            review.c.origin == int(ReviewOrigin.RANDOM),
-            review.c.model_id.in_(_models(weights_sha256)),
-        )
-        .order_by(end)
-        .limit(1)
-    )
-    if gap is not None:
-        before = before.where(review_order < order_key(gap))
-    known = connection.execute(before).scalar()
-    keys = [key for key in map(order_key, drawn) if gap is None or key < order_key(gap)]
-    return max([-1 if known is None else int(known), *keys])
+    before = REVIEW_PRIME if gap is None else order_key(gap)
+    [(known,)] = _LAST_DRAWN.all(connection, (before, weights_sha256))
+    return max([int(known), *(key for key in map(order_key, drawn) if key < before)])
 
 
 def joining(connection: sa.Connection, weights_sha256: str, end: int) -> list[int]:
     """Return the standing reviews, of whichever model's answer, that are to be counted as drawn."""
-    judged = sa.exists().where(
-        result.c.file_id == review.c.file_id, result.c.model_id.in_(_models(weights_sha256))
-    )
-    query = sa.select(review.c.id).where(STANDS, review_order <= end, review.c.in_sample == 0, judged)
-    return list(connection.execute(query).scalars())
+    return [number for (number,) in _JOINING.all(connection, (end, weights_sha256))]
 
 
-def _models(weights_sha256: str) -> sa.Select[tuple[int]]:
-    return sa.select(model.c.id).where(model.c.weights_sha256 == weights_sha256)
+_OF_MODEL = sa.select(model.c.id).where(model.c.weights_sha256 == sa.bindparam("weights"))
 
 
 def _judged(
     numbers: Sequence[sa.BindParameter[int]], *terms: sa.ColumnElement[bool]
 ) -> sa.Select[tuple[int]]:
-    of_model = sa.select(model.c.id).where(model.c.weights_sha256 == sa.bindparam("weights"))
     return (
         sa.select(result.c.file_id)
         .select_from(result.join(file))
         .where(
-            result.c.model_id.in_(of_model),
+            result.c.model_id.in_(_OF_MODEL),
             result.c.file_id.in_(numbers),
             result.c.status != sa.literal_column(str(ERROR_CODE)),
             IS_CURRENT,
@@ -111,4 +93,22 @@ _SKIPPED = PreparedIn(
         numbers, has_review(result.c.file_id, IS_SKIP), ~has_review(result.c.file_id, ANSWERED)
     ),
     ["weights"],
+)
+_LAST_DRAWN = Prepared(
+    sa.select(sa.func.coalesce(sa.func.max(review_order), sa.literal_column("-1"))).where(
+        STANDS,
+        review_order < sa.bindparam("before"),
+        review.c.origin == sa.literal_column(str(int(ReviewOrigin.RANDOM))),
+        review.c.model_id.in_(_OF_MODEL),
+    ),
+    ["before", "weights"],
+)
+_JOINING = Prepared(
+    sa.select(review.c.id).where(
+        STANDS,
+        review_order <= sa.bindparam("end"),
+        review.c.in_sample == sa.literal_column("0"),
+        sa.exists().where(result.c.file_id == review.c.file_id, result.c.model_id.in_(_OF_MODEL)),
+    ),
+    ["end", "weights"],
 )
