@@ -18,6 +18,7 @@ from enum import IntEnum
 
 import sqlalchemy as sa
 
+from storage.random_order import random_order_of
 from storage.records import Status
 
 # The newest revision in storage/migrations; a database of a newer one is refused.
@@ -68,7 +69,7 @@ class ReviewOrigin(IntEnum):
 
     UNCERTAIN = 1  # the model was not sure
     NEAR = 2  # its score lies near the threshold
-    RANDOM = 3  # next in the random order, see `review_order`
+    RANDOM = 3  # next in the random order, see `storage.random_order`
     CHOSEN = 4  # opened by hand
     IMPORTED = 5  # from a file
 
@@ -341,7 +342,7 @@ review = sa.Table(
     metadata,
     sa.Column("id", _Id, primary_key=True),  # grows in the order of the commits
     sa.Column("request_id", _Bytes, nullable=False, unique=True),  # 16 bytes, made by who asks
-    sa.Column("file_id", sa.ForeignKey("file.id"), nullable=False, index=True),
+    sa.Column("file_id", sa.ForeignKey("file.id"), nullable=False),
     sa.Column("model_id", sa.ForeignKey("model.id"), nullable=False),  # whose answer was seen
     sa.Column("reviewer_id", sa.ForeignKey("reviewer.id"), nullable=False),
     sa.Column("answer", sa.SmallInteger, nullable=False),  # ReviewAnswer
@@ -354,14 +355,15 @@ review = sa.Table(
     sa.Column("at_us", _Microseconds, nullable=False),
     sa.Column("withdrawn_us", _Microseconds),  # NULL: it stands
 )
+# From a file to its reviews, with all that makes up what they say together.
+sa.Index(
+    "ix_review_file_id",
+    *(review.c[name] for name in ("file_id", "withdrawn_us", "answer", "label_id", "in_sample")),
+)
 STANDS = review.c.withdrawn_us.is_(None)
 # One standing review per file and reviewer.
 sa.Index("uq_review_standing", review.c.file_id, review.c.reviewer_id, unique=True, sqlite_where=STANDS)
-# Multiples of 2**31 over the golden ratio, modulo a prime: any stretch of the order is spread evenly over
-# the files, whatever repeats among them. Changing either number makes the samples drawn so far worthless.
-REVIEW_PRIME, REVIEW_STEP = 2_147_483_647, 1_327_217_885
-_prime = sa.literal_column(str(REVIEW_PRIME), sa.BigInteger)
-review_order = review.c.file_id % _prime * sa.literal_column(str(REVIEW_STEP), sa.BigInteger) % _prime
+review_order = random_order_of(review.c.file_id)
 # The standing reviews in the random order: which of them are a sample.
 sa.Index("ix_review_order", review_order, review.c.in_sample, review.c.origin, sqlite_where=STANDS)
 

@@ -22,6 +22,7 @@ _MODEL = {*_IMAGES, "trainer.model"}
 _STORED = {"config", "storage.records", "storage.pseudonyms", "storage.database_errors"}
 _DATABASE = {
     *_STORED,
+    "storage.random_order",
     "storage.schema",
     "storage.statements",
     "storage.database",
@@ -40,7 +41,8 @@ LAYERS: dict[str, set[str]] = {
     "storage.pseudonyms": set(),
     "storage.database_errors": {"config"},
     "storage.query": _STORED,
-    "storage.schema": _STORED,
+    "storage.random_order": set(),
+    "storage.schema": {*_STORED, "storage.random_order"},
     "storage.statements": {*_STORED, "storage.schema"},
     "storage.migrations": {*_STORED, "storage.schema"},
     "storage.database_copy": {"config"},

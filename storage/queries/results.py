@@ -20,7 +20,7 @@ from storage.counters import Span, split
 from storage.database import reading
 from storage.queries.review_sql import review_term
 from storage.queries.score_sql import doubt, doubt_column, score_column
-from storage.query import Key, Query, Sort
+from storage.query import Key, Query, ReviewFilter, Sort
 from storage.records import Status
 from storage.schema import (
     STATUS_CODES,
@@ -181,6 +181,11 @@ def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | 
 
 def grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int, int, int]]:
     """Yield (model_id, label_id or 0, status code, number of results), several for the same three."""
+    if query.review is ReviewFilter.NONE:  # all but the few that were reviewed
+        yield from grouped(connection, replace(query, review=None))
+        for *kind, number in grouped(connection, replace(query, review=ReviewFilter.REVIEWED)):
+            yield kind[0], kind[1], kind[2], -number
+        return
     if needs_rows(query):
         yield from _grouped_rows(connection, query, query.since_us, query.until_us)
         return
@@ -240,16 +245,16 @@ def needs_join(query: Query) -> bool:
 
 
 def _select(connection: sa.Connection, query: Query) -> sa.Select[Any]:
-    column = _SORT_COLUMNS[query.sort]
     down = _is_descending(query)
-    order = [column, result.c.id] if query.sort is not Sort.ID else [result.c.id]
-    return (
-        sa.select(*_COLUMNS)
-        .select_from(JOINED)
-        .where(*row_terms(connection, query, query.since_us, query.until_us))
-        .order_by(*(term.desc() if down else term.asc() for term in order))
-        .limit(query.limit)
-    )
+    columns = [_SORT_COLUMNS[query.sort], result.c.id] if query.sort is not Sort.ID else [result.c.id]
+    order = [column.desc() if down else column.asc() for column in columns]
+    terms = row_terms(connection, query, query.since_us, query.until_us)
+    statement = sa.select(*_COLUMNS).select_from(JOINED).order_by(*order).limit(query.limit)
+    if query.review is None or query.limit is None:
+        return statement.where(*terms)
+    # All that were reviewed are sorted for a page: by their numbers alone.
+    page = sa.select(result.c.id).select_from(JOINED).where(*terms).order_by(*order).limit(query.limit)
+    return statement.where(result.c.id.in_(page))
 
 
 def row_terms(

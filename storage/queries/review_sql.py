@@ -47,32 +47,27 @@ skips = (
 
 def review_term(wanted: ReviewFilter) -> sa.ColumnElement[bool]:
     """Return what narrows results down to those whose image was reviewed so."""
+    answered = sa.select(review.c.file_id).where(ANSWERED)
+    of_file = answered.group_by(review.c.file_id)
     if wanted is ReviewFilter.NONE:
         return ~has_review(result.c.file_id, ANSWERED)
+    if wanted is ReviewFilter.DISPUTED:
+        return result.c.file_id.in_(of_file.having(_together == _DISPUTED))
+    if wanted is ReviewFilter.OTHER_KIND:
+        return result.c.file_id.in_(of_file.having(_together == OTHER_KIND))
     # The reviews are few beside the results: SQLite begins with them.
-    reviewed = result.c.file_id.in_(sa.select(review.c.file_id).where(ANSWERED))
+    reviewed = result.c.file_id.in_(answered)
     if wanted is ReviewFilter.REVIEWED:
         return reviewed
-    said = _said_of(result.c.file_id)
+    said = sa.select(_together).where(review.c.file_id == result.c.file_id, ANSWERED).scalar_subquery()
     shown = sa.case(
         (result.c.status == STATUS_CODES[Status.REJECTED], OTHER_KIND),
         else_=sa.func.coalesce(result.c.label_id, _NOTHING),
     )
-    return (
-        reviewed
-        & {
-            ReviewFilter.AGREED: said == shown,
-            ReviewFilter.CORRECTED: said.not_in([_DISPUTED, shown]),
-            ReviewFilter.OTHER_KIND: said == OTHER_KIND,
-            ReviewFilter.DISPUTED: said == _DISPUTED,
-        }[wanted]
-    )
+    agrees = said == shown
+    return reviewed & (agrees if wanted is ReviewFilter.AGREED else said.not_in([_DISPUTED, shown]))
 
 
 def has_review(file_id: sa.ColumnElement[Any], which: sa.ColumnElement[bool] = STANDS) -> sa.Exists:
     """Whether anybody has said something of the image: anything that stands, ANSWERED or IS_SKIP."""
     return sa.exists().where(review.c.file_id == file_id, which)
-
-
-def _said_of(file_id: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.select(_together).where(review.c.file_id == file_id, ANSWERED).scalar_subquery()

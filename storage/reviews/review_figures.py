@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from storage.database import reading
-from storage.queries.results import JOINED, row_terms
+from storage.queries.results import JOINED, needs_join, row_terms
 from storage.queries.review_sql import OTHER_KIND, skips, truths
-from storage.queries.score_sql import score_column
 from storage.query import Query
 from storage.records import Status
-from storage.reviews.shares import Place, Share, share
+from storage.reviews.shares import Beside, Share, share
 from storage.schema import ERROR_CODE, STATUS_CODES, label, model, result
 
 _REJECTED = STATUS_CODES[Status.REJECTED]
@@ -72,7 +71,7 @@ class CardComparison:
     name: str  # of a field of `Measured`
     card: float
     measured: Share
-    place: Place  # where the card's lies beside the measured interval
+    place: Beside  # where the card's lies beside the measured interval
 
 
 def review_figures(connection: sa.Connection, query: Query) -> list[ReviewFigures]:
@@ -81,15 +80,21 @@ def review_figures(connection: sa.Connection, query: Query) -> list[ReviewFigure
     A query narrows the images down by their results, whatever its limit; its time is when they were judged.
     """
     with reading(connection):
-        kinds = [_Kind(*row) for row in connection.execute(_counted(connection, query))]
-        skipped = [_Skips(*row) for row in connection.execute(_skipped(connection, query))]
         names = dict(connection.execute(sa.select(label.c.id, label.c.name)).all())
-        models: dict[str, Any] = {row.weights_sha256: row for row in connection.execute(_MODELS)}
+        known = list(connection.execute(_MODELS))
+        of = {row.id: row.weights_sha256 for row in known}
+        kinds = [
+            _Kind(of[model_id], *rest) for model_id, *rest in connection.execute(_counted(connection, query))
+        ]
+        skipped = [
+            _Skips(of[model_id], *rest) for model_id, *rest in connection.execute(_skipped(connection, query))
+        ]
+    models: dict[str, Any] = {row.weights_sha256: row for row in known}
     found = [
         _figures(
             models[weights],
             [kind for kind in kinds if kind.weights == weights],
-            {skip.in_sample: skip.number for skip in skipped if skip.weights == weights},
+            [skip for skip in skipped if skip.weights == weights],
             names,
         )
         for weights in {kind.weights for kind in kinds} | {skip.weights for skip in skipped}
@@ -128,9 +133,10 @@ class _Skips(NamedTuple):
 
 def _counted(connection: sa.Connection, query: Query) -> sa.Select[Any]:
     said = truths.subquery("truth")
-    above = sa.case((result.c.status == _REJECTED, score_column >= model.c.threshold))
+    above = sa.case((result.c.status == _REJECTED, result.c.score >= model.c.threshold))
+    # Grouped by number, not by name: a hundred thousand rows are sorted.
     kind = (
-        model.c.weights_sha256,
+        result.c.model_id,
         result.c.status,
         result.c.label_id,
         above.label("is_above"),
@@ -139,7 +145,7 @@ def _counted(connection: sa.Connection, query: Query) -> sa.Select[Any]:
     )
     return (
         sa.select(*kind, sa.func.count())
-        .select_from(said.join(JOINED, result.c.file_id == said.c.file_id))
+        .select_from(said.join(_source(query), result.c.file_id == said.c.file_id))
         .where(*row_terms(connection, query, query.since_us, query.until_us))
         .where(result.c.status != ERROR_CODE, *_latest_of_weights(connection))
         .group_by(*kind)
@@ -149,12 +155,17 @@ def _counted(connection: sa.Connection, query: Query) -> sa.Select[Any]:
 def _skipped(connection: sa.Connection, query: Query) -> sa.Select[Any]:
     skip = skips.subquery("skip")
     return (
-        sa.select(model.c.weights_sha256, skip.c.in_sample, sa.func.count())
-        .select_from(skip.join(JOINED, result.c.file_id == skip.c.file_id))
+        sa.select(result.c.model_id, skip.c.in_sample, sa.func.count())
+        .select_from(skip.join(_source(query), result.c.file_id == skip.c.file_id))
         .where(*row_terms(connection, query, query.since_us, query.until_us))
         .where(result.c.status != ERROR_CODE, *_latest_of_weights(connection))
-        .group_by(model.c.weights_sha256, skip.c.in_sample)
+        .group_by(result.c.model_id, skip.c.in_sample)
     )
+
+
+def _source(query: Query) -> sa.FromClause:
+    """Return the results with what a query asks for, and no joins for nothing a hundred thousand times."""
+    return JOINED if needs_join(query) else result.join(model)
 
 
 def _latest_of_weights(connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
@@ -177,13 +188,15 @@ def _latest_of_weights(connection: sa.Connection) -> list[sa.ColumnElement[bool]
 
 
 def _figures(
-    about: Any, kinds: list[_Kind], skipped: Mapping[int, int], names: Mapping[int, str]
+    about: Any, kinds: list[_Kind], skipped: list[_Skips], names: Mapping[int, str]
 ) -> ReviewFigures:
     classes = tuple(json.loads(about.classes))
     # What was said of a model with other classes is no answer to this one's question.
     known = {number for number, name in names.items() if name in classes} | {OTHER_KIND, None}
     kinds = [kind for kind in kinds if kind.said in known]
     agreed = [kind for kind in kinds if kind.said is not None]
+    drawn = [kind for kind in agreed if kind.in_sample]
+    skipped_of_sample = sum(skip.number for skip in skipped if skip.in_sample)
     return ReviewFigures(
         model=about.name,
         model_version=about.version,
@@ -192,10 +205,8 @@ def _figures(
         positive=about.positive,
         disputed=sum(kind.number for kind in kinds if kind.said is None),
         other_kind=sum(kind.number for kind in agreed if kind.said == OTHER_KIND),
-        answers=_measured(agreed, sum(skipped.values()), names, None),
-        sample=_measured(
-            [kind for kind in agreed if kind.in_sample], skipped.get(1, 0), names, about.positive
-        ),
+        answers=_measured(agreed, sum(skip.number for skip in skipped), names, None),
+        sample=_measured(drawn, skipped_of_sample, names, about.positive),
     )
 
 
@@ -257,5 +268,5 @@ def _agrees(kind: _Kind) -> bool:
 
 
 _MODELS = sa.select(
-    *(model.c[name] for name in ("name", "version", "weights_sha256", "classes", "positive"))
+    *(model.c[name] for name in ("id", "name", "version", "weights_sha256", "classes", "positive"))
 ).order_by(model.c.id)

@@ -9,17 +9,18 @@ from itertools import islice
 import sqlalchemy as sa
 
 from storage.database import reading
-from storage.queries.results import JOINED, ResultRow, row_terms, rows
-from storage.queries.review_sql import ANSWERED, IS_SKIP, has_review
+from storage.queries.results import JOINED, ResultRow, needs_join, row_terms, rows
+from storage.queries.review_sql import ANSWERED, IS_SKIP, has_review, truths
 from storage.queries.score_sql import doubt_column
-from storage.query import Query, ReviewFilter, Sort
+from storage.query import Query, Sort
 from storage.records import Status
+from storage.reviews.sample import skipped as skipped_files
 from storage.reviews.sample import unreviewed
 from storage.schema import IS_CURRENT, STATUS_CODES, ReviewOrigin, model, result
 
 # So many of the latest results are searched for those near the threshold: then the time that takes does
 # not grow with the database.
-NEAR_AMONG = 200_000
+NEAR_AMONG = 100_000
 # The order in which people are asked.
 ORIGINS = (ReviewOrigin.UNCERTAIN, ReviewOrigin.NEAR, ReviewOrigin.RANDOM)
 # Literals: SQLite takes a partial index only for a term it can read while planning.
@@ -73,31 +74,21 @@ def candidates(
 
 def waiting(connection: sa.Connection, query: Query) -> ReviewWaiting:
     """Return how many of the images that a query lets through wait, whatever its limit and `review`."""
+    query = replace(query, review=None, after=None)
     with reading(connection):
-        query = replace(query, review=None, after=None)
+        terms = row_terms(connection, query, query.since_us, query.until_us)
         open_terms = (result.c.status == _UNCERTAIN, IS_CURRENT, ~has_review(result.c.file_id, ANSWERED))
-        counts = [
-            _count(connection, query, sa.func.count(), *open_terms),
-            *(
-                _count(connection, replace(query, review=which), sa.func.count(result.c.file_id.distinct()))
-                for which in (ReviewFilter.REVIEWED, ReviewFilter.DISPUTED)
-            ),
-        ]
-    return ReviewWaiting(*counts)
-
-
-def _count(
-    connection: sa.Connection,
-    query: Query,
-    number: sa.ColumnElement[int],
-    *terms: sa.ColumnElement[bool],
-) -> int:
-    statement = (
-        sa.select(number)
-        .select_from(JOINED)
-        .where(*row_terms(connection, query, query.since_us, query.until_us), *terms)
-    )
-    return int(connection.execute(statement).scalar_one())
+        uncertain = sa.select(sa.func.count()).select_from(JOINED).where(*terms, *open_terms)
+        truth = truths.subquery("truth")
+        # Without a filter there is no need to look at the results.
+        source = JOINED if needs_join(query) else result
+        of_file = sa.exists().select_from(source).where(result.c.file_id == truth.c.file_id, *terms)
+        let_through = of_file.correlate(truth)
+        answered = sa.select(sa.func.count(), sa.func.count().filter(truth.c.said.is_(None))).where(
+            *([let_through] if terms else [])
+        )
+        reviewed, disputed = connection.execute(answered.select_from(truth)).one()
+        return ReviewWaiting(connection.execute(uncertain).scalar_one(), reviewed, disputed)
 
 
 def _open(skipped: bool) -> tuple[sa.ColumnElement[bool], ...]:
@@ -156,12 +147,12 @@ def _random(
     weights = _weights(connection, query)
     if weights is None:
         return []
-    numbers = list(islice(unreviewed(connection, weights, skipped=skipped, without=taken), wanted))
-    found = []
-    for number in numbers:
-        judged = Query(file_id=number, model=weights, sort=Sort.ID, limit=1)
-        found += list(rows(connection, judged))
-    return found
+    drawn = skipped_files(connection, weights, taken) if skipped else unreviewed(connection, weights, taken)
+    return [
+        row
+        for number in islice(drawn, wanted)
+        for row in rows(connection, Query(file_id=number, model=weights, sort=Sort.ID, limit=1))
+    ]
 
 
 def _weights(connection: sa.Connection, query: Query) -> str | None:

@@ -22,8 +22,8 @@ from config.files import flush
 from config.text import printable
 from storage.database import BUSY_SECONDS, database_path, open_beside, reading, writing
 from storage.database_errors import DatabaseUnavailableError
+from storage.random_order import order_key
 from storage.reviews.answers import LONGEST_NOTE, LONGEST_REVIEWER, REQUEST_BYTES, Review
-from storage.reviews.random_order import order_key
 from storage.reviews.sample import joining, sample_end
 from storage.schema import (
     ERROR_CODE,

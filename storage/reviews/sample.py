@@ -1,6 +1,6 @@
 """Random sample of the images: which come next, and which reviews together are one.
 
-A review counts as drawn at random once everything before it in the random order (`random_order`) was
+A review counts as drawn at random once everything before it in the random order (`storage.random_order`) was
 reviewed: then all of that stretch counts, whichever queue had shown it, and the doubtful images that were
 answered first are neither more nor fewer in it than among all images.
 """
@@ -12,12 +12,11 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from storage.queries.review_sql import ANSWERED, IS_SKIP, has_review
-from storage.reviews.random_order import in_random_order, order_key
+from storage.queries.review_sql import has_review, skips
+from storage.random_order import PRIME, in_random_order, order_key, random_order_of
 from storage.schema import (
     ERROR_CODE,
     IS_CURRENT,
-    REVIEW_PRIME,
     STANDS,
     ReviewOrigin,
     file,
@@ -26,27 +25,44 @@ from storage.schema import (
     review,
     review_order,
 )
-from storage.statements import LONGEST, Prepared, PreparedIn
+from storage.statements import Prepared, PreparedIn
 
 # So many numbers are looked at first, then ever more: the next image is mostly among the first few.
-_FIRST_LOOK = 8
+_FIRST_LOOK, _LONGEST_LOOK = 32, 4_096
+# After so many numbers without a find the model's own files, few among the others, are sorted instead.
+_PATIENCE = 20_000
 
 
 def unreviewed(
-    connection: sa.Connection, weights_sha256: str, *, skipped: bool = False, without: Collection[int] = ()
+    connection: sa.Connection, weights_sha256: str, without: Collection[int] = ()
 ) -> Iterator[int]:
     """Yield the files that a model judged and nobody reviewed, in the random order.
 
-    With `skipped` those instead that were skipped and never answered. Versions that were overwritten and
-    errors are left out: there is nothing to look at.
+    Versions that were overwritten and errors are left out: there is nothing to look at.
     """
-    last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(result.c.file_id), 0))).scalar_one()
+    last = connection.execute(_LAST_FILE).scalar_one()
     numbers = in_random_order(last)
-    look, asked = _FIRST_LOOK, _SKIPPED if skipped else _UNREVIEWED
+    look, since_found, passed = _FIRST_LOOK, 0, -1
     while chunk := list(islice(numbers, look)):
-        found = {row[0] for row in asked.all(connection, (weights_sha256,), chunk)}
-        yield from (number for number in chunk if number in found and number not in without)
-        look = min(2 * look, LONGEST)
+        keys = [order_key(number) for number in chunk]
+        # The reviewed ones are most of the beginning: an index alone tells them.
+        reviewed = {key for (key,) in _REVIEWED.all(connection, (keys[0], keys[-1]))}
+        left = [number for number, key in zip(chunk, keys, strict=True) if key not in reviewed]
+        found = {number for (number,) in _JUDGED.all(connection, (weights_sha256,), left)}
+        yield from (number for number in left if number in found and number not in without)
+        look, passed = min(2 * look, _LONGEST_LOOK), keys[-1]
+        since_found = 0 if found else since_found + len(left)
+        if since_found > _PATIENCE:
+            rest = connection.execute(_REST, {"weights": weights_sha256, "passed": passed}).scalars()
+            yield from (number for number in rest if number not in without)
+            return
+
+
+def skipped(connection: sa.Connection, weights_sha256: str, without: Collection[int] = ()) -> list[int]:
+    """Return the files that a model judged and people only skipped, in the random order."""
+    numbers = sorted(connection.execute(_SKIPPED).scalars(), key=order_key)
+    found = {number for (number,) in _JUDGED.all(connection, (weights_sha256,), numbers)}
+    return [number for number in numbers if number in found and number not in without]
 
 
 def sample_end(
@@ -57,8 +73,8 @@ def sample_end(
     `drawn` are those of them that were drawn at random. It is the last review so drawn before which
     nothing is left unreviewed.
     """
-    gap = next(unreviewed(connection, weights_sha256, without=answered), None)
-    before = REVIEW_PRIME if gap is None else order_key(gap)
+    gap = next(unreviewed(connection, weights_sha256, answered), None)
+    before = PRIME if gap is None else order_key(gap)
     [(known,)] = _LAST_DRAWN.all(connection, (before, weights_sha256))
     return max([int(known), *(key for key in map(order_key, drawn) if key < before)])
 
@@ -71,28 +87,35 @@ def joining(connection: sa.Connection, weights_sha256: str, end: int) -> list[in
 _OF_MODEL = sa.select(model.c.id).where(model.c.weights_sha256 == sa.bindparam("weights"))
 
 
-def _judged(
-    numbers: Sequence[sa.BindParameter[int]], *terms: sa.ColumnElement[bool]
-) -> sa.Select[tuple[int]]:
-    return (
+# What a model judged and is still there to be looked at.
+_LOOKED_AT = (
+    result.c.model_id.in_(_OF_MODEL),
+    result.c.status != sa.literal_column(str(ERROR_CODE)),
+    IS_CURRENT,
+)
+_JUDGED = PreparedIn(
+    lambda numbers: (
         sa.select(result.c.file_id)
         .select_from(result.join(file))
-        .where(
-            result.c.model_id.in_(_OF_MODEL),
-            result.c.file_id.in_(numbers),
-            result.c.status != sa.literal_column(str(ERROR_CODE)),
-            IS_CURRENT,
-            *terms,
-        )
-    )
-
-
-_UNREVIEWED = PreparedIn(lambda numbers: _judged(numbers, ~has_review(result.c.file_id)), ["weights"])
-_SKIPPED = PreparedIn(
-    lambda numbers: _judged(
-        numbers, has_review(result.c.file_id, IS_SKIP), ~has_review(result.c.file_id, ANSWERED)
+        .where(*_LOOKED_AT, result.c.file_id.in_(numbers))
     ),
     ["weights"],
+)
+_result_order = random_order_of(result.c.file_id)
+_REST = (
+    sa.select(result.c.file_id)
+    .select_from(result.join(file))
+    .where(*_LOOKED_AT, _result_order > sa.bindparam("passed"), ~has_review(result.c.file_id))
+    .group_by(result.c.file_id)
+    .order_by(_result_order)
+)
+_LAST_FILE = sa.select(sa.func.coalesce(sa.func.max(result.c.file_id), 0))
+_SKIPPED = sa.select(skips.subquery("skip").c.file_id)
+_REVIEWED = Prepared(
+    sa.select(review_order).where(
+        STANDS, review_order >= sa.bindparam("least"), review_order <= sa.bindparam("most")
+    ),
+    ["least", "most"],
 )
 _LAST_DRAWN = Prepared(
     sa.select(sa.func.coalesce(sa.func.max(review_order), sa.literal_column("-1"))).where(

@@ -10,7 +10,7 @@ from statistics import NormalDist
 _Z = NormalDist().inv_cdf(0.975)
 
 
-class Place(StrEnum):
+class Beside(StrEnum):
     """Where a figure lies beside a measured share."""
 
     BELOW = "below"
@@ -32,11 +32,11 @@ class Share:
         """The share itself, 0..1."""
         return self.k / self.n
 
-    def place_of(self, told: float) -> Place:
+    def place_of(self, told: float) -> Beside:
         """Return where a figure such as a model card's lies beside the interval."""
         if told < self.low:
-            return Place.BELOW
-        return Place.ABOVE if told > self.high else Place.WITHIN
+            return Beside.BELOW
+        return Beside.ABOVE if told > self.high else Beside.WITHIN
 
 
 def share(k: int, n: int) -> Share | None:

@@ -246,5 +246,5 @@ CREATE INDEX ix_result_series ON result (series_id, model_id, position) WHERE se
 CREATE INDEX ix_attempt_file_id ON attempt (file_id);
 CREATE UNIQUE INDEX uq_review_standing ON review (file_id, reviewer_id) WHERE withdrawn_us IS NULL;
 CREATE INDEX ix_review_order ON review (((file_id % 2147483647) * 1327217885) % 2147483647, in_sample, origin) WHERE withdrawn_us IS NULL;
-CREATE INDEX ix_review_file_id ON review (file_id);
+CREATE INDEX ix_review_file_id ON review (file_id, withdrawn_us, answer, label_id, in_sample);
 COMMIT;

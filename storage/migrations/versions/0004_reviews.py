@@ -41,7 +41,8 @@ def upgrade() -> None:
         sa.Column("withdrawn_us", sa.BigInteger()),
         sa.UniqueConstraint("request_id", name="uq_review_request_id"),
     )
-    op.create_index("ix_review_file_id", "review", ["file_id"])
+    said = ["file_id", "withdrawn_us", "answer", "label_id", "in_sample"]
+    op.create_index("ix_review_file_id", "review", said)
     stands = sa.text("withdrawn_us IS NULL")
     op.create_index(
         "uq_review_standing",

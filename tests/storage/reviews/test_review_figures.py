@@ -12,12 +12,12 @@ import pytest
 
 from storage.database import open_reader
 from storage.query import Query, ReviewFilter
+from storage.random_order import in_random_order
 from storage.records import Outcome
-from storage.reviews.random_order import in_random_order
 from storage.reviews.review_figures import Measured, beside_card
 from storage.reviews.review_rows import review_rows
 from storage.reviews.review_writer import ReviewWriter
-from storage.reviews.shares import Place, Share, share
+from storage.reviews.shares import Beside, Share, share
 from storage.schema import ReviewOrigin
 from tests.support.reviews import (
     AT_US,
@@ -120,8 +120,8 @@ def test_sample_is_unbiased_though_the_doubtful_were_answered_first(tmp_path: Pa
     assert sample.sensitivity is not None
     assert sample.specificity is not None
     assert sample.images > 400
-    assert sample.sensitivity.place_of(sum(sensitive) / len(sensitive)) is Place.WITHIN
-    assert sample.specificity.place_of(sum(specific) / len(specific)) is Place.WITHIN
+    assert sample.sensitivity.place_of(sum(sensitive) / len(sensitive)) is Beside.WITHIN
+    assert sample.specificity.place_of(sum(specific) / len(specific)) is Beside.WITHIN
     # What the answers to doubtful images would have made of it, were they taken for a sample.
     assert first.answers.by_class["tumour"].high < 0.7
     assert sum(sensitive) / len(sensitive) > 0.9
@@ -241,7 +241,7 @@ def test_card_is_compared_where_both_have_the_figure(tmp_path: Path) -> None:
     beside = beside_card(found.sample, {"sensitivity": 0.9, "specificity": 0.9, "accuracy": 0.5, "ece": 0.1})
 
     assert [(one.name, one.place) for one in beside] == [
-        ("sensitivity", Place.WITHIN), ("accuracy", Place.BELOW),
+        ("sensitivity", Beside.WITHIN), ("accuracy", Beside.BELOW),
     ]  # fmt: skip
     store.close()
 

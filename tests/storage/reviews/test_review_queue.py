@@ -11,9 +11,9 @@ import pytest
 
 from storage.database import open_reader
 from storage.query import Query, ReviewFilter
+from storage.random_order import order_key
 from storage.records import Judged, Status
 from storage.reviews.answers import Review
-from storage.reviews.random_order import order_key
 from storage.reviews.review_queue import ORIGINS, ReviewWaiting, candidates, waiting
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 import sqlalchemy as sa
 
-from storage.reviews.random_order import in_random_order, order_key
+from storage.random_order import in_random_order, order_key
 from storage.schema import review, review_order
 
 
