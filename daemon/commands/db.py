@@ -76,7 +76,8 @@ def check(invocation: Invocation) -> int:
             f"{len(found.problems)} problems; put a backup in its place: bt-daemon db restore FILE", err=True
         )
         return 1
-    click.echo(f"ok: {found.results} results of {found.files} file versions")
+    reviews = f", {found.reviews} reviews" if found.reviews else ""
+    click.echo(f"ok: {found.results} results of {found.files} file versions{reviews}")
     return 0
 
 
@@ -160,12 +161,15 @@ def migrate(invocation: Invocation, dry_run: bool) -> None:
 
 @command.command()
 @click.option("--before", "when", metavar="WHEN", required=True, help="Judged before: 90d, 2026-01-01.")
+@click.option("--reviewed", is_flag=True, help="Also what a person reviewed, with the reviews.")
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @program_options
 @pass_invocation
-def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
+def prune(invocation: Invocation, when: str, reviewed: bool, dry_run: bool, yes: bool) -> None:
     r"""Delete old results; images that still lie in an inbox are not judged anew.
+
+    What a person reviewed is kept, unless --reviewed is given.
 
     \b
     Examples:
@@ -173,6 +177,7 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
       bt-daemon db prune --before 2026-01-01 --yes
     """
     from contextlib import closing
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     from config.when import local_zone, microseconds, parse_when
@@ -181,26 +186,36 @@ def prune(invocation: Invocation, when: str, dry_run: bool, yes: bool) -> None:
     from storage.maintenance.prune import models_named
     from storage.maintenance.prune import prune as delete_before
     from storage.queries.results import count
-    from storage.query import Query
+    from storage.query import Query, ReviewFilter
     from trainer.model.series_rule import SeriesRule
 
     zone = local_zone()
     moment = parse_when(when, datetime.now(UTC), zone)
+    query = Query(until_us=microseconds(moment))
     with closing(open_reader(invocation.settings.db)) as reader:
-        number = count(reader, Query(until_us=microseconds(moment)))
+        kept = 0 if reviewed else count(reader, replace(query, review=ReviewFilter.REVIEWED))
+        number = count(reader, query) - kept
     shown = moment.astimezone(zone).isoformat(" ", "seconds")
     if dry_run:
-        click.echo(f"{number} results from before {shown} would be deleted")
+        click.echo(f"{number} results from before {shown} would be deleted{_kept_text(kept, 'would be ')}")
         return
     if not yes:
         _confirm(number, shown)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
-        pruned = delete_before(writer, microseconds(moment), SeriesRule.from_json)
+        pruned = delete_before(writer, microseconds(moment), SeriesRule.from_json, reviewed=reviewed)
         models = forget_models(database_path(invocation.settings.db), models_named(writer))
     click.echo(
-        f"deleted {pruned.results} results from before {shown}, forgot {pruned.files} files that are gone"
+        f"deleted {pruned.results} results from before {shown}"
+        + (f" and {pruned.reviews} reviews" if pruned.reviews else "")
+        + f", forgot {pruned.files} files that are gone"
         + (f" and {models} model{'' if models == 1 else 's'} that no row names" if models else "")
+        + _kept_text(pruned.kept)
     )
+
+
+def _kept_text(kept: int, verb: str = "") -> str:
+    """Return what is said of results that a person reviewed."""
+    return f"; {verb}kept: {kept} that a person reviewed (--reviewed deletes them too)" if kept else ""
 
 
 def _confirm(number: int, shown: str) -> None:

@@ -25,7 +25,7 @@ from storage.database import (
 )
 from storage.database_copy import copy_database
 from storage.database_errors import DatabaseMissingError, database_errors
-from storage.schema import REVISION, file, result, tally
+from storage.schema import REVISION, STANDS, ReviewAnswer, file, result, review, tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Check:
     problems: tuple[str, ...]
     results: int
     files: int
+    reviews: int  # withdrawn ones among them
 
 
 def facts(target: str | os.PathLike[str]) -> DatabaseFacts:
@@ -75,12 +76,18 @@ def check(target: str | os.PathLike[str]) -> Check:
         results = connection.execute(sa.select(sa.func.count()).select_from(result)).scalar_one()
         files = connection.execute(sa.select(sa.func.count()).select_from(file)).scalar_one()
         counted = sa.select(tally.c.seconds, sa.func.sum(tally.c.count)).group_by(tally.c.seconds)
+        reviews = connection.execute(sa.select(sa.func.count()).select_from(review)).scalar_one()
+        problems += [
+            f"{number} reviews {fact}"
+            for fact, wrong in _WRONG_REVIEWS.items()
+            if (number := connection.execute(wrong).scalar_one())
+        ]
         problems += [
             f"the tallies of {seconds} s count {number} results, there are {results}"
             for seconds, number in connection.execute(counted)
             if number != results
         ]
-    return Check(tuple(problems), results, files)
+    return Check(tuple(problems), results, files, reviews)
 
 
 def backup(target: str | os.PathLike[str], destination: Path) -> int:
@@ -132,6 +139,25 @@ def migrate(target: str | os.PathLike[str]) -> Migration:
     planned = planned_migration(target)
     with open_writer(target, checkpoints=False):
         return planned
+
+
+_more_than_one = (
+    sa.select(sa.func.count().label("number"))
+    .where(STANDS)
+    .group_by(review.c.file_id, review.c.reviewer_id)
+    .having(sa.func.count() > 1)
+    .subquery()
+)
+_is_class = review.c.answer == int(ReviewAnswer.CLASS)
+# What is wrong with how many reviews.
+_WRONG_REVIEWS = {
+    "stand of one reviewer about one file, where one may": sa.select(
+        sa.func.coalesce(sa.func.sum(_more_than_one.c.number), 0)
+    ),
+    "say a class and name none, or name one and say none": sa.select(sa.func.count())
+    .select_from(review)
+    .where(_is_class == review.c.label_id.is_(None)),
+}
 
 
 def _parts(path: Path) -> list[Path]:

@@ -55,6 +55,13 @@ class _Shown(NamedTuple):
     status: int
 
 
+class _Ready(NamedTuple):
+    """A review with what belongs into its row."""
+
+    review: Review
+    shown: _Shown
+
+
 class _Known(NamedTuple):
     """A request that is stored."""
 
@@ -91,21 +98,31 @@ class ReviewWriter:
         """
         for one in reviews:
             _check(one)
-        with closing(open_beside(self._database, busy_seconds=self._busy_seconds)) as connection:
+        requests = [one.request_id for one in reviews]
+        with closing(self._open()) as connection:
             with reading(connection):
-                shown = [_shown(connection, one) for one in reviews]
+                ready = [_ready(connection, one) for one in reviews]
                 joins = _joins(connection, reviews)
-                _known(connection, [one.request_id for one in reviews])
+                new_names = _new_names(connection, reviews)
+                _known(connection, requests)  # compiles it
                 for statement in _UNDER_LOCK:
                     statement.compile(connection)
             with writing(connection):
-                added = _store(connection, list(zip(reviews, shown, strict=True)), joins)
+                for prepared, names in new_names:
+                    prepared.many(connection, names)
+                before = _known(connection, requests)
+                _store(connection, ready, joins, before)
+            with reading(connection):
+                stored = _known(connection, requests)
             self._flush()
-        return added
+        return [
+            Added(stored[request].id, is_new=request not in before and request not in requests[:place])
+            for place, request in enumerate(requests)
+        ]
 
     def withdraw(self, reviewer: str, request_id: bytes, at_us: int) -> bool:
         """Take an answer back; False if it is not the reviewer's, or does not stand any more."""
-        with closing(open_beside(self._database, busy_seconds=self._busy_seconds)) as connection:
+        with closing(self._open()) as connection:
             with reading(connection):
                 found = _STANDING.all(connection, (request_id, reviewer))
             if not found:
@@ -116,6 +133,9 @@ class ReviewWriter:
                 _TAKE_BACK.many(connection, [(at_us, request_id)])
             self._flush()
         return stands
+
+    def _open(self) -> sa.Connection:
+        return open_beside(self._database, busy_seconds=self._busy_seconds)
 
     def _flush(self) -> None:
         """Wait until what was committed is on the disk; without the lock, so that nobody else waits."""
@@ -154,8 +174,8 @@ def _check(one: Review) -> None:
         )
 
 
-def _shown(connection: sa.Connection, one: Review) -> _Shown:
-    """Return what the model says of the file; raise UsageError if it says nothing, or has not that class."""
+def _ready(connection: sa.Connection, one: Review) -> _Ready:
+    """Add what the model says of the file; raise UsageError if it says nothing, or has not that class."""
     rows = _JUDGED.all(connection, (one.file_id, one.weights_sha256))
     shown = printable(one.weights_sha256[:12])
     if not rows:
@@ -169,7 +189,7 @@ def _shown(connection: sa.Connection, one: Review) -> _Shown:
             f"the model {shown} has no class {printable(one.label)!r}",
             hint=f"its classes are {', '.join(map(printable, classes))}",
         )
-    return _Shown(model_id, label_id, status)
+    return _Ready(one, _Shown(model_id, label_id, status))
 
 
 def _joins(connection: sa.Connection, reviews: Sequence[Review]) -> list[_Joining]:
@@ -186,17 +206,28 @@ def _joins(connection: sa.Connection, reviews: Sequence[Review]) -> list[_Joinin
     return joins
 
 
+def _new_names(
+    connection: sa.Connection, reviews: Sequence[Review]
+) -> list[tuple[Prepared, list[tuple[str]]]]:
+    """Return what is to be stored of names that no row has yet."""
+    names = (
+        (reviewer, _ADD_REVIEWER, {one.reviewer for one in reviews}),
+        (label, _ADD_LABEL, {one.label for one in reviews if one.label is not None}),
+    )
+    found = []
+    for table, statement, wanted in names:
+        known = set(connection.execute(sa.select(table.c.name).where(table.c.name.in_(wanted))).scalars())
+        found.append((statement, [(name,) for name in sorted(wanted - known)]))
+    return found
+
+
 def _store(
-    connection: sa.Connection, seen: Sequence[tuple[Review, _Shown]], joins: Sequence[_Joining]
-) -> list[Added]:
+    connection: sa.Connection, ready: Sequence[_Ready], joins: Sequence[_Joining], known: dict[bytes, _Known]
+) -> None:
     """Write reviews in the caller's transaction, by statements that are compiled: others wait meanwhile."""
-    requests = [one.request_id for one, _ in seen]
-    known = _known(connection, requests)
     end = max((join.end for join in joins), default=-1)
-    _ADD_REVIEWER.many(connection, [(name,) for name in {one.reviewer for one, _ in seen}])
-    _ADD_LABEL.many(connection, [(name,) for name in {one.label for one, _ in seen} if name is not None])
     stored = dict(known)
-    for one, shown in seen:
+    for one, shown in ready:
         if one.request_id in stored:
             _check_same(one, stored[one.request_id])
             continue
@@ -204,13 +235,6 @@ def _store(
         _INSERT.many(connection, [_values(one, shown, end)])
         stored[one.request_id] = _Known(0, one.file_id, one.reviewer, int(one.answer), one.label)
     _DRAWN.many(connection, [(number,) for join in joins for number in join.review_ids])
-    stored = _known(connection, requests)
-    first = set(known)
-    added = []
-    for request in requests:
-        added.append(Added(stored[request].id, is_new=request not in first))
-        first.add(request)  # the same request twice in one batch
-    return added
 
 
 def _known(connection: sa.Connection, requests: Sequence[bytes]) -> dict[bytes, _Known]:
