@@ -133,7 +133,9 @@ class _Skips(NamedTuple):
 
 def _counted(connection: sa.Connection, query: Query) -> sa.Select[Any]:
     said = truths.subquery("truth")
-    above = sa.case((result.c.status == _REJECTED, result.c.score >= model.c.threshold))
+    own = model.alias("own")
+    threshold = sa.select(own.c.threshold).where(own.c.id == result.c.model_id).scalar_subquery()
+    above = sa.case((result.c.status == _REJECTED, result.c.score >= threshold))
     # Grouped by number, not by name: a hundred thousand rows are sorted.
     kind = (
         result.c.model_id,
@@ -165,7 +167,7 @@ def _skipped(connection: sa.Connection, query: Query) -> sa.Select[Any]:
 
 def _source(query: Query) -> sa.FromClause:
     """Return the results with what a query asks for, and no joins for nothing a hundred thousand times."""
-    return JOINED if needs_join(query) else result.join(model)
+    return JOINED if needs_join(query) else result
 
 
 def _latest_of_weights(connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
@@ -174,15 +176,19 @@ def _latest_of_weights(connection: sa.Connection) -> list[sa.ColumnElement[bool]
     rows, weights = connection.execute(counts.select_from(model)).one()
     if rows == weights:
         return []
-    later, same = result.alias("later"), model.alias("same")
+    later, same, own = result.alias("later"), model.alias("same"), model.alias("own")
     return [
         ~sa.exists()
-        .select_from(later.join(same, same.c.id == later.c.model_id))
+        .select_from(
+            later.join(same, same.c.id == later.c.model_id).join(
+                own, own.c.weights_sha256 == same.c.weights_sha256
+            )
+        )
         .where(
             later.c.file_id == result.c.file_id,
             later.c.id > result.c.id,
             later.c.status != ERROR_CODE,
-            same.c.weights_sha256 == model.c.weights_sha256,
+            own.c.id == result.c.model_id,
         )
     ]
 
