@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from config.errors import UsageError
 from config.options import Group, Invocation, pass_invocation, program_options
 from config.text import printable
+
+if TYPE_CHECKING:
+    from storage.maintenance.prune import Pruned
 
 
 @click.group(cls=Group, short_help="Database: path, check, backup, restore, migrate, prune.")
@@ -204,7 +208,11 @@ def prune(invocation: Invocation, when: str, reviewed: bool, dry_run: bool, yes:
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
         pruned = delete_before(writer, microseconds(moment), SeriesRule.from_json, reviewed=reviewed)
         models = forget_models(database_path(invocation.settings.db), models_named(writer))
-    click.echo(
+    click.echo(_pruned_text(pruned, models, shown))
+
+
+def _pruned_text(pruned: Pruned, models: int, shown: str) -> str:
+    return (
         f"deleted {pruned.results} results from before {shown}"
         + (f" and {pruned.reviews} reviews" if pruned.reviews else "")
         + f", forgot {pruned.files} files that are gone"

@@ -162,7 +162,7 @@ def _stretches(connection: sa.Connection, query: Query) -> Iterator[tuple[int | 
     results would be searched for through all the others.
     """
     chosen = query.labels or query.statuses or query.model is not None or query.inbox is not None
-    if not chosen or query.sort is not Sort.TIME:
+    if not chosen or query.sort is not Sort.TIME or query.review not in (None, ReviewFilter.NONE):
         yield query.since_us, query.until_us
         return
     since_us = None if query.since_us is None else query.since_us - query.since_us % _DAY_US

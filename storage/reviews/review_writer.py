@@ -9,9 +9,11 @@ as long as a few small statements take. A request is stored once, however often 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -37,6 +39,10 @@ from storage.schema import (
     reviewer,
 )
 from storage.statements import Prepared, PreparedIn
+
+# So many reviews are written in less than a tenth of a second.
+AT_ONCE = 200
+_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class _Joining(NamedTuple):
     review_ids: list[int]
 
 
+class _Batch(NamedTuple):
+    """Reviews of one transaction, with all that is known before the lock is taken."""
+
+    ready: list[_Ready]
+    joins: list[_Joining]
+    new_names: list[tuple[Prepared, list[tuple[str]]]]
+
+
 class ReviewWriter:
     """Adds reviews and takes them back; for any number of threads and processes at once.
 
@@ -93,6 +107,7 @@ class ReviewWriter:
     def add(self, reviews: Sequence[Review]) -> list[Added]:
         """Store all of them, or none after any exception; a reviewer's earlier answer is withdrawn.
 
+        The daemon waits as long as this writes, so hand in thousands by some hundred (`AT_ONCE`).
         Raises UsageError for a class that the model has not, a file that it has not judged, a note or a
         name of nobody or too long, and a request that was made before for another answer.
         """
@@ -100,18 +115,9 @@ class ReviewWriter:
             _check(one)
         requests = [one.request_id for one in reviews]
         with closing(self._open()) as connection:
-            with reading(connection):
-                ready = [_ready(connection, one) for one in reviews]
-                joins = _joins(connection, reviews)
-                new_names = _new_names(connection, reviews)
-                _known(connection, requests)  # compiles it
-                for statement in _UNDER_LOCK:
-                    statement.compile(connection)
+            batch = _read_ahead(connection, reviews)
             with writing(connection):
-                for prepared, names in new_names:
-                    prepared.many(connection, names)
-                before = _known(connection, requests)
-                _store(connection, ready, joins, before)
+                before = _store(connection, batch)
             with reading(connection):
                 stored = _known(connection, requests)
             self._flush()
@@ -122,6 +128,7 @@ class ReviewWriter:
 
     def withdraw(self, reviewer: str, request_id: bytes, at_us: int) -> bool:
         """Take an answer back; False if it is not the reviewer's, or does not stand any more."""
+        _check_name(reviewer)
         with closing(self._open()) as connection:
             with reading(connection):
                 found = _STANDING.all(connection, (request_id, reviewer))
@@ -139,7 +146,7 @@ class ReviewWriter:
 
     def _flush(self) -> None:
         """Wait until what was committed is on the disk; without the lock, so that nobody else waits."""
-        path = database_path(self._database)
+        path = Path(os.path.realpath(database_path(self._database)))  # where SQLite puts its log
         try:
             flush(path.with_name(f"{path.name}-wal"))
         except FileNotFoundError:  # the daemon ended meanwhile: all of it is in the database, and flushed
@@ -153,25 +160,46 @@ class ReviewWriter:
 
 def _check(one: Review) -> None:
     """Raise UsageError for what no database need be asked about."""
+    _check_name(one.reviewer)
     if len(one.request_id) != REQUEST_BYTES:
         raise UsageError(
             f"a request is named by {REQUEST_BYTES} bytes, not {len(one.request_id)}",
             hint="make a UUID for each answer",
         )
-    if not one.reviewer.strip() or len(one.reviewer) > LONGEST_REVIEWER:
-        raise UsageError(
-            "a review needs the name of who gives it"
-            if not one.reviewer.strip()
-            else f"the reviewer's name has {len(one.reviewer):,} characters",
-            hint=f"give 1 to {LONGEST_REVIEWER} characters",
-        )
     if len(one.note) > LONGEST_NOTE:
         raise UsageError(f"the note has {len(one.note):,} characters", hint=f"write at most {LONGEST_NOTE:,}")
+    if not all(map(_is_text, (one.note, one.label or "", one.weights_sha256))):
+        raise UsageError("the answer holds characters that are no text", hint="send UTF-8")
+    if not 0 < one.file_id <= _LARGEST_ID:
+        raise UsageError(f"there is no file {one.file_id}", hint="see what there is: bt-daemon results")
     if (one.label is not None) is not (one.answer is ReviewAnswer.CLASS):
         raise UsageError(
             "a class is said with the answer `class`, and with no other",
             hint="name the class, or leave it out",
         )
+
+
+def _check_name(name: str) -> None:
+    """Raise UsageError for a name that cannot be shown as it is, or is none."""
+    if name.strip() and len(name) <= LONGEST_REVIEWER and name == name.strip() and printable(name) == name:
+        return
+    fact = "a review needs the name of who gives it"
+    if len(name) > LONGEST_REVIEWER:
+        fact = f"the reviewer's name has {len(name):,} characters"
+    elif name.strip():
+        fact = (
+            f"the reviewer's name {printable(name)!r} has blanks around it or characters that cannot be shown"
+        )
+    raise UsageError(fact, hint=f"give 1 to {LONGEST_REVIEWER} characters")
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be stored: JSON may bring halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ready(connection: sa.Connection, one: Review) -> _Ready:
@@ -221,20 +249,36 @@ def _new_names(
     return found
 
 
-def _store(
-    connection: sa.Connection, ready: Sequence[_Ready], joins: Sequence[_Joining], known: dict[bytes, _Known]
-) -> None:
-    """Write reviews in the caller's transaction, by statements that are compiled: others wait meanwhile."""
-    end = max((join.end for join in joins), default=-1)
+def _read_ahead(connection: sa.Connection, reviews: Sequence[Review]) -> _Batch:
+    """Return what takes reading, and compile what is run under the lock."""
+    with reading(connection):
+        batch = _Batch(
+            ready=[_ready(connection, one) for one in reviews],
+            joins=_joins(connection, reviews),
+            new_names=_new_names(connection, reviews),
+        )
+        _known(connection, [one.request_id for one in reviews])
+        for statement in _UNDER_LOCK:
+            statement.compile(connection)
+    return batch
+
+
+def _store(connection: sa.Connection, batch: _Batch) -> dict[bytes, _Known]:
+    """Write reviews in the caller's transaction, for which others wait; return the requests known before."""
+    for statement, names in batch.new_names:
+        statement.many(connection, names)
+    known = _known(connection, [one.request_id for one, _ in batch.ready])
+    end = max((join.end for join in batch.joins), default=-1)
     stored = dict(known)
-    for one, shown in ready:
+    for one, shown in batch.ready:
         if one.request_id in stored:
             _check_same(one, stored[one.request_id])
             continue
         _WITHDRAW.many(connection, [(one.at_us, one.file_id, one.reviewer)])
         _INSERT.many(connection, [_values(one, shown, end)])
         stored[one.request_id] = _Known(0, one.file_id, one.reviewer, int(one.answer), one.label)
-    _DRAWN.many(connection, [(number,) for join in joins for number in join.review_ids])
+    _DRAWN.many(connection, [(number,) for join in batch.joins for number in join.review_ids])
+    return known
 
 
 def _known(connection: sa.Connection, requests: Sequence[bytes]) -> dict[bytes, _Known]:

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from config.errors import UsageError
+from config.files import flush
 from storage.database import open_reader
+from storage.database_errors import DatabaseMissingError, DatabaseTooOldError
 from storage.records import Judged, Status
 from storage.reviews.answers import Review
 from storage.reviews.review_rows import review_rows, reviews_of
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
-from tests.support.ledgers import MODEL, Store, open_store
+from tests.support.ledgers import MODEL, Store, open_store, raw
 
 AT_US = 1_790_000_100_000_000
 
@@ -109,8 +111,25 @@ def test_nobody_takes_back_what_another_said(store: Store) -> None:
         (said(1, "tumour", reviewer="x" * 101), "101 characters"),
         (said(1, "tumour", note="x" * 65_537), "65,537 characters"),
         (said(1, "tumour", request=b"short"), "16 bytes"),
+        (said(1, "tumour", reviewer="eve\u202e"), "cannot be shown"),
+        (said(1, "tumour", reviewer=" ada"), "blanks around it"),
+        (said(1, "tumour", note="half \ud800"), "no text"),
+        (said(1 << 70, "tumour"), "no file 1180591620717411303424"),
+        (said(-1, "tumour"), "no file -1"),
     ],
-    ids=["class", "file", "nobody", "long name", "long note", "request"],
+    ids=[
+        "class",
+        "file",
+        "nobody",
+        "long-name",
+        "long-note",
+        "request",
+        "bidi",
+        "blanks",
+        "surrogate",
+        "huge",
+        "negative",
+    ],
 )
 def test_answer_that_cannot_be_is_refused_and_nothing_of_its_batch_is_stored(
     store: Store, answer: Review, words: str
@@ -131,3 +150,50 @@ def test_request_of_another_answer_is_refused(store: Store) -> None:
 
     assert standing(store) == [(1, "ada", "tumour")]
     store.close()
+
+
+def test_note_is_read_back_as_it_was_written(store: Store) -> None:
+    notes = ["x" * 65_536, "<script>alert(1)</script>\0\r\n\u202e\U0001f9e0'\"; DROP TABLE review; --"]
+    writer = ReviewWriter(str(store.path))
+    writer.add([said(number, "tumour", note=note) for number, note in enumerate(notes, 1)])
+
+    with closing(open_reader(store.path)) as reader:
+        assert [row.note for row in review_rows(reader)] == notes
+    store.close()
+
+
+def test_nothing_to_store_is_no_fault(store: Store) -> None:
+    assert ReviewWriter(str(store.path)).add([]) == []
+    store.close()
+
+
+def test_log_is_flushed_where_a_link_leads_and_is_gone_when_nobody_else_has_it_open(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.close()
+    link = tmp_path / "other" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(store.path)
+    flushed = []
+
+    def noted(path: Path) -> None:
+        flushed.append(path)
+        flush(path)
+
+    monkeypatch.setattr("storage.reviews.review_writer.flush", noted)
+    ReviewWriter(str(link)).add([said(1, "tumour")])
+
+    assert flushed == [tmp_path / "results.db-wal"]
+    assert not flushed[0].exists()
+    assert standing(store) == [(1, "ada", "tumour")]
+
+
+def test_database_that_is_not_there_or_of_an_older_schema_is_refused(store: Store, tmp_path: Path) -> None:
+    store.close()
+    raw(store.path, "UPDATE alembic_version SET version_num = '0003'")
+
+    with pytest.raises(DatabaseTooOldError, match="bt-daemon db migrate"):
+        ReviewWriter(str(store.path)).add([said(1, "tumour")])
+    with pytest.raises(DatabaseMissingError):
+        ReviewWriter(str(tmp_path / "none.db")).add([said(1, "tumour")])
+    assert not (tmp_path / "none.db").exists()
