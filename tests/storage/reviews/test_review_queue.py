@@ -12,14 +12,15 @@ import pytest
 from storage.database import open_reader
 from storage.query import Query, ReviewFilter
 from storage.random_order import order_key
-from storage.records import Judged, Status
+from storage.records import FailureKind, Judged, Outcome, Status
 from storage.reviews.answers import Review
 from storage.reviews.review_queue import ORIGINS, ReviewWaiting, candidates, waiting
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
-from tests.support.ledgers import MODEL, Store, open_store
+from tests.support.ledgers import MODEL, OTHER_MODEL, Store, open_store
 
 AT_US = 1_790_000_100_000_000
+DOUBTFUL = (ReviewOrigin.UNCERTAIN, ReviewOrigin.NEAR)
 
 
 @pytest.fixture
@@ -92,4 +93,53 @@ def test_what_waits_is_counted(store: Store) -> None:
 
     with closing(open_reader(store.path)) as reader:
         assert waiting(reader, Query(review=ReviewFilter.NONE)) == ReviewWaiting(9, 2, 0)
+    store.close()
+
+
+def test_random_ones_of_a_model_that_judged_few_are_found_without_a_long_search(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.reviews.sample._PATIENCE", 5)
+    monkeypatch.setattr("storage.reviews.sample._FIRST_LOOK", 4)
+    few = sorted((3, 50, 97, 98), key=order_key)
+    judged = Judged(Status.OK, "tumour", 0.9, score=0.9)
+    other = store.ledger.model_id(OTHER_MODEL)
+    store.ledger.record([Outcome(number, judged) for number in few], other)
+    answer(store, few[1], ReviewAnswer.CLASS, ReviewOrigin.CHOSEN)
+
+    with closing(open_reader(store.path)) as reader:
+        asked = {
+            model: candidates(reader, Query(model=model), origins=(ReviewOrigin.RANDOM,), limit=9)
+            for model in (None, OTHER_MODEL.weights_sha256[:16], "ab" * 32)
+        }
+
+    found = {model: [one.row.id for one in rows] for model, rows in asked.items()}
+    latest = [few[0], *few[2:]]
+    assert found[None] == found[OTHER_MODEL.weights_sha256[:16]] == latest
+    assert {one.row.weights_sha256 for one in asked[None]} == {OTHER_MODEL.weights_sha256}
+    assert len(found["ab" * 32]) == 9
+    store.close()
+
+
+def test_overwritten_and_broken_images_are_offered_to_nobody(store: Store) -> None:
+    store.ledger.add([store.version(b"60.png", size=8_000)])
+    [broken] = store.add(b"broken.png")
+    store.fail(broken, FailureKind.PERMANENT, "no image")
+
+    names = [path for _, path in asked(store, 1_000)]
+
+    assert len(names) == 99
+    assert b"60.png" not in names
+    assert b"broken.png" not in names
+    store.close()
+
+
+def test_filters_narrow_what_is_in_doubt_and_leave_the_random_sample_what_it_is(store: Store) -> None:
+    with closing(open_reader(store.path)) as reader:
+        doubtful = candidates(reader, Query(labels=("tumour",)), limit=9, origins=DOUBTFUL)
+        drawn = candidates(reader, Query(labels=("tumour",)), limit=9, origins=(ReviewOrigin.RANDOM,))
+        everything = candidates(reader, Query(), limit=9, origins=(ReviewOrigin.RANDOM,))
+
+    assert {one.row.label for one in doubtful} == {"tumour"}
+    assert drawn == everything
     store.close()
