@@ -70,7 +70,7 @@ class Query:
     after: Key | None = None  # `ResultRow.key` of the last row of the page before
     file_id: int | None = None  # one file version; of series those that it is part of
     after_result_id: int | None = None  # only what was committed later, for `--follow`
+    series_id: int | None = None  # that series, or the images of it
     # Of series, studies and patients only:
-    series_id: int | None = None
     study_of: int | None = None  # the series of the study that this series is of
     patient_of: int | None = None  # likewise

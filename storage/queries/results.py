@@ -118,7 +118,7 @@ def rows(connection: sa.Connection, query: Query = EVERYTHING) -> Generator[Resu
             statement = _select(connection, part).execution_options(yield_per=_BATCH)
             for row in connection.execute(statement):
                 left = None if left is None else left - 1
-                yield _result_row(row)
+                yield result_row(row)
             if left == 0:
                 return
 
@@ -199,7 +199,7 @@ def grouped(connection: sa.Connection, query: Query) -> Iterator[tuple[int, int,
 def needs_rows(query: Query) -> bool:
     """Whether results have to be looked at one by one to be counted, since no tally knows the filter."""
     limits = (query.min_confidence, query.max_confidence, query.min_score, query.max_score)
-    others = (query.after, query.file_id, query.after_result_id, query.review)
+    others = (query.after, query.file_id, query.after_result_id, query.series_id, query.review)
     return bool(query.text) or any(value is not None for value in (*limits, *others))
 
 
@@ -245,11 +245,11 @@ def needs_join(query: Query) -> bool:
 
 
 def _select(connection: sa.Connection, query: Query) -> sa.Select[Any]:
-    down = _is_descending(query)
-    columns = [_SORT_COLUMNS[query.sort], result.c.id] if query.sort is not Sort.ID else [result.c.id]
+    down = is_descending(query)
+    columns = [SORT_COLUMNS[query.sort], result.c.id] if query.sort is not Sort.ID else [result.c.id]
     order = [column.desc() if down else column.asc() for column in columns]
     terms = row_terms(connection, query, query.since_us, query.until_us)
-    statement = sa.select(*_COLUMNS).select_from(JOINED).order_by(*order).limit(query.limit)
+    statement = sa.select(*COLUMNS).select_from(JOINED).order_by(*order).limit(query.limit)
     if query.review is None or query.limit is None:
         return statement.where(*terms)
     # All that were reviewed are sorted for a page: by their numbers alone.
@@ -281,12 +281,14 @@ def row_terms(
         terms.append(review_term(query.review))
     if query.file_id is not None:
         terms.append(result.c.file_id == query.file_id)
+    if query.series_id is not None:
+        terms.append(result.c.series_id == query.series_id)
     if query.after_result_id is not None:
         terms.append(result.c.id > query.after_result_id)
     if query.after is not None:
-        place = sa.tuple_(_SORT_COLUMNS[query.sort], result.c.id)
+        place = sa.tuple_(SORT_COLUMNS[query.sort], result.c.id)
         value = sa.tuple_(*(sa.literal(part) for part in query.after))
-        terms.append(place < value if _is_descending(query) else place > value)
+        terms.append(place < value if is_descending(query) else place > value)
     return terms
 
 
@@ -327,7 +329,7 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
     """Search bytes, because names need not be text; LIKE would also give % and _ a meaning."""
     wanted = os.fsencode(text).lower()
     return sa.or_(
-        sa.func.instr(_lowered(_PATH), wanted) > 0,
+        sa.func.instr(_lowered(PATH), wanted) > 0,
         sa.func.instr(_lowered(sa.func.coalesce(reason.c.text, "")), wanted) > 0,
     )
 
@@ -336,12 +338,13 @@ def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.cast(sa.func.lower(sa.cast(column, sa.Text)), sa.LargeBinary)
 
 
-def _is_descending(query: Query) -> bool:
+def is_descending(query: Query) -> bool:
+    """Whether a query's rows come with the largest sort value first."""
     return (query.sort in (Sort.TIME, Sort.CONFIDENCE, Sort.SCORE, Sort.ID)) is not query.reverse
 
 
-def _result_row(row: Any) -> ResultRow:
-    """Make a row of `_COLUMNS`; by position, because an export makes millions."""
+def result_row(row: Any) -> ResultRow:
+    """Make a row of `COLUMNS`; by position, because an export makes millions."""
     file_id, result_id, inbox_path, folder_path, name, status, *middle, tags, state, moved_to = row[:_SCORED]
     path = folder_path + b"/" + name if folder_path else name
     named = None if tags is None else json.loads(tags)
@@ -359,7 +362,7 @@ JOINED = (
     .outerjoin(label, label.c.id == result.c.label_id)
     .outerjoin(reason, reason.c.id == result.c.reason_id)
 )
-_COLUMNS = (
+COLUMNS = (
     result.c.file_id,
     result.c.id.label("result_id"),
     inbox.c.path.label("inbox_path"),
@@ -382,17 +385,17 @@ _COLUMNS = (
     score_column.label("score"),
     *(model.c[name] for name in ("positive", "threshold", "uncertain_low", "uncertain_high")),
 )
-_SCORED = [column.name for column in _COLUMNS].index("score")
-_PATH = sa.cast(
+_SCORED = [column.name for column in COLUMNS].index("score")
+PATH = sa.cast(
     sa.case((folder.c.path == b"", file.c.name), else_=folder.c.path.concat(b"/").concat(file.c.name)),
     sa.LargeBinary,
 )
-_SORT_COLUMNS: dict[Sort, sa.ColumnElement[Any]] = {
+SORT_COLUMNS: dict[Sort, sa.ColumnElement[Any]] = {
     Sort.TIME: result.c.completed_us,
     Sort.CONFIDENCE: sa.func.coalesce(result.c.confidence, -1.0),
     Sort.SCORE: sa.func.coalesce(score_column, -1.0),
     Sort.DOUBT: doubt_column,
-    Sort.FILE: _PATH,
+    Sort.FILE: PATH,
     Sort.CLASS: sa.func.coalesce(label.c.name, ""),
     Sort.STATUS: result.c.status,
     Sort.ID: result.c.id,

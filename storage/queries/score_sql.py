@@ -7,30 +7,50 @@ A row of a model with more classes, or of one that no daemon has used since, has
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage.schema import label, model, result
 
-_TWO_CLASSES = sa.func.json_array_length(model.c.classes) == sa.literal_column("2")
+# In a subquery and not joined: coalesce asks it for the rows without a score only, and those are few.
+_by, _given = model.alias("scored_by"), label.alias("given")
+_TWO_CLASSES = sa.func.json_array_length(_by.c.classes) == sa.literal_column("2")
 # `uncertain_low` is stored with every model since schema 0002: a model that has it and no class of interest
 # scores the likeliest class, which is the one given.
-_DERIVED = sa.case(
-    (label.c.name.is_(None), None),
-    (label.c.name == model.c.positive, result.c.confidence),
-    (model.c.positive.is_not(None) & _TWO_CLASSES, sa.literal_column("1.0") - result.c.confidence),
-    (model.c.positive.is_(None) & model.c.uncertain_low.is_not(None), result.c.confidence),
+_DERIVED = (
+    sa.select(
+        sa.case(
+            (_given.c.name.is_(None), None),
+            (_given.c.name == _by.c.positive, result.c.confidence),
+            (_by.c.positive.is_not(None) & _TWO_CLASSES, sa.literal_column("1.0") - result.c.confidence),
+            (_by.c.positive.is_(None) & _by.c.uncertain_low.is_not(None), result.c.confidence),
+        )
+    )
+    .select_from(_by.outerjoin(_given, _given.c.id == result.c.label_id))
+    .where(_by.c.id == result.c.model_id)
+    .correlate(result)
+    .scalar_subquery()
 )
 score_column: sa.ColumnElement[Any] = sa.func.coalesce(result.c.score, _DERIVED)
 
 # Farther than any score can be from a threshold: rows without a class or a score come last.
 NO_DOUBT = 2.0
-_DISTANCE = sa.func.abs(score_column - sa.func.coalesce(model.c.threshold, sa.literal_column("0.0")))
-doubt_column: sa.ColumnElement[Any] = sa.case(
-    (label.c.name.is_(None), sa.literal_column(str(NO_DOUBT))),
-    else_=sa.func.coalesce(_DISTANCE, sa.literal_column(str(NO_DOUBT))),
-)
+
+
+def _doubt(threshold: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    farthest = sa.literal_column(str(NO_DOUBT))
+    distance = sa.func.abs(score_column - sa.func.coalesce(threshold, sa.literal_column("0.0")))
+    return sa.case((result.c.label_id.is_(None), farthest), else_=sa.func.coalesce(distance, farthest))
+
+
+doubt_column: sa.ColumnElement[Any] = _doubt(model.c.threshold)
+
+
+def doubt_among(thresholds: Mapping[int, float]) -> sa.ColumnElement[Any]:
+    """Return `doubt_column` without its join, for the models of whom the thresholds are given by id."""
+    return _doubt(sa.case(dict(thresholds), value=result.c.model_id) if thresholds else sa.null())
 
 
 def doubt(label_name: str | None, score: float | None, threshold: float | None) -> float:

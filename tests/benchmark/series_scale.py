@@ -35,7 +35,7 @@ from tests.benchmark.programs_scale import ask_pages
 from tests.support.series import open_series_store
 
 _ROUNDS = 5
-_FIRST_US = 1_790_000_000_000_000
+FIRST_US = 1_790_000_000_000_000
 _STEP_US = 100_000  # from one row to the next
 
 
@@ -70,7 +70,7 @@ def fill(database: Path, rows: int, series: int) -> None:
         connection.executescript("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF;")
         for statement in _FILL:
             connection.execute(
-                statement, {"rows": rows, "series": series, "first": _FIRST_US, "step": _STEP_US}
+                statement, {"rows": rows, "series": series, "first": FIRST_US, "step": _STEP_US}
             )
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -150,7 +150,7 @@ _ASKED = {
     "first page by name": replace(_PAGE, sort=Sort.FILE),
     "first page of a class": replace(_PAGE, labels=("tumour",)),
     "first page of rejected": replace(_PAGE, statuses=(Status.REJECTED,)),
-    "first page since": replace(_PAGE, since_us=_FIRST_US + 90_000_000_000),
+    "first page since": replace(_PAGE, since_us=FIRST_US + 90_000_000_000),
     "first page of a text": replace(_PAGE, text="0badcafe"),
 }
 _PAGES = {
