@@ -6,9 +6,11 @@ import base64
 import binascii
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -16,16 +18,29 @@ from starlette.datastructures import QueryParams
 
 from config.errors import UsageError
 from config.when import microseconds, parse_when
-from storage.query import Grouping, Key, Query, Sort
+from storage.query import Grouping, Key, Query, ReviewFilter, Sort
 from storage.records import Status
-
-_Word = TypeVar("_Word", Status, Sort, Grouping)
 
 PAGE = 50
 _MOST = 500
 _MOST_ID = 10**12
 _FIELDS = ("since", "until", "class", "status", "q", "min_confidence", "max_confidence", "min_score",
-           "max_score", "model", "sort", "order", "n", "by", "study", "patient")  # fmt: skip
+           "max_score", "model", "sort", "order", "n", "by", "study", "patient", "inbox", "series", "review",
+           "view")  # fmt: skip
+# Longer than any path.
+_LONGEST_TEXT = 4_096
+_HEX = "hex:"
+
+
+class View(StrEnum):
+    """How results are laid out."""
+
+    TABLE = "table"
+    COMPACT = "compact"  # more rows, without pictures
+    PICTURES = "pictures"
+
+
+_Word = TypeVar("_Word", Status, Sort, Grouping, ReviewFilter, View)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,7 @@ class Asked:
     words: Mapping[str, str]  # the filters as they were typed, without the page
     by: Grouping = Grouping.SERIES  # of the list of series
     page: int = 1  # of the list of series
+    view: View = View.TABLE  # of the list of results
 
     def address(self, path: str, **changed: str) -> str:
         """Return the same question with some words changed."""
@@ -49,7 +65,7 @@ class Asked:
 
 def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
     """Return what is asked for; raise UsageError for what cannot be meant. `since` is the default."""
-    words = {name: params.get(name, "").strip() for name in _FIELDS}
+    words = {name: _last(params.getlist(name)) for name in _FIELDS}
     words["since"] = words["since"] or since
     now = datetime.now(UTC)
     begin, end = (_time(words[name], now, zone) for name in ("since", "until"))
@@ -63,7 +79,10 @@ def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
         min_score=_share(words["min_score"], "min_score"),
         max_score=_share(words["max_score"], "max_score"),
         model=words["model"] or None,
-        text=words["q"],
+        text=_text(words["q"]),
+        inbox=_path(words["inbox"]),
+        series_id=_number(words["series"], "series", None, _MOST_ID),
+        review=_one_of(ReviewFilter, words["review"], "review") if words["review"] else None,
         sort=_one_of(Sort, words["sort"] or "time", "sort"),
         reverse=_one_word(words["order"], ("", "reverse"), "order") == "reverse",
         limit=_number(words["n"], "n", PAGE, _MOST),
@@ -74,7 +93,36 @@ def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
         query = replace(query, after=decode_key(after, query.sort))
     by = _one_of(Grouping, words["by"] or "series", "by")
     page = _number(params.get("page", ""), "page", 1, _MOST_ID)
-    return Asked(query, {name: value for name, value in words.items() if value}, by, page or 1)
+    view = _one_of(View, words["view"] or "table", "view")
+    return Asked(query, {name: value for name, value in words.items() if value}, by, page or 1, view)
+
+
+def inbox_word(path: bytes) -> str:
+    """Return an inbox's path as a word for an address; bytes that are no text survive."""
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        return _HEX + path.hex()
+
+
+def _last(given: Sequence[str]) -> str:
+    """Return the last word that says something: an empty field of a form takes nothing back."""
+    return next((word.strip() for word in reversed(given) if word.strip()), "")
+
+
+def _text(word: str) -> str:
+    if len(word) > _LONGEST_TEXT:
+        raise UsageError(f"q has {len(word):,} characters; nothing has a name of more than {_LONGEST_TEXT:,}")
+    return word
+
+
+def _path(word: str) -> bytes | None:
+    if not word:
+        return None
+    try:
+        return bytes.fromhex(word.removeprefix(_HEX)) if word.startswith(_HEX) else os.fsencode(word)
+    except ValueError:
+        raise UsageError("inbox must be a path, as in the addresses of this page") from None
 
 
 def encode_key(key: Key) -> str:

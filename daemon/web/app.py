@@ -12,6 +12,7 @@ from starlette.routing import Route
 from config.errors import BtError, DatabaseError, UsageError
 from daemon.web import api, health_endpoints, series_pages
 from daemon.web import html as pages
+from daemon.web.finding.downloads import FORMATS, Downloads, TooManyDownloadsError
 from daemon.web.guard import Guard, Rules
 from daemon.web.pages.render import STATIC
 from daemon.web.site import Site
@@ -30,8 +31,22 @@ class _RowId(Convertor[int]):
         return str(value)
 
 
+class _FormatName(Convertor[str]):
+    """The name of a format that results are downloaded in."""
+
+    regex = "|".join(FORMATS)
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
 register_url_convertor("row", _RowId())
-_STATIC = {"style.css": "text/css", "live.js": "text/javascript"}
+register_url_convertor("form", _FormatName())
+_STATIC = {"style.css": "text/css", "live.js": "text/javascript", "find.js": "text/javascript",
+           "keys.js": "text/javascript"}  # fmt: skip
 
 
 def make_app(site: Site, rules: Rules) -> Guard:
@@ -41,6 +56,8 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/", pages.overview_page),
             Route("/live", pages.live_part),
             Route("/results", pages.results_page),
+            Route("/results/part", pages.results_part),
+            Route("/results.{form:form}", pages.results_file),
             Route("/image/{id:row}", pages.image_page),
             Route("/image/{id:row}/{kind}.webp", pages.picture),
             Route("/series", series_pages.series_page),
@@ -62,6 +79,7 @@ def make_app(site: Site, rules: Rules) -> Guard:
         exception_handlers={BtError: _told, HTTPException: _http, OverflowError: _too_large},
     )
     app.state.site = site
+    app.state.downloads = Downloads()
     # Outside of everything, so that even the answer to a fault of ours has its headers.
     return Guard(app, rules)
 
@@ -76,7 +94,8 @@ def _static(request: Request) -> Response:
 def _told(request: Request, error: Exception) -> Response:
     """Answer with an error of ours: in one line to a program, as a page to a person."""
     assert isinstance(error, BtError)
-    status = 400 if isinstance(error, UsageError) else 503 if isinstance(error, DatabaseError) else 500
+    later = isinstance(error, DatabaseError | TooManyDownloadsError)
+    status = 400 if isinstance(error, UsageError) else 503 if later else 500
     if request.url.path.startswith("/api/"):
         return api.json_answer({"error": error.what, "hint": error.hint}, status)
     if isinstance(error, DatabaseMissingError):

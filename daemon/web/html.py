@@ -15,17 +15,22 @@ from daemon.version import program_version
 from daemon.views.daemon_status import Life, drift_text
 from daemon.views.health_check import health
 from daemon.views.image_history import version_facts
-from daemon.web.address import PAGE, asked
-from daemon.web.pages.overview import overview
+from daemon.web.address import PAGE, Asked, asked, inbox_word
+from daemon.web.finding import choices
+from daemon.web.finding.downloads import FORMATS, Downloads
+from daemon.web.finding.search import search
+from daemon.web.finding.tiles import ClassLook, tiles
+from daemon.web.pages.charts import colour
+from daemon.web.pages.overview import Overview, overview
 from daemon.web.pages.render import render
 from daemon.web.site import Site
 from storage.queries.history import VersionStory, story, troubled
-from storage.queries.results import ResultRow, labels, needs_rows, rows
+from storage.queries.results import ResultRow, labels, rows
 from storage.queries.series_rows import series_rows
 from storage.queries.statistics import models as models_behind
-from storage.queries.totals import totals
 from storage.query import Grouping, Query, Sort
 from storage.records import Status
+from storage.reviews.review_queue import waiting
 
 THUMBNAIL, LARGE = 96, 512  # pixels
 _LATEST = 12
@@ -67,19 +72,25 @@ def results_page(request: Request) -> Response:
     """The results as a table: filters, order, pages."""
     site = site_of(request)
     wanted = asked(request.query_params, site.zone)
-    with site.reader() as connection:
-        found, more = _some(list(rows(connection, _one_more(wanted.query))), wanted.query)
-        known = labels(connection)
-        models = site.book.different(models_behind(connection, Query()))
-        everything = replace(wanted.query, after=None)
-        total = None if needs_rows(everything) else totals(connection, everything)
-    return page(
-        "results.html", site, "results",
-        asked=wanted, rows=found, labels=known, models=models, total=total,
-        sorts=list(Sort), statuses=list(Status),
-        next=wanted.next_page("/results", found[-1].key(wanted.query.sort)) if more else None,
-        is_first="after" not in request.query_params,
-    )  # fmt: skip
+    return page("results.html", site, "results", asked=wanted, **_found(request, site, wanted))
+
+
+def results_part(request: Request) -> Response:
+    """The part of the results page that changes with what is searched for, alone."""
+    site = site_of(request)
+    wanted = asked(request.query_params, site.zone)
+    return HTMLResponse(render("found.html", site=site, asked=wanted, **_found(request, site, wanted)))
+
+
+def results_file(request: Request) -> Response:
+    """What is filtered, as a file: the columns and words of `bt-daemon results --format`."""
+    site = site_of(request)
+    form = str(request.path_params["form"])
+    wanted = asked(request.query_params, site.zone)
+    with site.reader():
+        pass  # what hinders reading is said before a download begins
+    downloads: Downloads = request.app.state.downloads
+    return downloads.start(site.reader, wanted.query, form, site.zone)
 
 
 def image_page(request: Request) -> Response:
@@ -154,30 +165,55 @@ def page(template: str, site: Site, here: str, **values: object) -> Response:
     return HTMLResponse(render(template, site=site, here=here, version=program_version(), **values))
 
 
+def _found(request: Request, site: Site, wanted: Asked) -> dict[str, object]:
+    """Return what `found.html` shows."""
+    with site.reader() as connection:
+        found = search(connection, replace(wanted.query, limit=wanted.query.limit or PAGE))
+        known = labels(connection)
+    rows = found.page.rows
+    words = {path: inbox_word(path) for one in found.facets.inboxes if isinstance(path := one.word, bytes)}
+    return {
+        "found": found,
+        "rows": rows,
+        "labels": known,
+        "groups": choices.groups(found.facets, wanted, words),
+        "headings": choices.headings(wanted),
+        "times": choices.times(wanted),
+        "forms": FORMATS,
+        "next": wanted.next_page("/results", rows[-1].key(wanted.query.sort)) if found.page.more else None,
+        "is_first": "after" not in request.query_params,
+    }
+
+
 def _live(request: Request, site: Site) -> dict[str, object]:
     wanted = asked(request.query_params, site.zone, since="today")
     with site.reader() as connection:
         status = site.status(connection)
         query = replace(wanted.query, limit=_LATEST, after=None)
+        found = overview(connection, query, most_rows=_MOST_COUNTED)
+        # Whatever the time that is looked at: what came yesterday waits still.
+        waits = waiting(connection, Query(model=wanted.query.model))
         return {
             "asked": wanted,
             "status": status,
             "life": _LIVES[status.life],
             "health": health(status, site.zone),
             "drift": drift_text(status),
-            "found": overview(connection, query, most_rows=_MOST_COUNTED),
+            "found": found,
+            "tiles": tiles(found, wanted, waits.uncertain, _looks(site, found)),
             "latest": list(rows(connection, replace(query, sort=Sort.TIME, reverse=False))),
         }
 
 
-def _one_more(query: Query) -> Query:
-    return replace(query, limit=(query.limit or PAGE) + 1)
-
-
-def _some(found: list[ResultRow], query: Query) -> tuple[list[ResultRow], bool]:
-    """Return the rows of a page, and whether more follow."""
-    most = query.limit or PAGE
-    return found[:most], len(found) > most
+def _looks(site: Site, found: Overview) -> dict[str, ClassLook]:
+    """Return each class's colour and words."""
+    positives = site.book.positives(found.models)
+    return {
+        label: ClassLook(
+            colour(label, Status.OK, found.labels, positives), site.book.meaning(label, found.models)
+        )
+        for label in found.labels
+    }
 
 
 def _judged(versions: tuple[VersionStory, ...], file_id: int) -> tuple[ResultRow, ...]:

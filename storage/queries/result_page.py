@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,22 @@ def _sorted(
         found = [(value, number) for value, number in connection.execute(statement)]
         first = list(heapq.merge(first, found, reverse=down))[: query.limit]
     return [number for _, number in first], None if through.is_whole else through.looked_at
+
+
+def ordered_ids(connection: sa.Connection, query: Query, match: TextMatch | None) -> Iterator[int]:
+    """Yield the ids of all results of a query in its order; the text is `match`, the page not looked at."""
+    query = replace(query, text="", after=None)
+    column, _ = _order(connection, query)
+    terms = row_terms(connection, query, query.since_us, query.until_us)
+    down = is_descending(query)
+    statement = (
+        sa.select(result.c.id)
+        .select_from(_source(query, match))
+        .where(*terms, *([] if match is None else [match.term]))
+        .order_by(*(one.desc() if down else one for one in (column, result.c.id)))
+        .execution_options(yield_per=1_000)
+    )
+    yield from connection.execute(statement).scalars()
 
 
 def _source(query: Query, match: TextMatch | None) -> sa.FromClause:

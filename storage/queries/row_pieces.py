@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from storage.queries.budget import Budget, pieces
 from storage.queries.results import count, row_terms
-from storage.query import Query
+from storage.query import Query, ReviewFilter
 from storage.schema import result
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ class RowPieces:
             between = Query(since_us=query.since_us, until_us=query.until_us)
             self._at_once = count(connection, between) <= _FEW
         query = replace(query, text="")
-        if self._at_once:
+        if self._at_once and match is None:
             self.terms = row_terms(connection, query, query.since_us, query.until_us)
         else:
-            self.terms = [*row_terms(connection, query, None, None), *_unindexed(query)]
+            self.terms = [*row_terms(connection, query, None, None), *unindexed_time(query)]
+        if query.review not in {None, ReviewFilter.NONE}:
+            self._at_once = True  # what people reviewed is few, and found by a list of files too
         if match is not None:
             self.terms.append(match.term)
         self.is_whole = False
@@ -57,7 +59,7 @@ class RowPieces:
             self.is_whole, self.looked_at = lower == 0, self._last - lower
 
 
-def _unindexed(query: Query) -> list[sa.ColumnElement[bool]]:
+def unindexed_time(query: Query) -> list[sa.ColumnElement[bool]]:
     """Return the range of time in terms that no index serves: pieces are ranges of ids."""
     time = result.c.completed_us + sa.literal_column("0")
     terms = [] if query.since_us is None else [time >= query.since_us]

@@ -40,7 +40,7 @@ NO_DOUBT = 2.0
 
 
 def _doubt(threshold: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    farthest = sa.literal_column(str(NO_DOUBT))
+    farthest: sa.ColumnElement[Any] = sa.literal_column(str(NO_DOUBT))
     distance = sa.func.abs(score_column - sa.func.coalesce(threshold, sa.literal_column("0.0")))
     return sa.case((result.c.label_id.is_(None), farthest), else_=sa.func.coalesce(distance, farthest))
 

@@ -50,7 +50,7 @@ def find_text(connection: sa.Connection, text: str, budget: Budget) -> TextMatch
             )
     if files is None:
         return TextMatch(named | by_reason if reasons else named, is_list=False, searched=None)
-    term = result.c.file_id.in_(listed(files))
+    term: sa.ColumnElement[bool] = result.c.file_id.in_(listed(files))
     if results:
         term |= result.c.id.in_(listed(results))
     return TextMatch(term, is_list=True, searched=searched)

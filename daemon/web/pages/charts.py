@@ -85,6 +85,15 @@ def score_chart(
     return _svg(parts, "Scores of the results")
 
 
+def spark(columns: Sequence[int]) -> list[tuple[float, float, float, float]]:
+    """Return the bars of a small chart, 100 wide and 24 high: x, y, width and height of each."""
+    most, width = max(columns, default=0) or 1, 100 / max(12, len(columns))
+    return [
+        (place * width, 24 - 24 * number / most, width * 0.8, 24 * number / most)
+        for place, number in enumerate(columns)
+    ]
+
+
 def _band(limits: ScoreLimits) -> str:
     low, high = limits.uncertain_low, limits.uncertain_high
     if low is None or high is None or low >= high:

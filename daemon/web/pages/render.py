@@ -16,7 +16,7 @@ from config.text import DISCLAIMER, printable, printable_name
 from daemon.heatmaps.model_lookup import NOT_HERE
 from daemon.output.cells import clock_time, confidence_text
 from daemon.output.words import SCORE, ScoreLimits, counted, score_limits, score_of
-from daemon.web.pages.charts import colour, score_chart, timeline_chart
+from daemon.web.pages.charts import colour, score_chart, spark, timeline_chart
 from daemon.web.pages.slices_chart import slices_chart
 from storage.queries.score_sql import doubt
 from storage.records import Status
@@ -137,6 +137,7 @@ def environment() -> Environment:
         timeline=_timeline,
         slice_scores=lambda slices, positive: Markup(slices_chart(slices, positive)),  # noqa: S704 - as below
         scores=_scores,
+        spark=spark,
     )
     return made
 

@@ -1,0 +1,1 @@
+"""Finding results: search, facets, downloads, and the tiles of the first page."""
