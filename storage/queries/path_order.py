@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from storage.queries.budget import Budget
+from storage.queries.budget import Budget, pieces
 from storage.queries.results import PATH, is_descending, row_terms
 from storage.query import Query
 from storage.schema import IS_CURRENT, file, folder, inbox, label, model, reason, result
@@ -50,12 +50,13 @@ def first_by_path(
 ) -> tuple[list[int], bool]:
     """Return the first results by path, and whether there may be more than were found in time.
 
-    At least one is returned if there is any.
+    At least one is returned if there is any. Of superseded versions the newest are among them, as far as the
+    budget lasts.
     """
     assert query.limit is not None
     down = is_descending(query)
     walk = _Walk(connection, query, match)
-    first = walk.superseded()
+    first = walk.superseded(budget)
     for one in walk.folders():
         if len(first) == query.limit and (first[-1].path > one.edge if down else first[-1].path < one.edge):
             break
@@ -79,16 +80,24 @@ class _Walk:
         terms = row_terms(connection, replace(query, after=None), query.since_us, query.until_us)
         self._terms = terms if match is None else [*terms, match.term]
 
-    def superseded(self) -> list[_Found]:
-        """Return the first of the versions that are none any more."""
-        statement = sa.select(PATH, result.c.id).select_from(_FROM_FILES).where(~IS_CURRENT, *self._terms)
+    def superseded(self, budget: Budget) -> list[_Found]:
+        """Return the first of the versions that are none any more, the newest while the budget lasts."""
+        assert self._query.limit is not None
+        last = self._connection.execute(sa.select(sa.func.max(file.c.id))).scalar() or 0
+        behind = []
         if self._after is not None:
             place = sa.tuple_(PATH, result.c.id)
             key = sa.tuple_(*(sa.literal(part) for part in self._after))
-            statement = statement.where(place < key if self._down else place > key)
-        order = (PATH, result.c.id)
-        statement = statement.order_by(*(one.desc() if self._down else one for one in order))
-        return [_Found(*row) for row in self._connection.execute(statement.limit(self._query.limit))]
+            behind = [place < key if self._down else place > key]
+        order = [one.desc() if self._down else one for one in (PATH, result.c.id)]
+        first: list[_Found] = []
+        for lower, upper in pieces(last, budget):
+            terms = [file.c.id > lower, file.c.id <= upper, ~IS_CURRENT, *self._terms, *behind]
+            statement = sa.select(PATH, result.c.id).select_from(_FROM_FILES).where(*terms)
+            statement = statement.order_by(*order).limit(self._query.limit)
+            found = [_Found(*row) for row in self._connection.execute(statement)]
+            first = list(heapq.merge(first, found, reverse=self._down))[: self._query.limit]
+        return first
 
     def folders(self) -> Iterator[_Folder]:
         """Yield the folders in the order of their edges; those before the page are left out."""

@@ -22,8 +22,8 @@ from storage.schema import STATUS_CODES, folder, inbox, label, model, result, ta
 if TYPE_CHECKING:
     from storage.queries.text_match import TextMatch
 
-# Rows that are counted one by one; these take about a tenth of a second.
-MOST_COUNTED = 50_000
+# Rows that are counted one by one; these take some hundredths of a second.
+MOST_COUNTED = 20_000
 
 
 class Kind(NamedTuple):
