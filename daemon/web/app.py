@@ -45,8 +45,8 @@ class _FormatName(Convertor[str]):
 
 register_url_convertor("row", _RowId())
 register_url_convertor("form", _FormatName())
-_STATIC = {"style.css": "text/css", "live.js": "text/javascript", "find.js": "text/javascript",
-           "keys.js": "text/javascript"}  # fmt: skip
+_SCRIPTS = ("live.js", "find.js", "keys.js", "pictures.js")
+_STATIC = {"style.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
 
 
 def make_app(site: Site, rules: Rules) -> Guard:

@@ -263,14 +263,12 @@ def row_terms(
     """Return what narrows the joined results down to a query's within a range of time."""
     terms = _between(result.c.completed_us, since_us, until_us)
     terms += _chosen(connection, query, result.c.label_id, result.c.status, result.c.model_id)
-    if query.min_confidence is not None:
-        terms.append(result.c.confidence >= query.min_confidence)
-    if query.max_confidence is not None:
-        terms.append(result.c.confidence <= query.max_confidence)
-    if query.min_score is not None:
-        terms.append(score_column >= query.min_score)
-    if query.max_score is not None:
-        terms.append(score_column <= query.max_score)
+    for column, least, most in (
+        (result.c.confidence, query.min_confidence, query.max_confidence),
+        (score_column, query.min_score, query.max_score),
+    ):
+        terms += [] if least is None else [column >= least]
+        terms += [] if most is None else [column <= most]
     if query.text:
         terms.append(_contains(query.text))
     if query.inbox is not None:

@@ -3,8 +3,8 @@
     python -m tests.benchmark.page_scale [--rows 1_000_000] [--json FILE] [--load]
 
 Asked is the real `bt-daemon web` over HTTP. A figure is the median of three, seconds until the answer was
-whole, with the processor time of the server; of downloads the first byte is timed too, and the largest memory of the server is told. `--load` keeps
-as many processes busy as there are cores meanwhile.
+whole, with the processor time of the server; of downloads the first byte is timed too, and the largest memory
+of the server is told. `--load` keeps as many processes busy as there are cores meanwhile.
 """
 
 from __future__ import annotations
@@ -159,8 +159,13 @@ def _download(place: SplitResult, path: str, pid: int) -> dict[str, float]:
             size += len(chunk)
         taken = time.perf_counter() - began
     connection.close()
-    return {"head_s": round(head, 3), "first_byte_s": round(first, 3), "whole_s": round(taken, 2), "mb": round(size / 1e6, 1),
-            "server_peak_mib": peak.mib}  # fmt: skip
+    return {
+        "head_s": round(head, 3),
+        "first_byte_s": round(first, 3),
+        "whole_s": round(taken, 2),
+        "mb": round(size / 1e6, 1),
+        "server_peak_mib": peak.mib,
+    }
 
 
 class _Peak:
