@@ -52,8 +52,8 @@ def facets(
     budget: Budget,
 ) -> Facets:  # fmt: skip
     """Return the facets of a query whose text is `match` and whose kinds are counted."""
-    labels = dict(connection.execute(sa.select(label.c.id, label.c.name)).tuples().all())
-    inboxes = dict(connection.execute(sa.select(inbox.c.id, inbox.c.path)).tuples().all())
+    labels = _pairs(connection, sa.select(label.c.id, label.c.name))
+    inboxes = _pairs(connection, sa.select(inbox.c.id, inbox.c.path))
     models = {row.id: row for row in connection.execute(sa.select(model))}
     by_weights: Counter[str] = Counter()
     for model_id, number in _sums(counts, replace(chosen, models=None), 1).items():
@@ -79,6 +79,10 @@ def facets(
         reviews=_reviews(connection, query, match, counts, chosen),
         exact=counts.exact,
     )
+
+
+def _pairs(connection: sa.Connection, statement: sa.Select[Any]) -> dict[Any, Any]:
+    return {key: value for key, value in connection.execute(statement)}  # noqa: C416 - rows are no tuples
 
 
 def _sums(counts: Counts, chosen: Chosen, place: int) -> Counter[int]:
@@ -111,8 +115,7 @@ def _series(
         .group_by(result.c.series_id)
         .order_by(number.desc(), result.c.series_id)
     )
-    rows = connection.execute(statement.limit(_MOST_SERIES)).tuples().all()
-    found: dict[int, int] = dict(rows)
+    found: dict[int, int] = _pairs(connection, statement.limit(_MOST_SERIES))
     if query.series_id is not None and query.series_id not in found:
         only = sa.select(number).select_from(_source(query, match)).where(*terms)
         one = connection.execute(only.where(result.c.series_id == query.series_id)).scalar_one()

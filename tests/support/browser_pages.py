@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its debugging pipe: pages that are clicked, typed into and audited."""
+"""Chromium without a window, driven over its debugging pipe: pages clicked, typed into and audited."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from tests.support.browser import CHROMIUM
 
 _SECONDS = 30.0
 _FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars",
     "--remote-debugging-pipe",
 )  # fmt: skip
 
@@ -178,5 +180,6 @@ def chromium_page() -> Iterator[Page]:
 
 def _axe_source() -> str:
     found = importlib.util.find_spec("axe_core_python")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     return (Path(found.origin).parent / "axe.min.js").read_text()
