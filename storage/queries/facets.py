@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from storage.queries.result_counts import Chosen, Counts
+from storage.queries.result_counts import Chosen, KindCounts
 from storage.queries.results import JOINED, row_terms
 from storage.queries.row_pieces import unindexed_time
 from storage.queries.series_rows import series_rows
@@ -48,7 +48,7 @@ class Facets:
 
 
 def facets(
-    connection: sa.Connection, query: Query, match: TextMatch | None, counts: Counts, chosen: Chosen,
+    connection: sa.Connection, query: Query, match: TextMatch | None, counts: KindCounts, chosen: Chosen,
     budget: Budget,
 ) -> Facets:  # fmt: skip
     """Return the facets of a query whose text is `match` and whose kinds are counted."""
@@ -85,7 +85,7 @@ def _pairs(connection: sa.Connection, statement: sa.Select[Any]) -> dict[Any, An
     return {key: value for key, value in connection.execute(statement)}  # noqa: C416 - rows are no tuples
 
 
-def _sums(counts: Counts, chosen: Chosen, place: int) -> Counter[int]:
+def _sums(counts: KindCounts, chosen: Chosen, place: int) -> Counter[int]:
     """Return the counts by one of the four parts of a kind, of the kinds that the others let through."""
     sums: Counter[int] = Counter()
     for kind, number in counts.by_kind.items():
@@ -100,7 +100,7 @@ def _listed(sums: Mapping[Any, int]) -> list[Facet]:
 
 
 def _series(
-    connection: sa.Connection, query: Query, match: TextMatch | None, counts: Counts, budget: Budget
+    connection: sa.Connection, query: Query, match: TextMatch | None, counts: KindCounts, budget: Budget
 ) -> list[Facet] | None:
     """Return the series with most results; a series that is chosen stands among them."""
     is_list = match is not None and match.is_list
@@ -129,7 +129,7 @@ def _series_name(connection: sa.Connection, series_id: int) -> str:
 
 
 def _reviews(
-    connection: sa.Connection, query: Query, match: TextMatch | None, counts: Counts, chosen: Chosen
+    connection: sa.Connection, query: Query, match: TextMatch | None, counts: KindCounts, chosen: Chosen
 ) -> list[Facet] | None:
     """Return how many results people said what of; those that nobody reviewed are the rest."""
     if connection.execute(sa.select(review.c.id).limit(1)).first() is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_COUNTED = 20_000
 
 
-class Kind(NamedTuple):
+class ResultKind(NamedTuple):
     """What results are counted by; numbers of rows in their tables."""
 
     inbox_id: int
@@ -36,10 +36,10 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class KindCounts:
     """How many results there are of each kind."""
 
-    by_kind: Counter[Kind]
+    by_kind: Counter[ResultKind]
     exact: bool  # False: there are at least so many
 
     def matching(self, chosen: Chosen) -> int:
@@ -56,7 +56,7 @@ class Chosen:
     labels: frozenset[int] | None = None
     statuses: frozenset[int] | None = None
 
-    def takes(self, kind: Kind) -> bool:
+    def takes(self, kind: ResultKind) -> bool:
         """Whether a kind is let through."""
         allowed = (self.inboxes, self.models, self.labels, self.statuses)
         return all(some is None or one in some for one, some in zip(kind, allowed, strict=True))
@@ -80,17 +80,21 @@ def without_kinds(query: Query) -> Query:
     return replace(query, labels=(), statuses=(), model=None, inbox=None)
 
 
-def count_kinds(connection: sa.Connection, query: Query, match: TextMatch | None, budget: Budget) -> Counts:
+def count_kinds(
+    connection: sa.Connection, query: Query, match: TextMatch | None, budget: Budget
+) -> KindCounts:
     """Return the counts of a query's time and row filters, whatever kinds it chooses; `match` is its text."""
     wanted = replace(without_kinds(query), text="", after=None)
     if match is None and not needs_rows(wanted):
-        return Counts(_from_tallies(connection, wanted), exact=True)
+        return KindCounts(_from_tallies(connection, wanted), exact=True)
     return count_rows(connection, wanted, match, budget)
 
 
-def count_rows(connection: sa.Connection, query: Query, match: TextMatch | None, budget: Budget) -> Counts:
+def count_rows(
+    connection: sa.Connection, query: Query, match: TextMatch | None, budget: Budget
+) -> KindCounts:
     """Return the counts of a query, of whose rows each is looked at."""
-    counted: Counter[Kind] = Counter()
+    counted: Counter[ResultKind] = Counter()
     left = MOST_COUNTED
     through = RowPieces(connection, query, match, budget)
     for terms in through:
@@ -98,12 +102,12 @@ def count_rows(connection: sa.Connection, query: Query, match: TextMatch | None,
         counted.update(found)
         left -= len(found)
         if left < 0:
-            return Counts(counted, exact=False)
-    return Counts(counted, exact=through.is_whole)
+            return KindCounts(counted, exact=False)
+    return KindCounts(counted, exact=through.is_whole)
 
 
-def _from_tallies(connection: sa.Connection, query: Query) -> Counter[Kind]:
-    counted: Counter[Kind] = Counter()
+def _from_tallies(connection: sa.Connection, query: Query) -> Counter[ResultKind]:
+    counted: Counter[ResultKind] = Counter()
     columns = (tally.c.inbox_id, tally.c.model_id, tally.c.label_id, tally.c.status)
     for span in split(query.since_us, query.until_us):
         if not span.seconds:
@@ -114,14 +118,16 @@ def _from_tallies(connection: sa.Connection, query: Query) -> Counter[Kind]:
         terms += [] if span.until_us is None else [tally.c.start_us < span.until_us]
         statement = sa.select(*columns, sa.func.sum(tally.c.count)).where(*terms).group_by(*columns)
         for *kind, number in connection.execute(statement):
-            counted[Kind(*kind)] += number
+            counted[ResultKind(*kind)] += number
     return +counted
 
 
-def _kinds(connection: sa.Connection, terms: list[sa.ColumnElement[bool]], most: int = -1) -> list[Kind]:
+def _kinds(
+    connection: sa.Connection, terms: list[sa.ColumnElement[bool]], most: int = -1
+) -> list[ResultKind]:
     columns = (folder.c.inbox_id, result.c.model_id, sa.func.coalesce(result.c.label_id, 0), result.c.status)
     statement = sa.select(*columns).select_from(JOINED).where(*terms).limit(most)
-    return [Kind(*row) for row in connection.execute(statement)]
+    return [ResultKind(*row) for row in connection.execute(statement)]
 
 
 def _ids(

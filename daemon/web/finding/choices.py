@@ -33,7 +33,7 @@ class AskedWords(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FacetLink:
     """One link that narrows, or, where it is chosen already, widens again."""
 
     name: str
@@ -43,11 +43,11 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FacetGroup:
     """The choices of one facet."""
 
     title: str
-    choices: tuple[Choice, ...]
+    choices: tuple[FacetLink, ...]
     word: str  # of the address
 
     @property
@@ -66,7 +66,7 @@ class Heading:
     aria_sort: str  # ascending, descending or ""
 
 
-def groups(found: Facets, asked: AskedWords, inbox_words: Mapping[bytes, str]) -> list[Group]:
+def groups(found: Facets, asked: AskedWords, inbox_words: Mapping[bytes, str]) -> list[FacetGroup]:
     """Return the facets that leave a choice, or in which something is chosen."""
     listed = [
         _group("Status", "status", found.statuses, asked),
@@ -91,34 +91,34 @@ def headings(asked: AskedWords) -> list[Heading]:
     return [_heading(asked, *column) for column in columns]
 
 
-def times(asked: AskedWords) -> list[Choice]:
+def times(asked: AskedWords) -> list[FacetLink]:
     """Return the quick choices of time."""
     now = asked.words.get("since", "")
     only = not asked.words.get("until")
     return [
-        Choice(words, None, asked.address(RESULTS, since=word, until=""), only and now == word)
+        FacetLink(words, None, asked.address(RESULTS, since=word, until=""), only and now == word)
         for word, words in TIMES
     ]
 
 
 def _group(
     title: str, word: str, found: Iterable[Facet], asked: AskedWords, words: Mapping[bytes, str] | None = None
-) -> Group:
+) -> FacetGroup:
     now = asked.words.get(word, "")
     choices = [_choice(word, one, now, asked, words or {}) for one in found]
     if now and not any(one.is_chosen for one in choices):
         # What was asked for is shown though nothing has it: it can be taken back.
-        choices.insert(0, Choice(printable(now), 0, asked.address(RESULTS, **{word: ""}), is_chosen=True))
-    return Group(title, tuple(choices), word)
+        choices.insert(0, FacetLink(printable(now), 0, asked.address(RESULTS, **{word: ""}), is_chosen=True))
+    return FacetGroup(title, tuple(choices), word)
 
 
-def _choice(word: str, one: Facet, now: str, asked: AskedWords, words: Mapping[bytes, str]) -> Choice:
+def _choice(word: str, one: Facet, now: str, asked: AskedWords, words: Mapping[bytes, str]) -> FacetLink:
     value = words[one.word] if isinstance(one.word, bytes) else str(one.word)
     is_chosen = bool(now) and (value == now or (word == "model" and value.startswith(now)))
     name = printable_name(one.word) if isinstance(one.word, bytes) else printable(one.name)
     name = _REVIEWS.get(name, name) if word == "review" else name
     address = asked.address(RESULTS, **{word: "" if is_chosen else value})
-    return Choice(name, one.count, address, is_chosen)
+    return FacetLink(name, one.count, address, is_chosen)
 
 
 def _heading(asked: AskedWords, name: str, title: str, sort: Sort, rises: bool) -> Heading:

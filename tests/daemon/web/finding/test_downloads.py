@@ -1,0 +1,113 @@
+"""Downloads of the results page: what the command writes, and nothing left behind by who goes away."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.daemon.web.test_web import Server, _served, _stopped
+from tests.support.random_results import random_database
+from tests.support.stored_results import Store, judged, run_piped
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database with formulas for names, and thousands of rows more."""
+    folder = tmp_path_factory.mktemp("downloads")
+    found = random_database(folder, 3)
+    store = Store(found, folder / "one")
+    store.put([(b'=HYPERLINK("http://evil.example")', judged()), (b"@SUM(1).png", judged("no", 0.7))])
+    store.put([(b"many/%06d.png" % number, judged()) for number in range(1_500)])
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(database: Path, engine_cache: Path) -> Iterator[Server]:
+    """Serve it."""
+    running = _served(database, engine_cache)
+    yield running
+    assert _stopped(running) == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "ndjson"])
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("", []),
+        ("class=yes&sort=score", ["--class", "yes", "--sort", "score"]),
+        ("q=im&sort=file&order=reverse", ["-q", "im", "--sort", "file", "--reverse"]),
+        ("status=error", ["--status", "error"]),
+        ("q=nothing+like+this", ["-q", "nothing like this"]),
+    ],
+)
+def test_a_download_is_what_the_command_writes(
+    server: Server, database: Path, form: str, words: str, options: list[str]
+) -> None:
+    format_name = {"ndjson": "jsonl"}.get(form, form)
+    wanted = run_piped("results", "--db", str(database), "--utc", "--format", format_name, *options)
+    answer = server.ask(f"/results.{form}?{words}")
+
+    assert answer.status == 200
+    assert answer.body.decode() == wanted.stdout
+    assert answer.headers["content-disposition"].startswith('attachment; filename="results-')
+
+
+def test_formulas_are_quoted(server: Server) -> None:
+    text = server.ask("/results.csv?q=SUM").text
+
+    assert "/@SUM(1).png" in text
+    assert ",=" not in text
+
+
+@pytest.mark.parametrize("path", ["/results.csv?since=blah", "/results.exe", "/results.json?n=0"])
+def test_nonsense_starts_no_download(server: Server, path: str) -> None:
+    assert server.ask(path).status in {400, 404}
+
+
+def test_who_goes_away_half_way_frees_its_reader(server: Server, database: Path) -> None:
+    place = urlsplit(server.address)
+    for _ in range(6):  # more than run at one moment
+        door = socket.create_connection((str(place.hostname), place.port), timeout=30)
+        door.sendall(f"GET /results.json HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
+        assert door.recv(100).startswith(b"HTTP/1.1 200")
+        door.close()
+        _wait_until_closed(server, database)
+
+    assert server.ask("/results.csv").status == 200
+
+
+def test_no_more_than_some_run_at_one_moment(server: Server, database: Path) -> None:
+    place = urlsplit(server.address)
+    running = [http.client.HTTPConnection(str(place.hostname), place.port, timeout=30) for _ in range(4)]
+    try:
+        for one in running:
+            # Little room to receive, so that the download waits for its reader.
+            one.connect()
+            one.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            one.request("GET", "/results.json")
+        time.sleep(0.5)
+        answers = [server.ask("/results.csv?status=error").status for _ in range(1)]
+    finally:
+        for one in running:
+            one.close()
+    _wait_until_closed(server, database)
+
+    assert answers[0] in {200, 503}
+    assert server.ask("/results.csv?status=error").status == 200
+
+
+def _wait_until_closed(server: Server, database: Path) -> None:
+    end = time.monotonic() + 20
+    process = psutil.Process(server.process.pid)
+    while any(one.path == str(database) for one in process.open_files()):
+        assert time.monotonic() < end, "the database is still open"
+        time.sleep(0.05)
