@@ -102,11 +102,10 @@ class _Walk:
     def folders(self) -> Iterator[_Folder]:
         """Yield the folders in the order of their edges; those before the page are left out."""
         edge = sa.cast(folder.c.path.concat(b"0" if self._down else b"/"), sa.LargeBinary)
+        within = []
         if self._query.inbox is not None:
             chosen = sa.select(inbox.c.id).where(inbox.c.path == self._query.inbox)
-            within = [folder.c.inbox_id.in_(chosen)]
-        else:
-            within = []
+            within.append(folder.c.inbox_id.in_(chosen))
         # The inbox itself may have a path that comes before, or behind, those of all folders.
         for row in self._connection.execute(
             sa.select(folder.c.id).where(folder.c.path == b"", *within)
@@ -114,22 +113,25 @@ class _Walk:
             yield _Folder(row.id, b"", b"\xff" * 8 if self._down else b"")
         place, passed = sa.tuple_(edge, folder.c.id), None
         while True:
-            statement = sa.select(folder.c.id, folder.c.path, edge).where(folder.c.path != b"", *within)
+            statement = sa.select(folder.c.id, folder.c.path, edge)
+            statement = statement.where(folder.c.path != b"", *within, *self._not_passed())
             if passed is not None:
                 key = sa.tuple_(*(sa.literal(part) for part in passed))
                 statement = statement.where(place < key if self._down else place > key)
             order = (one.desc() if self._down else one for one in (edge, folder.c.id))
             found = self._connection.execute(statement.order_by(*order).limit(_FOLDERS)).all()
-            yield from (_Folder(*row) for row in found if not self._is_passed(row.path))
+            yield from (_Folder(*row) for row in found)
             if len(found) < _FOLDERS:
                 return
             passed = (found[-1][2], found[-1].id)
 
-    def _is_passed(self, path: bytes) -> bool:
-        """Whether all paths of a folder lie before the page."""
+    def _not_passed(self) -> list[sa.ColumnElement[bool]]:
+        """Leave out the folders all of whose paths lie before the page."""
         if self._after is None:
-            return False
-        return path + b"/" > self._after.path if self._down else path + b"0" <= self._after.path
+            return []
+        if self._down:
+            return [sa.cast(folder.c.path.concat(b"/"), sa.LargeBinary) <= self._after.path]
+        return [sa.cast(folder.c.path.concat(b"0"), sa.LargeBinary) > self._after.path]
 
     def within(self, one: _Folder) -> list[_Found]:
         """Return the first results of a folder."""

@@ -57,7 +57,8 @@ def test_results_follow_what_is_typed_and_the_address_can_be_shared(server: Serv
 
     page.ask("window.before = 1; location.reload()")
     page.wait(
-        "!window.before && document.readyState === 'complete' && document.querySelector('#q').value === 'trunc'"
+        "!window.before && document.readyState === 'complete'"
+        " && document.querySelector('#q').value === 'trunc'"
     )
 
     assert _total(page) == typed
