@@ -35,7 +35,7 @@ def _at(server: Server, path: str) -> str:
 
 
 def _total(page: Page) -> str:
-    page.wait("document.querySelector('.total')")
+    page.wait("document.querySelector('.total') !== null")
     return str(page.ask("document.querySelector('.total').dataset.told"))
 
 
