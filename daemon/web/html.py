@@ -25,9 +25,10 @@ from daemon.web.pages.overview import Overview, overview
 from daemon.web.pages.render import render
 from daemon.web.site import Site
 from storage.queries.history import VersionStory, story, troubled
-from storage.queries.results import ResultRow, labels, rows
+from storage.queries.results import ResultRow, labels, needs_rows, rows
 from storage.queries.series_rows import series_rows
 from storage.queries.statistics import models as models_behind
+from storage.queries.totals import totals
 from storage.query import Grouping, Query, Sort
 from storage.records import Status
 from storage.reviews.review_queue import waiting
@@ -170,10 +171,14 @@ def _found(request: Request, site: Site, wanted: Asked) -> dict[str, object]:
     with site.reader() as connection:
         found = search(connection, replace(wanted.query, limit=wanted.query.limit or PAGE))
         known = labels(connection)
+        everything = replace(wanted.query, after=None)
+        is_quick = found.total <= _MOST_COUNTED and not needs_rows(everything)
+        total = totals(connection, everything) if is_quick else None
     rows = found.page.rows
     words = {path: inbox_word(path) for one in found.facets.inboxes if isinstance(path := one.word, bytes)}
     return {
         "found": found,
+        "images": total,
         "rows": rows,
         "labels": known,
         "groups": choices.groups(found.facets, wanted, words),
