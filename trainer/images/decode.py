@@ -8,10 +8,14 @@ descriptor 2 as they like: see `trainer.images.silence.silence_c_libraries`.
 
 from __future__ import annotations
 
-from trainer.images.formats.raster import decode_raster, raster_format
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+from trainer.images.formats.raster import decode_raster, open_raster, raster_format
 from trainer.images.formats.sniff import is_bare_dicom, is_nifti, why_archive
 from trainer.images.formats.truncation import is_cut_off
-from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, Stack, Tones, refuse
 from trainer.images.read import FileContent, read_file
 
 __all__ = [
@@ -21,7 +25,10 @@ __all__ = [
     "PictureError",
     "ReadFailure",
     "Slice",
+    "Stack",
+    "Tones",
     "decode",
+    "open_stack",
     "read_file",
 ]
 
@@ -36,7 +43,7 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
     warnings, which are off meanwhile, belong to all its threads.
     """
     name = _format(data)
-    try:
+    with _one_kind_of_error(name, data):
         if name == "DICOM":
             from trainer.images.formats.dicom import decode_dicom
 
@@ -46,6 +53,53 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
 
             return decode_nifti(data, limits, image_size)
         return decode_raster(name, data, limits, image_size)
+
+
+def open_stack(data: bytes, limits: Limits) -> Stack:
+    """Return the slices of an image file, to be decoded one at a time with the numbers that are in it.
+
+    Raises PictureError, and nothing else, as its `tones` does.
+    """
+    name = _format(data)
+    with _one_kind_of_error(name, data):
+        return _Guarded(name, data, _stack(name, data, limits))
+
+
+def _stack(name: str, data: bytes, limits: Limits) -> Stack:
+    if name == "DICOM":
+        from trainer.images.formats.dicom import DicomStack
+
+        return DicomStack(data, limits)
+    if name == "NIfTI":
+        from trainer.images.formats.nifti import NiftiStack
+
+        return NiftiStack(data, limits)
+    return open_raster(name, data, limits)
+
+
+class _Guarded:
+    """Slices whose faults are PictureErrors."""
+
+    def __init__(self, name: str, data: bytes, stack: Stack) -> None:
+        self._name = name
+        self._data = data
+        self._stack = stack
+        self.count = stack.count
+
+    def tones(self, number: int) -> Tones:
+        """Return a slice; raise PictureError where there is none of that number."""
+        if not 0 <= number < self.count:
+            refuse(f"there is no slice {number + 1} of {self.count}")
+        with _one_kind_of_error(self._name, self._data), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata; pydicom's warnings quote values
+            return self._stack.tones(number)
+
+
+@contextlib.contextmanager
+def _one_kind_of_error(name: str, data: bytes) -> Iterator[None]:
+    """Turn whatever a decoder raises into a PictureError."""
+    try:
+        yield
     except PictureError:
         raise
     except MemoryError as error:

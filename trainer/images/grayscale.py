@@ -60,6 +60,15 @@ def to_8_bits(values: Array, ignore: Array | None = None) -> Grey:
     return eight
 
 
+def window_of(values: Array, ignore: Array | None = None) -> tuple[float, float]:
+    """Return which numbers `to_8_bits` makes black and white: (low, high)."""
+    steps = _eight_bit_steps(values, ignore)
+    if steps is not None:
+        low, step = steps
+        return float(low), float(low + 255 * step)
+    return _percentiles(values, ignore)
+
+
 def windowed(values: Array, low: float, high: float) -> Grey:
     """Return finite numbers as uint8 so that `low` and less is 0, `high` and more is 255."""
     if not high > low:
@@ -71,10 +80,7 @@ def windowed(values: Array, low: float, high: float) -> Grey:
 
 def _eight_bits(values: Array, ignore: Array | None) -> Grey | None:
     """Return the 8-bit picture that was multiplied, shifted or widened to these numbers, None if none was."""
-    if not 0 < values.size <= _EXAMINED or _steps(values.ravel()[:: 1 + values.size // 999], 1) is None:
-        return None  # the first look, at a thousand pixels, says no to nearly all others
-    counted = values if ignore is None else values[~ignore]
-    found = _steps(counted, _FEWEST)
+    found = _eight_bit_steps(values, ignore)
     if found is None:
         return None
     low, step = found
@@ -82,6 +88,13 @@ def _eight_bits(values: Array, ignore: Array | None) -> Grey | None:
     if ignore is not None:
         eight[ignore] = 0
     return eight
+
+
+def _eight_bit_steps(values: Array, ignore: Array | None) -> tuple[int, int] | None:
+    """Return (lowest, distance) of the numbers that 8 bits became, None if they were none."""
+    if not 0 < values.size <= _EXAMINED or _steps(values.ravel()[:: 1 + values.size // 999], 1) is None:
+        return None  # the first look, at a thousand pixels, says no to nearly all others
+    return _steps(values if ignore is None else values[~ignore], _FEWEST)
 
 
 def _steps(values: Array, fewest: int) -> tuple[int, int] | None:

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from config.text import printable
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from trainer.images.arrays import Array
 
 _LONGEST_REASON = 200  # characters: a reason is one line in a table
 
@@ -101,6 +103,28 @@ class Picture:
     slice_count: int = 1  # how many the file has
     tags: dict[str, str] = field(default_factory=dict)  # the DICOM tags that were asked for
     membership: Membership | None = None  # None: the file itself does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Tones:
+    """One slice with the numbers that its file gives, for people who set the window themselves."""
+
+    values: Array  # (height, width): as stored and rescaled; of colours their luma, 0..255
+    low: float  # what `decode` makes black
+    high: float  # and white
+    picture: Image.Image  # the same slice as `decode` makes it, mode L, not reduced
+    inverted: bool = False  # low numbers are bright
+    ratio: float = 1.0  # how many times as high as wide a pixel is
+    spacing: tuple[float, float] | None = None  # mm between rows and between columns, where it is said
+
+
+class Stack(Protocol):
+    """An image file whose slices are decoded one at a time, when they are asked for."""
+
+    count: int  # slices in the file
+
+    def tones(self, number: int) -> Tones:
+        """Return one of the slices, counted from 0."""
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +70,8 @@ def read_judged(file: JudgedFile, limits: Limits) -> FileContent:
     """
     if file.sha256 is None:
         raise PictureError(ReadFailure.PERMANENT, "nothing tells what was judged: no hash of it was stored")
-    folder, name = os.path.split(file.path)
-    base, below = (file.root, folder) if file.root else (folder or b"/", b"")
     try:
-        with opened_folder(base, below) as handle:
+        with _folder_of(file) as (handle, name):
             if handle is None:
                 raise PictureError(ReadFailure.GONE, "the file is gone")
             content = _read_at(name, handle, limits)
@@ -80,6 +80,28 @@ def read_judged(file: JudgedFile, limits: Limits) -> FileContent:
     if content.sha256 != file.sha256:
         raise PictureError(ReadFailure.CHANGED, "the file has changed since it was judged")
     return content
+
+
+def is_unchanged(file: JudgedFile, content: FileContent) -> bool:
+    """Whether a file still looks as it did when its content was read: size, time and inode."""
+    try:
+        with _folder_of(file) as (handle, name):
+            return handle is not None and _version(os.lstat(name, dir_fd=handle)) == (
+                content.size,
+                content.mtime_ns,
+                content.inode,
+            )
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _folder_of(file: JudgedFile) -> Iterator[tuple[int | None, bytes]]:
+    """Open the folder of a file below its root without following a link, None if it is gone; and the name."""
+    folder, name = os.path.split(file.path)
+    base, below = (file.root, folder) if file.root else (folder or b"/", b"")
+    with opened_folder(base, below) as handle:
+        yield handle, name
 
 
 def _read_at(name: bytes, folder: int, limits: Limits) -> FileContent:

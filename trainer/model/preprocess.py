@@ -8,6 +8,8 @@ can be. Scaling to 0..1 and mean/std happen inside the network, so that the inpu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
@@ -36,6 +38,30 @@ def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
         picture = picture.reduce(factor)
     box = _box(picture, preprocessing)
     return _stretched(_squared(picture, box, preprocessing.image_size), preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFrame:
+    """The part of a picture that is the network's input, and its tones."""
+
+    square: Box  # in shares of the picture's width and height; parts of it may lie outside
+    black: int  # grey value that the input shows black
+    white: int
+
+
+def input_frame(picture: Image.Image, preprocessing: Preprocessing) -> InputFrame:
+    """Return what `preprocess` takes of a grey picture of mode L, and how it stretches it."""
+    factor = reduction(picture.width, picture.height, preprocessing.image_size)
+    if factor > 1:
+        picture = picture.reduce(factor)
+    box = _box(picture, preprocessing)
+    head, (left, upper) = _squared(picture, box, preprocessing.image_size)
+    side = max(box[2] - box[0], box[3] - box[1])
+    pixel = side / preprocessing.image_size  # of the input, in pixels of the picture
+    x, y = box[0] - left * pixel, box[1] - upper * pixel
+    black, white = _percentiles(head.histogram(), preprocessing.low_percentile, preprocessing.high_percentile)
+    square = (x / picture.width, y / picture.height, (x + side) / picture.width, (y + side) / picture.height)
+    return InputFrame(square, black, max(white, black + 1))
 
 
 def preprocess_mask(mask: Image.Image, picture: Image.Image, preprocessing: Preprocessing, side: int) -> Grey:

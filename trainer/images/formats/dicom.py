@@ -7,6 +7,7 @@ this module.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,10 +16,17 @@ import numpy as np
 from PIL import Image
 
 from config.text import printable
-from trainer.images.aspect import stretched
+from trainer.images.arrays import Array
+from trainer.images.aspect import plausible, stretched
 from trainer.images.formats.dicom_dataset import frame_count, read_dataset, read_frames
-from trainer.images.formats.dicom_pixels import functional_group, grey_frame, rescaled
-from trainer.images.picture import Limits, Membership, Picture, Slice
+from trainer.images.formats.dicom_pixels import (
+    frame_tones,
+    functional_group,
+    grey_frame,
+    is_inverted,
+    rescaled,
+)
+from trainer.images.picture import Limits, Membership, Picture, Slice, Tones
 from trainer.images.reduction import reduction
 from trainer.images.volume import evenly_spaced, sample, with_head
 
@@ -38,7 +46,7 @@ def decode_dicom(data: bytes, limits: Limits, image_size: int) -> Picture:
         wanted = evenly_spaced(range(frames), limits, width * height)
         slices, samples = [], []
         for number, pixels in zip(wanted, read_frames(dataset, wanted, limits), strict=True):
-            picture = _square_pixels(Image.fromarray(grey_frame(pixels, dataset, number)), dataset, number)
+            picture = _square_pixels(pixels, dataset, number)
             samples.append(
                 sample(np.asarray(picture) if pixels.ndim == 3 else rescaled(pixels, dataset, number))
             )
@@ -55,15 +63,49 @@ def decode_dicom(data: bytes, limits: Limits, image_size: int) -> Picture:
         )
 
 
-def _square_pixels(picture: Image.Image, dataset: Dataset, number: int) -> Image.Image:
-    """Stretch the shorter side of a picture whose pixels are not square (spacing: rows, then columns)."""
+class DicomStack:
+    """The frames of a DICOM object; raises what `decode_dicom` raises."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        self._limits = limits
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._dataset = read_dataset(data, limits)
+            self.count = frame_count(self._dataset)
+
+    def tones(self, number: int) -> Tones:
+        """Return a frame."""
+        pixels = next(iter(read_frames(self._dataset, [number], self._limits)))
+        values, low, high = frame_tones(pixels, self._dataset, number)
+        sides, is_length = _sides(self._dataset, number)
+        return Tones(
+            values,
+            low,
+            high,
+            _square_pixels(pixels, self._dataset, number),
+            is_inverted(self._dataset),
+            plausible(sides[0] / sides[1]),
+            sides if is_length else None,
+        )
+
+
+def _square_pixels(pixels: Array, dataset: Dataset, number: int) -> Image.Image:
+    """Return a frame as grey with its shorter side stretched if its pixels are not square."""
+    (down, across), _ = _sides(dataset, number)
+    return stretched(Image.fromarray(grey_frame(pixels, dataset, number)), down / across)
+
+
+def _sides(dataset: Dataset, number: int) -> tuple[tuple[float, float], bool]:
+    """Return a pixel's height and width, and whether they are mm; (1, 1) where nothing usable is said."""
     where = functional_group(dataset, number, "PixelMeasuresSequence")
+    spacing = where.get("PixelSpacing")
     try:
-        down, across = (float(part) for part in where.get("PixelSpacing") or dataset.get("PixelAspectRatio"))
-        ratio = down / across
-    except (TypeError, ValueError, ZeroDivisionError):
-        return picture
-    return stretched(picture, ratio)
+        down, across = (float(part) for part in spacing or dataset.get("PixelAspectRatio"))
+    except (TypeError, ValueError):
+        return (1.0, 1.0), False
+    if not (0 < down < math.inf and 0 < across < math.inf):
+        return (1.0, 1.0), False
+    return (down, across), bool(spacing)
 
 
 def _membership(dataset: Dataset) -> Membership | None:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from trainer.images.arrays import Array, Grey
-from trainer.images.grayscale import to_8_bits, windowed
+from trainer.images.grayscale import to_8_bits, window_of, windowed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -41,6 +41,32 @@ def grey_frame(pixels: Array, dataset: Dataset, number: int) -> Grey:
     if padding is not None:
         shown[padding] = 0
     return shown
+
+
+def frame_tones(pixels: Array, dataset: Dataset, number: int) -> tuple[Array, float, float]:
+    """Return the numbers of a frame (rows, columns), and which of them `grey_frame` makes black and white.
+
+    Padding has the number that is shown black. A table or sigmoid has no such two: percentiles stand for it.
+    """
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR" or pixels.ndim == 3:
+        return grey_frame(pixels, dataset, number), 0.0, 255.0
+    padding = _padding(pixels, dataset)
+    values = rescaled(pixels, dataset, number)
+    low, high = window_of(values, padding)
+    if dataset.get("Modality") != "MR":
+        where = functional_group(dataset, number, "FrameVOILUTSequence")
+        window = None if where.get("VOILUTSequence") else _window(where)
+        if window is not None and window[2] != "SIGMOID":
+            ends = _ends(*window)
+            low, high = ends if ends[0] < values.max() and ends[1] > values.min() else (low, high)
+    if padding is not None:
+        values = np.where(padding, high if is_inverted(dataset) else low, values)
+    return values, low, high
+
+
+def is_inverted(dataset: Dataset) -> bool:
+    """Whether low numbers are bright."""
+    return bool(dataset.get("PhotometricInterpretation") == "MONOCHROME1")
 
 
 def _luma(colours: Array, bits: int) -> Grey:
@@ -95,10 +121,15 @@ def _through(values: Array, centre: float, width: float, function: str) -> Grey:
     if function == "SIGMOID":  # PS3.3 C.11.2.1.3.1
         exponent = np.clip(-4.0 * (values - centre) / width, -50.0, 50.0)
         return windowed(1.0 / (1.0 + np.exp(exponent)), 0, 1)
+    return windowed(values, *_ends(centre, width, function))
+
+
+def _ends(centre: float, width: float, function: str) -> tuple[float, float]:
+    """Return what a linear window makes black and white."""
     if function == "LINEAR_EXACT":  # PS3.3 C.11.2.1.3.2
-        return windowed(values, centre - width / 2, centre + width / 2)
+        return centre - width / 2, centre + width / 2
     low = centre - 0.5 - (width - 1) / 2  # PS3.3 C.11.2.1.2.1
-    return windowed(values, low, low + max(width - 1, 1e-3))
+    return low, low + max(width - 1, 1e-3)
 
 
 def _padding(pixels: Array, dataset: Dataset) -> Array | None:

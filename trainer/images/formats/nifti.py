@@ -9,6 +9,7 @@ direction. Of a 4-D file the first volume is taken. Gzip is inflated no further 
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
 from typing import Any
@@ -17,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from trainer.images.arrays import Array
-from trainer.images.aspect import stretched
+from trainer.images.aspect import plausible, stretched
 from trainer.images.formats.sniff import is_nifti
-from trainer.images.grayscale import to_8_bits
-from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, refuse
+from trainer.images.grayscale import to_8_bits, window_of
+from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, Tones, refuse
 from trainer.images.reduction import reduction
 from trainer.images.silence import silence_loggers
 from trainer.images.volume import evenly_spaced, sample, with_head
@@ -33,24 +34,54 @@ def decode_nifti(data: bytes, limits: Limits, image_size: int) -> Picture:
     """Return the picture of a NIfTI file, gzipped or not; raise PictureError or whatever nibabel raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source = _Source(data)
-        header = _header(source.first(_HEADER))
-        volume, spacing = _oriented(source, header, limits)
+        stack = NiftiStack(data, limits)
+        full = with_head([sample(stack.values(number)) for number in range(stack.count)])
+        slices = []
+        for number in evenly_spaced(full, limits, stack.width * stack.height):
+            picture = stack.picture(stack.values(number))
+            factor = reduction(picture.width, picture.height, image_size)
+            slices.append(Slice(number, picture.reduce(factor) if factor > 1 else picture))
+        return Picture("NIfTI", stack.width, stack.height, tuple(slices), stack.count)
+
+
+class NiftiStack:
+    """A NIfTI volume, gzipped or not, cut into slices; raises PictureError or whatever nibabel raises."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = _Source(data)
+            self._header = _header(source.first(_HEADER))
+            volume, spacing = _oriented(source, self._header, limits)
         across = _cut_across(spacing)
         cuts = np.moveaxis(volume, across, 0)  # (slices, first in-plane axis, second)
         if across != 2:
             cuts = cuts[:, :, ::-1]  # the head is at the top
-        aside, upwards = (axis for axis in range(3) if axis != across)
-        limits.check_size(cuts.shape[1], cuts.shape[2])
-        full = with_head([sample(_values(cut, header)) for cut in cuts])
-        slices = []
-        for number in evenly_spaced(full, limits, cuts.shape[1] * cuts.shape[2]):
-            picture = stretched(
-                Image.fromarray(to_8_bits(_values(cuts[number], header)).T), spacing[upwards] / spacing[aside]
-            )
-            factor = reduction(picture.width, picture.height, image_size)
-            slices.append(Slice(number, picture.reduce(factor) if factor > 1 else picture))
-        return Picture("NIfTI", cuts.shape[1], cuts.shape[2], tuple(slices), len(cuts))
+        self._cuts = cuts
+        self._aside, self._upwards = (spacing[axis] for axis in range(3) if axis != across)
+        self.count, self.width, self.height = cuts.shape
+        limits.check_size(self.width, self.height)
+
+    def values(self, number: int) -> Array:
+        """Return a slice's numbers, (width, height)."""
+        return _values(self._cuts[number], self._header)
+
+    def picture(self, values: Array) -> Image.Image:
+        """Return a slice's numbers as grey with square pixels."""
+        return stretched(Image.fromarray(to_8_bits(values).T), self._upwards / self._aside)
+
+    def tones(self, number: int) -> Tones:
+        """Return a slice."""
+        values = self.values(number)
+        sides = (self._upwards, self._aside)
+        known = all(0 < side < math.inf for side in sides)
+        return Tones(
+            values.T,
+            *window_of(values),
+            self.picture(values),
+            ratio=plausible(sides[0] / sides[1]) if known else 1.0,
+            spacing=sides if known else None,
+        )
 
 
 def read_volume(data: bytes, limits: Limits) -> tuple[Array, tuple[float, float, float]]:

@@ -21,10 +21,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from trainer.images.formats.tiff import decode_tiff
+from trainer.images.formats.tiff import TiffStack, decode_tiff, raster_tones
 from trainer.images.formats.truncation import has_hole_at_end
 from trainer.images.grayscale import grey
-from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, Stack, Tones
 from trainer.images.reduction import reduction
 from trainer.images.silence import silence_loggers
 
@@ -75,17 +75,50 @@ def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int
 
     Raises PictureError for what is over a limit, and whatever Pillow raises for what is broken.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata; what matters is checked here
+        image = _opened(format_name, data, limits)
+        if format_name == "TIFF":
+            return decode_tiff(image, len(data), limits, image_size)
+        return _single(format_name, image, image_size)
+
+
+def open_raster(format_name: str, data: bytes, limits: Limits) -> Stack:
+    """Return the slices of a file in one of the raster formats; raise what `decode_raster` raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _opened(format_name, data, limits)
+        return TiffStack(image, len(data)) if format_name == "TIFF" else _RasterStack(image)
+
+
+class _RasterStack:
+    """A picture that is alone in its file, upright."""
+
+    count = 1
+
+    def __init__(self, image: ImageFile.ImageFile) -> None:
+        self._image = image
+
+    def tones(self, number: int) -> Tones:
+        """Return it."""
+        assert number == 0  # as `open_stack` sees to
+        image = self._image
+        if image.format == "JPEG":
+            image.draft("L", image.size)
+        image.load()
+        turn = _turn(image)
+        return raster_tones(image if turn is None else image.transpose(turn))
+
+
+def _opened(format_name: str, data: bytes, limits: Limits) -> ImageFile.ImageFile:
+    """Open a file whose size is allowed, without decoding it."""
     if has_hole_at_end(format_name, data):
         raise PictureError(ReadFailure.INCOMPLETE, f"a {format_name} file whose end is not written yet")
     if format_name == "WEBP":  # its decoder takes memory for the whole picture when it opens the file
         limits.check_size(*_webp_size(data))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata; what matters is checked here
-        image = _FORMATS[format_name][1](io.BytesIO(data))
-        limits.check_size(*image.size)
-        if format_name == "TIFF":
-            return decode_tiff(image, len(data), limits, image_size)
-        return _single(format_name, image, image_size)
+    image = _FORMATS[format_name][1](io.BytesIO(data))
+    limits.check_size(*image.size)
+    return image
 
 
 def _single(format_name: str, image: ImageFile.ImageFile, image_size: int) -> Picture:

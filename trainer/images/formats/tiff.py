@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from trainer.images.grayscale import grey
-from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice
+from trainer.images.grayscale import grey, window_of
+from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, Tones
 from trainer.images.reduction import reduction
 from trainer.images.volume import evenly_spaced, sample, with_head
 
@@ -29,6 +29,29 @@ def decode_tiff(image: Any, size: int, limits: Limits, image_size: int) -> Pictu
             image.seek(0)
     page = _page(image, image_size)
     return Picture("TIFF", image.width, image.height, (Slice(0, page),))
+
+
+class TiffStack:
+    """The pages of an opened TIFF file of `size` bytes; raises what `decode_tiff` raises."""
+
+    def __init__(self, image: Any, size: int) -> None:
+        self._image = image
+        self.count = _page_count(image, size)
+
+    def tones(self, number: int) -> Tones:
+        """Return a page."""
+        self._image.seek(number)
+        self._image.load()
+        return raster_tones(self._image)
+
+
+def raster_tones(image: Image.Image) -> Tones:
+    """Return a loaded picture's own numbers where they are single ones of more than 8 bits, else its grey."""
+    picture = grey(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.array(image)
+        return Tones(values, *window_of(values), picture)
+    return Tones(np.array(picture), 0.0, 255.0, picture)
 
 
 def _page_count(image: Any, size: int) -> int:
