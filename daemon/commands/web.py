@@ -53,25 +53,17 @@ def command(
     from datetime import UTC
 
     from config.when import local_zone
-    from daemon.heatmaps.model_lookup import ModelsAtHand
-    from daemon.heatmaps.renderers import drawing
     from daemon.web.app import make_app
-    from daemon.web.gallery import Gallery
     from daemon.web.guard import Rules, is_loopback
-    from daemon.web.pages.render import ModelBook
     from daemon.web.serve import address, listen, own_names, serve
-    from daemon.web.site import Site
+    from daemon.web.site import opened_site
 
     settings = invocation.settings
     _check_token(token)
     with listen(host, port) as door:
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(24)
-        models = ModelsAtHand(settings)
-        with drawing(models, settings) as artists:
-            zone = UTC if utc else local_zone()
-            quiet_us = int(settings.series_quiet_seconds * 1e6)
-            site = Site(settings.db, zone, ModelBook(models), Gallery(artists), quiet_us)
+        with opened_site(settings, UTC if utc else local_zone()) as site:
             rules = Rules(own_names(host) | {name.lower() for name in names}, token)
             click.echo(f"open {address(host, door, token)} (Ctrl-C stops it)", err=True)
             serve(make_app(site, rules), door)

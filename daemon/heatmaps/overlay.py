@@ -45,12 +45,17 @@ def overlay(picture: Grey, activation: Floats, side: int) -> Image.Image:
     """Return the RGB picture alone, `side` pixels a side, without a caption; see `heatmap`."""
     # Pillow's own operations: in numpy this cost five times as much, and watch --heatmaps pays it per image.
     grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
-    positive = np.maximum(activation, 0)
-    strength = np.rint(positive * (255 / max(1e-6, float(positive.max())))).astype(np.uint8)
-    shares = Image.fromarray(strength).resize((side, side), Image.Resampling.BICUBIC)
+    shares = strengths(activation, side)
     flat = Image.new("L", (side, side), 255), Image.new("L", (side, side), 0)
     warm = Image.merge("RGB", (flat[0], shares.point(_YELLOW_TO_RED), flat[1]))
     return Image.composite(warm, grey, shares.point(_OPACITY))
+
+
+def strengths(activation: Floats, side: int) -> Image.Image:
+    """Return what spoke for a class, `side` pixels a side, mode L: 255 where it spoke most in this image."""
+    positive = np.maximum(activation, 0)
+    strength = np.rint(positive * (255 / max(1e-6, float(positive.max())))).astype(np.uint8)
+    return Image.fromarray(strength).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def class_shown(prediction: Prediction, spec: ModelSpec) -> int:

@@ -8,8 +8,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from daemon.engines.manifest import PreparedEngine
-from daemon.heatmaps.model_lookup import ModelsAtHand
-from daemon.heatmaps.thumbnails import NoThumbnail, RendererSetup, Thumbnail, ThumbnailRenderer
+from daemon.heatmaps.model_lookup import NOT_HERE, ModelsAtHand
+from daemon.heatmaps.raw_picture import RawPicture
+from daemon.heatmaps.thumbnails import (
+    NoThumbnail,
+    RendererSetup,
+    Thumbnail,
+    ThumbnailRenderer,
+    WantedHeat,
+    judged_file,
+)
 from storage.queries.results import ResultRow
 from trainer.model.identity import default_weights, weights_sha256
 
@@ -46,6 +54,13 @@ class ModelRenderers:
         sha256 = row.weights_sha256
         artist = self._artist(sha256) or self._artist(self._default())
         return NoThumbnail("no model to draw with") if artist is None else artist.of(row, side)
+
+    def heat(self, row: ResultRow, slice_index: int) -> RawPicture | NoThumbnail:
+        """Return what the model of a result sees in a slice of its file; see `ThumbnailRenderer.heat`."""
+        artist = self._artist(row.weights_sha256)
+        if artist is None:
+            return NoThumbnail(NOT_HERE)
+        return artist.heat(WantedHeat(judged_file(row), slice_index, row.weights_sha256))
 
     def close(self) -> None:
         """End the drawing processes; the next picture starts another."""

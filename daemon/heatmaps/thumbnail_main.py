@@ -20,40 +20,60 @@ from PIL import Image
 
 from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
-from daemon.heatmaps.overlay import class_shown, overlay
-from daemon.heatmaps.thumbnails import READY, NoThumbnail, RendererSetup, Thumbnail, Wanted, encode_answer
-from daemon.process import end_with_the_connection, limit_memory
+from daemon.heatmaps.kept_stack import KeptStack
+from daemon.heatmaps.overlay import class_shown, overlay, strengths
+from daemon.heatmaps.picture_process import READY
+from daemon.heatmaps.raw_picture import Fact, RawPicture, encode_raw
+from daemon.heatmaps.thumbnails import (
+    NoThumbnail,
+    RendererSetup,
+    Thumbnail,
+    Wanted,
+    WantedHeat,
+    encode_answer,
+)
+from daemon.process import end_with_the_connection, limit_memory, return_free_memory
 from trainer.images.decode import PictureError, decode
 from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
 from trainer.model.prediction import judge
-from trainer.model.preprocess import preprocess
+from trainer.model.preprocess import input_frame, preprocess
 from trainer.model.weights import Weights, read_weights
 
+_HEAT_SIDE = 128  # pixels: a browser's own enlarging of the network's few cells shows their edges
+_IDLE_SECONDS = 10.0  # after which a volume that was looked at is let go
 _QUALITY = 72  # of WebP: small enough for a thousand in one page, artefacts not visible at this size
 
 
 class _Artist:
     def __init__(self, setup: RendererSetup) -> None:
         self._limits = setup.limits
+        self.stack = KeptStack(setup.limits)
         self._weights: Weights = read_weights(Path(setup.prepared.weights))
         self._engine: Engine = open_engine(setup.prepared)
         size = self._weights.spec.preprocessing.image_size
         self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
         limit_memory(setup.memory_bytes)
 
-    def draw(self, wanted: Wanted) -> Thumbnail | NoThumbnail:
+    def answer(self, wanted: Wanted | WantedHeat) -> bytes:
+        """Return a picture or why there is none, for the parent's `decode_answer` or `decode_raw_answer`."""
+        try:
+            if isinstance(wanted, WantedHeat):
+                return encode_raw(self._heat(wanted))
+            return encode_answer(self._draw(wanted))
+        except PictureError as error:
+            reason = error.reason
+        except MemoryError:
+            reason = "needs more memory than decode_memory allows"
+        except Exception as error:  # noqa: BLE001 - whatever a file does, only its picture is missing
+            reason = f"could not be drawn ({type(error).__name__})"
+        return encode_answer(NoThumbnail(reason))
+
+    def _draw(self, wanted: Wanted) -> Thumbnail:
         """Return the slice that was judged and, of the same model, its heatmap."""
         spec = self._weights.spec
-        try:
-            content = read_judged(wanted.file, self._limits)
-            found = decode(content.data, self._limits, spec.preprocessing.image_size).slices
-        except PictureError as error:
-            return NoThumbnail(error.reason)
-        except MemoryError:
-            return NoThumbnail("needs more memory than decode_memory allows")
-        except Exception as error:  # noqa: BLE001 - whatever a file does, only its picture is missing
-            return NoThumbnail(f"could not be drawn ({type(error).__name__})")
+        content = read_judged(wanted.file, self._limits)
+        found = decode(content.data, self._limits, spec.preprocessing.image_size).slices
         chosen = next((one for one in found if one.index == wanted.slice_index), found[0])
         pixels = preprocess(chosen.image, spec.preprocessing)
         plain = Image.fromarray(pixels).resize((wanted.side, wanted.side), Image.Resampling.BICUBIC)
@@ -63,6 +83,22 @@ class _Artist:
         (prediction,) = judge(output.logits, output.features, spec, self._weights.tensors)
         activation = output.maps[0, class_shown(prediction, spec)]
         return Thumbnail(_webp(plain), _webp(overlay(pixels, activation, wanted.side)))
+
+    def _heat(self, wanted: WantedHeat) -> RawPicture:
+        """Return a slice's map alone and where it lies, as `ThumbnailRenderer.heat` says."""
+        spec = self._weights.spec
+        picture = self.stack.of(wanted.file).tones(wanted.slice_index).picture
+        output = self._engine.run(preprocess(picture, spec.preprocessing)[None])
+        (prediction,) = judge(output.logits, output.features, spec, self._weights.tensors)
+        grid = strengths(output.maps[0, class_shown(prediction, spec)], _HEAT_SIDE)
+        facts: dict[str, Fact] = {
+            "width": _HEAT_SIDE,
+            "height": _HEAT_SIDE,
+            "bits": 8,
+            "square": input_frame(picture, spec.preprocessing).square,
+            "score": float(prediction.score(spec)),
+        }
+        return RawPicture(facts, grid.tobytes())
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -76,7 +112,10 @@ def main(arguments: Sequence[str]) -> None:
         artist = _Artist(setup)
         connection.send_bytes(READY)
         while True:
-            connection.send_bytes(encode_answer(artist.draw(connection.recv())))
+            if not connection.poll(_IDLE_SECONDS):
+                artist.stack.forget()
+                return_free_memory()
+            connection.send_bytes(artist.answer(connection.recv()))
 
 
 def _webp(image: Image.Image) -> bytes:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from config.text import printable
-from daemon.process import spawn
+from daemon.heatmaps.picture_process import NoAnswerError, PictureProcess
+from daemon.heatmaps.raw_picture import RawPicture, decode_raw
 from trainer.images.read import JudgedFile
 
 if TYPE_CHECKING:
     from daemon.engines.manifest import PreparedEngine
     from storage.queries.results import ResultRow
     from trainer.images.decode import Limits
-
-_START_SECONDS = 60.0  # it needs less than a second; one that takes this long is stuck
-# A worker that dies this often in a row without having drawn anything will not do better.
-_MOST_STILLBIRTHS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +37,12 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """What was drawn, as WebP."""
+class WantedHeat:
+    """The map of which slice is asked for, alone."""
 
-    plain: bytes
-    heatmap: bytes | None  # None: judged by another model than the one at hand
+    file: JudgedFile
+    slice_index: int
+    weights_sha256: str  # of the model that is to look at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,14 @@ class NoThumbnail:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """What was drawn, as WebP."""
+
+    plain: bytes
+    heatmap: bytes | None  # None: judged by another model than the one at hand
+
+
 def judged_file(row: ResultRow) -> JudgedFile:
     """Return where the file of a result lies: in its inbox, or where it was moved."""
     if row.moved_to is not None:
@@ -64,9 +67,10 @@ def judged_file(row: ResultRow) -> JudgedFile:
     return JudgedFile(row.inbox, row.path, row.sha256)
 
 
+# Said where another picture takes long; all other reasons are about the file.
+BUSY = "other pictures are being drawn; try again"
 # Larger than any two pictures a page asks for.
 _MOST_BYTES = 64 << 20
-READY = b"ready"
 
 
 def encode_answer(answer: Thumbnail | NoThumbnail) -> bytes:
@@ -80,12 +84,21 @@ def encode_answer(answer: Thumbnail | NoThumbnail) -> bytes:
 def decode_answer(data: bytes) -> Thumbnail | NoThumbnail:
     """Return what `encode_answer` was given; raise ValueError for what is no such thing."""
     if data[:1] == b"N":
-        return NoThumbnail(printable(data[1:500].decode("utf-8", "replace")))
+        return NoThumbnail(_reason(data))
     length = int.from_bytes(data[1:5], "big")
     plain, heatmap = data[5 : 5 + length], data[5 + length :]
     if data[:1] != b"P" or not _is_webp(plain) or (heatmap and not _is_webp(heatmap)):
         raise ValueError("the drawing process said what it never says")
     return Thumbnail(plain, heatmap or None)
+
+
+def decode_raw_answer(data: bytes) -> RawPicture | NoThumbnail:
+    """Return a raw picture or why there is none; raise ValueError for what is neither."""
+    return decode_raw(data) if data[:1] != b"N" else NoThumbnail(_reason(data))
+
+
+def _reason(data: bytes) -> str:
+    return printable(data[1:500].decode("utf-8", "replace"))
 
 
 def _is_webp(data: bytes) -> bool:
@@ -96,11 +109,9 @@ class ThumbnailRenderer:
     """Draws one picture at a time; a context manager, for one thread."""
 
     def __init__(self, setup: RendererSetup, *, seconds: float) -> None:
-        self._setup = setup
-        self._seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._stillborn = 0
+        self._process = PictureProcess(
+            "daemon.heatmaps.thumbnail_main", setup, seconds=seconds, most_bytes=_MOST_BYTES
+        )
 
     def __enter__(self) -> ThumbnailRenderer:
         return self
@@ -115,51 +126,28 @@ class ThumbnailRenderer:
         return self.draw(Wanted(judged_file(row), row.slice_index, row.weights_sha256, side))
 
     def draw(self, wanted: Wanted, seconds: float | None = None) -> Thumbnail | NoThumbnail:
-        """Return one picture; `seconds` instead of the usual limit.
+        """Return one picture; `seconds` instead of the usual limit."""
+        try:
+            return self._process.ask(wanted, decode_answer, seconds)
+        except NoAnswerError as error:
+            return NoThumbnail(str(error))
 
-        A worker may die for a reason of its own; a picture over which a second one dies is to blame.
+    def heat(self, wanted: WantedHeat) -> RawPicture | NoThumbnail:
+        """Return a slice's map alone: 0..255, relative to its largest value.
+
+        Facts: `square`, the part of the slice that it covers, in shares of its width and height (left,
+        upper, right, lower), and `score`, the model's score of this slice alone.
         """
-        seconds = self._seconds if seconds is None else seconds
-        for _ in range(2):
-            connection = self._ready()
-            if connection is None:
-                return NoThumbnail("the drawing process does not start (bt-daemon doctor)")
-            try:
-                connection.send(wanted)
-                if not connection.poll(seconds):
-                    self.close()
-                    return NoThumbnail(f"took longer than {seconds:g} s to draw")
-                return decode_answer(connection.recv_bytes(_MOST_BYTES))
-            except (EOFError, OSError, ValueError):
-                self.close()
-        return NoThumbnail("crashed the decoder")
+        try:
+            return self._process.ask(wanted, decode_raw_answer)
+        except NoAnswerError as error:
+            return NoThumbnail(str(error))
 
     @property
     def process_id(self) -> int | None:
         """The worker's, None while there is none."""
-        return None if self._process is None else self._process.pid
+        return self._process.process_id
 
     def close(self) -> None:
         """End the worker; the next picture starts another."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._process = self._connection = None
-
-    def _ready(self) -> Connection | None:
-        if self._connection is not None:
-            return self._connection
-        if self._stillborn >= _MOST_STILLBIRTHS:
-            return None
-        self._process, self._connection = spawn("daemon.heatmaps.thumbnail_main")
-        with contextlib.suppress(EOFError, OSError):
-            self._connection.send(self._setup)
-            begun = self._connection.poll(_START_SECONDS)
-            if begun and self._connection.recv_bytes(len(READY)) == READY:
-                self._stillborn = 0
-                return self._connection
-        self.close()
-        self._stillborn += 1
-        return self._ready()
+        self._process.close()

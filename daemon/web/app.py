@@ -16,6 +16,7 @@ from daemon.web.finding.downloads import FORMATS, Downloads, TooManyDownloadsErr
 from daemon.web.guard import Guard, Rules
 from daemon.web.pages.render import STATIC
 from daemon.web.site import Site
+from daemon.web.viewer import endpoints as viewer
 from storage.database_errors import DatabaseMissingError
 
 
@@ -45,7 +46,7 @@ class _FormatName(Convertor[str]):
 
 register_url_convertor("row", _RowId())
 register_url_convertor("form", _FormatName())
-_SCRIPTS = ("live.js", "find.js", "keys.js", "pictures.js")
+_SCRIPTS = ("live.js", "find.js", "keys.js", "pictures.js", "viewer.js", "viewer_picture.js", "viewer_gestures.js", "viewer_slices.js")
 _STATIC = {"style.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
 
 
@@ -70,6 +71,9 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/api/image/{id:row}", api.image),
             Route("/api/series", api.series),
             Route("/api/series/{id:row}", api.one_series),
+            Route("/api/view/{id:row}", viewer.view),
+            Route("/api/pixels/{id:row}", viewer.pixels),
+            Route("/api/heat/{id:row}", viewer.heat),
             Route("/healthz", health_endpoints.alive),
             Route("/readyz", health_endpoints.ready),
             Route("/metrics", health_endpoints.scrape),

@@ -24,9 +24,11 @@ from daemon.web.pages.charts import colour
 from daemon.web.pages.overview import Overview, overview
 from daemon.web.pages.render import render
 from daemon.web.site import Site
+from daemon.web.viewer.neighbours import neighbours
+from daemon.web.viewer.view import MOST_JUDGED
 from storage.queries.history import VersionStory, story, troubled
 from storage.queries.results import ResultRow, labels, needs_rows, rows
-from storage.queries.series_rows import series_rows
+from storage.queries.series_rows import series_rows, slices_of
 from storage.queries.statistics import models as models_behind
 from storage.queries.totals import totals
 from storage.query import Grouping, Query, Sort
@@ -35,7 +37,6 @@ from storage.reviews.review_queue import waiting
 
 THUMBNAIL, LARGE = 96, 512  # pixels
 _LATEST = 12
-_MOST_JUDGED = 6  # of one image, drawn on its page
 # With more rows than this the charts that need each of them are left out of a page that people wait for.
 _MOST_COUNTED = 300_000
 _PLAIN = Style(enabled=False)
@@ -98,15 +99,20 @@ def image_page(request: Request) -> Response:
     """One image's whole story, with its picture and what the network looked at."""
     site = site_of(request)
     file_id = int(request.path_params["id"])
+    wanted = asked(request.query_params, site.zone)
     with site.reader() as connection:
         told = story(connection, file_id)
         part_of = list(series_rows(connection, Grouping.SERIES, Query(file_id=file_id)))
+        around = neighbours(connection, wanted.query, file_id)
+        slices = slices_of(connection, part_of[0].id, part_of[0].weights_sha256) if part_of else []
     if not told:
         return message(site, f"there is no image {file_id}", 404)
+    judged = _judged(told[0].versions, file_id)
     return page(
-        "image.html", site, "results", story=told[0], judged=_judged(told[0].versions, file_id),
-        part_of=part_of,
+        "image.html", site, "results", story=told[0], judged=judged, part_of=part_of,
+        drawn=[row for row in judged if row.status is not Status.ERROR],
         versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
+        asked=wanted, around=around, slices=slices,
     )  # fmt: skip
 
 
@@ -225,4 +231,4 @@ def _judged(versions: tuple[VersionStory, ...], file_id: int) -> tuple[ResultRow
     """Return the results of the version that was asked for, one per model; without any the latest."""
     asked = [version.results for version in versions if version.id == file_id and version.results]
     others = [version.results for version in versions if version.results]
-    return next(iter([*asked, *others]), ())[:_MOST_JUDGED]
+    return next(iter([*asked, *others]), ())[:MOST_JUDGED]

@@ -14,6 +14,7 @@ from daemon.output.cells import ago, clock_time
 from daemon.output.words import rests_on
 from daemon.web.address import Asked, asked
 from daemon.web.html import message, page, site_of
+from daemon.web.viewer.view import SHORT
 from storage.queries.results import labels
 from storage.queries.series_rows import SeriesRow, series_count, series_rows, slices_of
 from storage.queries.statistics import models as models_behind
@@ -79,10 +80,17 @@ def one_series_page(request: Request) -> Response:
     return page(
         "one_series.html", site, "series",
         row=chosen, others=[one for one in verdicts if one is not chosen], labels=known,
-        slices=slices, shown=slices[first : first + SLICES], first=first, facts=_facts(chosen, site.zone),
+        slices=slices, listed=slices[first : first + SLICES], first=first, facts=_facts(chosen, site.zone),
         complete=completeness(chosen, _now_us(), site.quiet_us), asked=wanted,
-        more=first + SLICES < len(slices),
+        more=first + SLICES < len(slices), viewed_id=chosen.decisive_file_id, viewed=_viewed(chosen),
     )  # fmt: skip
+
+
+def _viewed(row: SeriesRow) -> str | None:
+    """Return the address of what the viewer shows first: the file that says it loudest."""
+    if row.decisive_file_id is None:
+        return None
+    return f"/api/view/{row.decisive_file_id}?model={row.weights_sha256[:SHORT]}"
 
 
 def completeness(row: SeriesRow, now_us: int, quiet_us: int) -> str:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
+from daemon.heatmaps.model_lookup import ModelsAtHand
+from daemon.heatmaps.renderers import drawing
 from daemon.views.daemon_status import DaemonStatus, daemon_status
+from daemon.web.gallery import Gallery
+from daemon.web.pages.render import ModelBook
+from daemon.web.viewer.endpoints import Viewer
+from daemon.web.viewer.slice_reader import slice_reader
 from storage.database import database_path, open_reader
 from storage.database_errors import DatabaseMissingError
 from storage.lock import lock_holder
@@ -18,8 +24,7 @@ from storage.queries.status import status_snapshot
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from daemon.web.gallery import Gallery
-    from daemon.web.pages.render import ModelBook
+    from config.settings import Settings
     from storage.queries.status import StatusSnapshot
 
 
@@ -32,6 +37,7 @@ class Site:
     book: ModelBook
     gallery: Gallery
     quiet_us: int  # a series to which nothing came for so long is complete
+    viewer: Viewer
 
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:
@@ -57,6 +63,17 @@ class Site:
     def _status(self, stored: StatusSnapshot | None) -> DaemonStatus:
         path = database_path(self.database).absolute()
         return daemon_status(stored, lock_holder(path), str(path), _now_us())
+
+
+@contextmanager
+def opened_site(settings: Settings, zone: tzinfo) -> Iterator[Site]:
+    """Return the site of a database, with the processes that draw and read for it until the end."""
+    models = ModelsAtHand(settings)
+    with drawing(models, settings) as artists, slice_reader(settings) as slices:
+        gallery = Gallery(artists)
+        viewer = Viewer(models, slices, gallery.heat)
+        quiet_us = int(settings.series_quiet_seconds * 1e6)
+        yield Site(settings.db, zone, ModelBook(models), gallery, quiet_us, viewer)
 
 
 def _now_us() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -48,6 +48,14 @@ class ModelWords:
     meanings: Mapping[str, str]
     figures: tuple[tuple[str, str], ...]  # from its weights file, () when that is not at hand
     is_here: bool
+
+
+class Weighed(Protocol):
+    """Whatever knows by which weights it was judged."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return the weights' hash."""
 
 
 class ModelBook:
@@ -91,7 +99,7 @@ class ModelBook:
         found = (self.limits(one).positive for one in self.different(models))
         return frozenset(one for one in found if one is not None)
 
-    def meaning(self, label: str, models: Sequence[ModelRow]) -> str:
+    def meaning(self, label: str, models: Sequence[Weighed]) -> str:
         """Return a class as people know it: yes (tumour)."""
         for one in models:
             words = self.of(one.weights_sha256).meanings.get(label)
@@ -135,7 +143,8 @@ def environment() -> Environment:
         count=lambda found, status: found.with_status(Status(status)),
         colour=lambda label, labels, positives: colour(label, Status.OK, labels, positives),
         timeline=_timeline,
-        slice_scores=lambda slices, positive: Markup(slices_chart(slices, positive)),  # noqa: S704 - as below
+        slice_scores=lambda *told: Markup(slices_chart(*told)),  # noqa: S704 - as below
+        shown_classes=_shown_classes,
         scores=_scores,
         spark=spark,
     )
@@ -152,6 +161,12 @@ def _sure(row: ResultRow) -> str:
     if row.score is not None:
         return f"score {confidence_text(row.score)}"
     return "" if row.confidence is None else f"confidence {confidence_text(row.confidence)}"
+
+
+def _shown_classes(rows: Sequence[Weighed], book: ModelBook) -> str:
+    """Return the classes whose heatmaps are shown, as people know them."""
+    shown = [book.meaning(book.of(row.weights_sha256).shown, [row]) for row in rows]
+    return " or ".join(dict.fromkeys(filter(None, shown))) or "the class that was found"
 
 
 def _timeline(found: Overview, book: ModelBook, zone: tzinfo) -> Markup:

@@ -19,8 +19,11 @@ _WIDEST = 80.0  # bar
 _LEAST = 1.5  # height of a bar, so that a score of nothing is seen, too
 
 
-def slices_chart(slices: Sequence[SliceRow], positive: str | None) -> str:
-    """Return a bar for each slice that has a score, as high as that, in the colour of its class."""
+def slices_chart(slices: Sequence[SliceRow], positive: str | None, chosen_id: int | None = None) -> str:
+    """Return a bar for each slice that has a score, as high as that, in the colour of its class.
+
+    Each links to the page of its file; the viewer marks the one it shows, at first the file `chosen_id`.
+    """
     labels = sorted({one.label for one in slices if one.label is not None})
     width = min(_WIDEST, (_WIDTH - _LEFT) / max(1, len(slices)))
     parts = [_line(level) for level in (0.0, 0.5, 1.0)]
@@ -30,13 +33,19 @@ def slices_chart(slices: Sequence[SliceRow], positive: str | None) -> str:
         shade = colour(one.label, one.status, labels, [] if positive is None else [positive])
         height = max(_LEAST, one.score * (_HEIGHT - _BOTTOM - _TOP))
         told = f"{place + 1}: score {confidence_text(one.score)}, {printable(one.label or one.status.value)}"
+        x = _LEFT + place * width
+        here = ' class="is-here"' if one.file_id == chosen_id else ""
+        # The whole height can be clicked. Not each in the way of the Tab key: the slider has them all.
         parts.append(
-            f'<rect class="{shade}" x="{_LEFT + (place + 0.08) * width:.2f}" y="{_y(0) - height:.2f}"'
-            f' width="{width * 0.84:.2f}" height="{height:.2f}"><title>{escape(told)}</title></rect>'
+            f'<a href="/image/{one.file_id}" data-file="{one.file_id}" tabindex="-1"{here}>'
+            f"<title>{escape(told)}</title>"
+            f'<rect class="reach" x="{x:.2f}" y="{_TOP}" width="{width:.2f}" height="{_y(0) - _TOP:.2f}"/>'
+            f'<rect class="{shade}" x="{x + 0.08 * width:.2f}" y="{_y(0) - height:.2f}"'
+            f' width="{width * 0.84:.2f}" height="{height:.2f}"/></a>'
         )
     parts += [_tick(_LEFT, "1", "start"), _tick(_LEFT + len(slices) * width, f"{len(slices):,}", "end")]
     return (
-        f'<svg class="chart of-slices" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img"'
+        f'<svg class="chart of-slices" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="group"'
         f' aria-label="Scores of the slices by position">{"".join(parts)}</svg>'
     )
 
