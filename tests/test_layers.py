@@ -98,8 +98,8 @@ LAYERS: dict[str, set[str]] = {
     "daemon.doctor": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.engines", "daemon.version"},
     "daemon.commands": {*_BASE, *_STORAGE, *_MODEL, "daemon.inbox", "daemon.engines", "daemon.heatmaps",
                         "daemon.workers", "daemon.service", "daemon.output", "daemon.views", "daemon.web",
-                        "daemon.exchange", "daemon.web.pages", "daemon.web.viewer", "daemon.listen", "daemon.doctor",
-                        "daemon.version", "daemon.model_store", "daemon.operations"},
+                        "daemon.exchange", "daemon.web.pages", "daemon.web.viewer", "daemon.listen",
+                        "daemon.doctor", "daemon.version", "daemon.model_store", "daemon.operations"},
     "daemon.cli": {*_BASE, "daemon.commands", "daemon.version"},
 }  # fmt: skip
 # The two programs have a command line each.

@@ -86,7 +86,7 @@ class Tab:
         shift: bool = False,
     ) -> None:
         """Drag the mouse from one place of the window to another in five steps."""
-        more = {"button": button, "modifiers": 8 if shift else 0, "clickCount": 1}
+        more: dict[str, Any] = {"button": button, "modifiers": 8 if shift else 0, "clickCount": 1}
         self._mouse("mousePressed", *start, **more)
         for step in range(1, 6):
             place = (one + (other - one) * step / 5 for one, other in zip(start, end, strict=True))
@@ -185,7 +185,7 @@ def browser() -> Iterator[Tab]:
         process = subprocess.Popen(
             ["bash", "-c", script, "bash", CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}"],
             pass_fds=(commands, theirs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )  # fmt: skip
         os.close(commands)
         os.close(theirs)

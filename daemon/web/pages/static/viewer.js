@@ -62,7 +62,7 @@ class Viewer {
     if (canvas.width === width && canvas.height === height) return;
     canvas.width = width;
     canvas.height = height;
-    this.redraw();
+    this.#draw(); // at once: a canvas of another size is empty, and the next thing is that it is painted
   }
 
   /** Show the slice that is to be shown, and fetch its neighbours. */

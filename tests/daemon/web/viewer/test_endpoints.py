@@ -8,6 +8,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import nibabel
 import numpy as np
@@ -75,7 +77,7 @@ def _id(server: Server, name: str) -> int:
     return int(found[0]["id"])
 
 
-def _picture(answer: Answer) -> tuple[dict[str, object], np.ndarray]:
+def _picture(answer: Answer) -> tuple[dict[str, Any], np.ndarray]:
     assert answer.status == 200, answer.text
     facts = json.loads(answer.headers["x-picture"])
     pixels = np.frombuffer(answer.body, "<u2" if facts["bits"] == 16 else "u1")
@@ -83,9 +85,9 @@ def _picture(answer: Answer) -> tuple[dict[str, object], np.ndarray]:
     return facts, values
 
 
-def _shown(values: np.ndarray, facts: dict[str, object]) -> np.ndarray:
+def _shown(values: np.ndarray, facts: dict[str, Any]) -> np.ndarray:
     """Return numbers as the viewer shows them at first."""
-    low, high = float(str(facts["low"])), float(str(facts["high"]))
+    low, high = facts["low"], facts["high"]
     grey: np.ndarray = np.clip((values - low) / (high - low), 0, 1) * 255
     return grey
 
@@ -123,7 +125,7 @@ def test_window_and_square_are_those_of_the_network(server: Server, folder: Path
 
     facts, values = _picture(server.ask(f"/api/pixels/{row[0]['id']}?slice={chosen.index}"))
     shown = Image.fromarray(_shown(values, facts).astype(np.uint8))
-    left, upper, right, lower = facts["square"]  # type: ignore[misc, str-unpack]
+    left, upper, right, lower = facts["square"]
     box = (left * shown.width, upper * shown.height, right * shown.width, lower * shown.height)
     cut = shown.transform(seen.shape, Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
 
@@ -154,10 +156,10 @@ def test_map_of_any_slice_comes_with_its_place_and_score(server: Server) -> None
 
 
 def test_view_names_the_answers_and_the_files_of_the_series(server: Server) -> None:
-    told = server.ask(f"/api/view/{_id(server, 'series/')}").json()
+    told: dict[str, Any] = server.ask(f"/api/view/{_id(server, 'series/')}").json()
 
-    assert len(told["series"]["files"]) == 4  # type: ignore[index, call-overload]
-    assert len(told["models"]) == 1  # type: ignore[arg-type]
+    assert len(told["series"]["files"]) == 4
+    assert len(told["models"]) == 1
 
 
 @pytest.mark.parametrize("kind", ["pixels", "heat"])
@@ -170,8 +172,6 @@ def test_view_names_the_answers_and_the_files_of_the_series(server: Server) -> N
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(server: Server, kind: str, query: str, status: int) -> None:
-    from urllib.parse import quote
-
     answer = server.ask(f"/api/{kind}/{_id(server, 'volume.nii.gz')}?{quote(query, safe='=&')}")
 
     assert answer.status == status
