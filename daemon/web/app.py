@@ -32,10 +32,11 @@ class _RowId(Convertor[int]):
         return str(value)
 
 
-class _FormatName(Convertor[str]):
-    """The name of a format that results are downloaded in."""
+class _OneOf(Convertor[str]):
+    """One of some words."""
 
-    regex = "|".join(FORMATS)
+    def __init__(self, *words: str) -> None:
+        self.regex = "|".join(words)
 
     def convert(self, value: str) -> str:
         return value
@@ -45,9 +46,11 @@ class _FormatName(Convertor[str]):
 
 
 register_url_convertor("row", _RowId())
-register_url_convertor("form", _FormatName())
-_SCRIPTS = ("live.js", "find.js", "keys.js", "pictures.js", "viewer.js", "viewer_picture.js", "viewer_gestures.js", "viewer_slices.js")
-_STATIC = {"style.css": "text/css", **dict.fromkeys(_SCRIPTS, "text/javascript")}
+register_url_convertor("form", _OneOf(*FORMATS))
+register_url_convertor("way", _OneOf("previous", "next"))
+_KINDS = {".css": "text/css", ".js": "text/javascript"}
+# All but the script of the report, which is a file by itself.
+_STATIC = {one.name: _KINDS[one.suffix] for one in STATIC.iterdir() if one.name != "report.js"}
 
 
 def make_app(site: Site, rules: Rules) -> Guard:
@@ -61,6 +64,7 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/results.{form:form}", pages.results_file),
             Route("/image/{id:row}", pages.image_page),
             Route("/image/{id:row}/{kind}.webp", pages.picture),
+            Route("/image/{id:row}/{way:way}", pages.neighbour_page),
             Route("/series", series_pages.series_page),
             Route("/series/{id:row}", series_pages.one_series_page),
             Route("/errors", pages.errors_page),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from config.errors import BtError
 from daemon.heatmaps.model_lookup import NOT_HERE
@@ -24,7 +24,7 @@ from daemon.web.pages.charts import colour
 from daemon.web.pages.overview import Overview, overview
 from daemon.web.pages.render import render
 from daemon.web.site import Site
-from daemon.web.viewer.neighbours import neighbours
+from daemon.web.viewer.neighbours import neighbour
 from daemon.web.viewer.view import MOST_JUDGED
 from storage.queries.history import VersionStory, story, troubled
 from storage.queries.results import ResultRow, labels, needs_rows, rows
@@ -103,7 +103,6 @@ def image_page(request: Request) -> Response:
     with site.reader() as connection:
         told = story(connection, file_id)
         part_of = list(series_rows(connection, Grouping.SERIES, Query(file_id=file_id)))
-        around = neighbours(connection, wanted.query, file_id)
         slices = slices_of(connection, part_of[0].id, part_of[0].weights_sha256) if part_of else []
     if not told:
         return message(site, f"there is no image {file_id}", 404)
@@ -112,8 +111,24 @@ def image_page(request: Request) -> Response:
         "image.html", site, "results", story=told[0], judged=judged, part_of=part_of,
         drawn=[row for row in judged if row.status is not Status.ERROR],
         versions=[(version, version_facts(version, site.zone, _PLAIN)) for version in told[0].versions],
-        asked=wanted, around=around, slices=slices,
+        asked=wanted, slices=slices, file_id=file_id,
     )  # fmt: skip
+
+
+def neighbour_page(request: Request) -> Response:
+    """Lead to the image before or after one in the list whose filters the address carries.
+
+    Not looked up for every page that is shown: in an order without an index that takes a while.
+    """
+    site = site_of(request)
+    file_id, way = int(request.path_params["id"]), request.path_params["way"]
+    wanted = asked(request.query_params, site.zone)
+    with site.reader() as connection:
+        found = neighbour(connection, wanted.query, file_id, back=way == "previous")
+    if found is None:
+        end = "last" if way == "next" else "first"
+        return message(site, f"that was the {end} image of the list", 404)
+    return RedirectResponse(wanted.address(f"/image/{found}"), 303)
 
 
 def errors_page(request: Request) -> Response:

@@ -25,7 +25,7 @@ _OPTIONS = (
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-_PATIENCE = 180.0  # seconds for one answer, or for a condition; machines of tests are busy
+_PATIENCE = 120.0  # seconds for one answer, or for a condition; machines of tests are busy
 _CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
           "ArrowDown": 40, "PageUp": 33, "PageDown": 34}  # fmt: skip
 

@@ -1,8 +1,8 @@
-"""Find the images before and after one in a filtered and sorted list, by key in both directions."""
+"""Find the image before or after one in a filtered and sorted list, by key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from storage.queries.results import ResultRow, rows
@@ -15,30 +15,18 @@ if TYPE_CHECKING:
 _MOST_OF_ONE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The file versions before and after one, None at an end of the list."""
+def neighbour(connection: sa.Connection, query: Query, file_id: int, *, back: bool = False) -> int | None:
+    """Return the image after one (before it, with `back`) in the list of `query`, None at its end.
 
-    previous: int | None
-    next: int | None
-
-
-def neighbours(connection: sa.Connection, query: Query, file_id: int) -> Neighbours:
-    """Return what stands around an image in the list that `query` asks for.
-
-    An image that is not in it (any more) stands where its latest result would.
+    An image that is not in the list (any more) stands where its latest result would.
     """
     place = replace(query, file_id=file_id, after=None, limit=1)
     row = _first(connection, place) or _first(connection, Query(file_id=file_id, limit=1))
     if row is None:
-        return Neighbours(None, None)
-    onwards = replace(query, after=row.key(query.sort), limit=_MOST_OF_ONE)
-    back = replace(onwards, reverse=not query.reverse)
-    return Neighbours(_other(connection, back, file_id), _other(connection, onwards, file_id))
-
-
-def _other(connection: sa.Connection, query: Query, file_id: int) -> int | None:
-    return next((row.id for row in list(rows(connection, query)) if row.id != file_id), None)
+        return None
+    reverse = query.reverse is not back
+    onwards = replace(query, after=row.key(query.sort), limit=_MOST_OF_ONE, reverse=reverse)
+    return next((row.id for row in list(rows(connection, onwards)) if row.id != file_id), None)
 
 
 def _first(connection: sa.Connection, query: Query) -> ResultRow | None:

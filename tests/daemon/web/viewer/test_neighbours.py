@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from daemon.web.viewer.neighbours import Neighbours, neighbours
+from daemon.web.viewer.neighbours import neighbour
 from storage.database import open_reader
 from storage.queries.results import rows
 from storage.query import Query, Sort
@@ -38,25 +38,27 @@ def test_one_comes_to_every_image_of_a_list_and_back(
     listed = [row.id for row in rows(connection, query)]
     assert len(listed) == 20
 
-    around = [neighbours(connection, query, one) for one in listed]
+    onwards = [neighbour(connection, query, one) for one in listed]
+    back = [neighbour(connection, query, one, back=True) for one in listed]
 
-    assert [one.next for one in around] == [*listed[1:], None]
-    assert [one.previous for one in around] == [None, *listed[:-1]]
+    assert onwards == [*listed[1:], None]
+    assert back == [None, *listed[:-1]]
 
 
 def test_second_answer_to_an_image_is_no_next_image(connection: sa.Connection) -> None:
     query = Query(sort=Sort.FILE)
 
-    assert neighbours(connection, query, 5) == Neighbours(4, 6)
+    assert neighbour(connection, query, 5) == 6
+    assert neighbour(connection, query, 5, back=True) == 4
 
 
 def test_image_that_left_the_list_still_has_a_place_in_it(connection: sa.Connection) -> None:
     query = Query(labels=("no",), sort=Sort.FILE, model=MODEL.weights_sha256[:16])
 
-    found = neighbours(connection, query, 13)  # a yes
+    found = [neighbour(connection, query, 13, back=back) for back in (True, False)]  # a yes
 
-    assert found == Neighbours(11, 14)
+    assert found == [11, 14]
 
 
 def test_unknown_image_has_no_neighbours(connection: sa.Connection) -> None:
-    assert neighbours(connection, Query(), 999) == Neighbours(None, None)
+    assert neighbour(connection, Query(), 999) is None
