@@ -25,7 +25,7 @@ _OPTIONS = (
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-_PATIENCE = 120.0  # seconds for one answer, or for a condition; machines of tests are busy
+_PATIENCE = 60.0  # seconds for one answer, or for a condition; machines of tests are busy
 _CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
           "ArrowDown": 40, "PageUp": 33, "PageDown": 34}  # fmt: skip
 
@@ -66,7 +66,7 @@ class Tab:
                 if value := self.run(script):
                     return value
             time.sleep(0.03)
-        raise AssertionError(f"never became true: {script}")
+        raise AssertionError(f"never became true at {self.run('location.href')}: {script} {self.console}")
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key and let it go."""

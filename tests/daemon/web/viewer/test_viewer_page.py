@@ -198,7 +198,7 @@ def test_keys_lead_through_the_filtered_list(tab: Tab, server: Server) -> None:
     assert tab.run("location.search") == "?q=head&sort=file"
 
     tab.press("k")
-    tab.wait(f"location.pathname === '/image/{number}' && document.querySelector('#viewer')")
+    tab.wait(f"location.pathname === '/image/{number}'")
     assert server.ask(f"/image/{number}/next?q=head&sort=file&order=reverse").status == 303
     assert server.ask(f"/image/{number}/next?q=head-1").status == 404
 
