@@ -86,7 +86,10 @@ class Viewer {
     } finally {
       clearTimeout(slow);
     }
-    for (const panel of this.panels) panel.heat = null;
+    for (const panel of this.panels) {
+      panel.heat = null;
+      panel.canvas.hidden = !this.picture;
+    }
     this.painted = "";
     this.#tell();
     this.redraw();
@@ -219,7 +222,6 @@ class Viewer {
   }
 
   #draw() {
-    for (const { canvas } of this.panels) canvas.hidden = !this.picture;
     if (!this.picture) return;
     const window = this.window;
     const wanted = `${this.turn} ${window.low} ${window.high} ${this.inverted}`;
