@@ -1,4 +1,4 @@
-"""`bt-daemon web`: the results in a browser, live, for reading only."""
+"""`bt-daemon web`: the results in a browser, live; with --write people say there what images are."""
 
 from __future__ import annotations
 
@@ -34,19 +34,30 @@ def _check_token(token: str | None) -> None:
     "--token", envvar="BT_WEB_TOKEN", metavar="TEXT",
     help="Ask for this token, 16 characters at least.  [default: none on this machine, beyond it a new one]",
 )  # fmt: skip
+@click.option(
+    "--write", is_flag=True,
+    help="Let people review results and drop images into inboxes; asks for a token, here too.",
+)  # fmt: skip
 @click.option("--utc", is_flag=True, help="Times in UTC instead of local time.")
 @program_options
 @pass_invocation
 def command(
-    invocation: Invocation, host: str, port: int, names: tuple[str, ...], token: str | None, utc: bool
+    invocation: Invocation,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    token: str | None,
+    **flags: bool,
 ) -> None:
     r"""Serve pages about the database: what came in, pictures with heatmaps, errors, the model.
 
-    It reads and never writes, and shows what a daemon is doing as it does it. Stop it with Ctrl-C.
+    It shows what a daemon is doing as it does it, and never changes a result. With --write people can say
+    what images are (reviews, stored beside the results) and drop images into inboxes. Stop it with Ctrl-C.
 
     \b
     Examples:
       bt-daemon web
+      bt-daemon web --write
       bt-daemon web --host 0.0.0.0 --port 8080 --name mri-box.local
     """
     import secrets
@@ -61,9 +72,10 @@ def command(
     settings = invocation.settings
     _check_token(token)
     with listen(host, port) as door:
-        if token is None and not is_loopback(host):
+        if token is None and (flags["write"] or not is_loopback(host)):
             token = secrets.token_urlsafe(24)
-        with opened_site(settings, UTC if utc else local_zone()) as site:
-            rules = Rules(own_names(host) | {name.lower() for name in names}, token)
+        zone = UTC if flags["utc"] else local_zone()
+        with opened_site(settings, zone, writing=flags["write"]) as site:
+            rules = Rules(own_names(host) | {name.lower() for name in names}, token, flags["write"])
             click.echo(f"open {address(host, door, token)} (Ctrl-C stops it)", err=True)
             serve(make_app(site, rules), door)

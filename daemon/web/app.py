@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from config.errors import BtError, DatabaseError, UsageError
-from daemon.web import api, health_endpoints, series_pages
+from daemon.web import api, health_endpoints, review_pages, series_pages
 from daemon.web import html as pages
 from daemon.web.finding.downloads import FORMATS, Downloads, TooManyDownloadsError
 from daemon.web.guard import Guard, Rules
@@ -78,6 +78,10 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/api/view/{id:row}", viewer.view),
             Route("/api/pixels/{id:row}", viewer.pixels),
             Route("/api/heat/{id:row}", viewer.heat),
+            Route("/review", review_pages.review_page),
+            Route("/api/review/next", review_pages.next_candidates),
+            Route("/api/review", review_pages.add_review, methods=["POST"]),
+            Route("/api/review/undo", review_pages.undo_review, methods=["POST"]),
             Route("/healthz", health_endpoints.alive),
             Route("/readyz", health_endpoints.ready),
             Route("/metrics", health_endpoints.scrape),

@@ -14,6 +14,7 @@ from daemon.heatmaps.renderers import drawing
 from daemon.views.daemon_status import DaemonStatus, daemon_status
 from daemon.web.gallery import Gallery
 from daemon.web.pages.render import ModelBook
+from daemon.web.reviewing.desk import ReviewDesk
 from daemon.web.viewer.endpoints import Viewer
 from daemon.web.viewer.slice_reader import slice_reader
 from storage.database import database_path, open_reader
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Writing:
+    """What people can write through the page."""
+
+    reviews: ReviewDesk
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One database as its pages see it; every request opens it anew, for reading only."""
 
@@ -38,6 +46,7 @@ class Site:
     gallery: Gallery
     quiet_us: int  # a series to which nothing came for so long is complete
     viewer: Viewer
+    writing: Writing | None = None  # None: nobody can
 
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:
@@ -66,14 +75,16 @@ class Site:
 
 
 @contextmanager
-def opened_site(settings: Settings, zone: tzinfo) -> Iterator[Site]:
+def opened_site(settings: Settings, zone: tzinfo, *, writing: bool = False) -> Iterator[Site]:
     """Return the site of a database, with the processes that draw and read for it until the end."""
     models = ModelsAtHand(settings)
     with drawing(models, settings) as artists, slice_reader(settings) as slices:
         gallery = Gallery(artists)
         viewer = Viewer(models, slices, gallery.heat)
         quiet_us = int(settings.series_quiet_seconds * 1e6)
-        yield Site(settings.db, zone, ModelBook(models), gallery, quiet_us, viewer)
+        book = ModelBook(models)
+        door = Writing(ReviewDesk(settings.db, book)) if writing else None
+        yield Site(settings.db, zone, book, gallery, quiet_us, viewer, door)
 
 
 def _now_us() -> int:

@@ -5,6 +5,7 @@ From the tallies where the filter allows, as in `storage.queries.results`, whose
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -52,6 +53,14 @@ class ReasonRow:
 
     reason: str
     count: int
+
+
+def model_classes(connection: sa.Connection, weights_sha256: str) -> tuple[str, ...]:
+    """Return a model's classes, in the order of its logits; none of a model that never judged."""
+    with reading(connection):
+        statement = sa.select(model.c.classes).where(model.c.weights_sha256 == weights_sha256).limit(1)
+        stored = connection.execute(statement).scalar()
+    return () if stored is None else tuple(json.loads(stored))
 
 
 def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list[TimelineRow]:

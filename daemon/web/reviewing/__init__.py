@@ -1,0 +1,1 @@
+"""Reviews over the web: who is asked what, and how answers come in."""
