@@ -2,13 +2,21 @@
 
 const made = new Map(); // address -> img; no answer may be stored, so elements that are loaded are kept
 const MOST = 48;
+const TRIES = 6, WAIT = 800; // milliseconds; a server that draws for others says: later
+
+const load = (img, address, tries) => {
+  img.addEventListener("error", () => {
+    if (tries > 1 && made.get(address) === img) setTimeout(() => load(img, address, tries - 1), WAIT);
+  }, { once: true });
+  img.src = address;
+};
 
 const picture = (address) => {
   let img = made.get(address);
   if (!img) {
     img = new Image();
-    img.src = address;
     made.set(address, img);
+    load(img, address, TRIES);
     if (made.size > MOST) made.delete(made.keys().next().value);
   }
   return img;
