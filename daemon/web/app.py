@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from config.errors import BtError, DatabaseError, UsageError
-from daemon.web import api, health_endpoints, review_pages, series_pages
+from daemon.web import api, health_endpoints, review_pages, series_pages, uploads
 from daemon.web import html as pages
 from daemon.web.finding.downloads import FORMATS, Downloads, TooManyDownloadsError
 from daemon.web.guard import Guard, Rules
@@ -82,6 +82,9 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/api/review/next", review_pages.next_candidates),
             Route("/api/review", review_pages.add_review, methods=["POST"]),
             Route("/api/review/undo", review_pages.undo_review, methods=["POST"]),
+            Route("/api/upload", uploads.take_upload, methods=["POST"]),
+            Route("/api/upload/state", uploads.upload_state),
+            Route("/api/upload/inboxes", uploads.inboxes),
             Route("/healthz", health_endpoints.alive),
             Route("/readyz", health_endpoints.ready),
             Route("/metrics", health_endpoints.scrape),

@@ -15,6 +15,7 @@ from daemon.views.daemon_status import DaemonStatus, daemon_status
 from daemon.web.gallery import Gallery
 from daemon.web.pages.render import ModelBook
 from daemon.web.reviewing.desk import ReviewDesk
+from daemon.web.uploading.landing import Landing
 from daemon.web.viewer.endpoints import Viewer
 from daemon.web.viewer.slice_reader import slice_reader
 from storage.database import database_path, open_reader
@@ -34,6 +35,7 @@ class Writing:
     """What people can write through the page."""
 
     reviews: ReviewDesk
+    uploads: Landing
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def opened_site(settings: Settings, zone: tzinfo, *, writing: bool = False) -> I
         viewer = Viewer(models, slices, gallery.heat)
         quiet_us = int(settings.series_quiet_seconds * 1e6)
         book = ModelBook(models)
-        door = Writing(ReviewDesk(settings.db, book)) if writing else None
+        door = Writing(ReviewDesk(settings.db, book), Landing(settings)) if writing else None
         yield Site(settings.db, zone, book, gallery, quiet_us, viewer, door)
 
 

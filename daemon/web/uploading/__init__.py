@@ -1,0 +1,1 @@
+"""Files from browsers into an inbox: whole, within limits, over nothing."""

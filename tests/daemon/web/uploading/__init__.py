@@ -1,0 +1,1 @@
+"""Tests of files that come from browsers into an inbox."""
