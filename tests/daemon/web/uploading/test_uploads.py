@@ -229,7 +229,7 @@ def test_inboxes_that_nobody_watches_are_none(door: Door) -> None:
     ],
 )
 def test_strangers_put_nothing_into_an_inbox(door: Door, wanted: int, headers: dict[str, str]) -> None:
-    status, _ = door.ask("/api/upload?inbox=1&name=x.png", **headers)
+    status, _ = door.ask("/api/upload?inbox=1&name=x.png", BYTES, "POST", **headers)
 
     assert (status, door.there()) == (wanted, [])
 
@@ -257,7 +257,7 @@ def test_without_write_there_is_no_door(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "inbox"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path / "inbox")]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here")
     try:
