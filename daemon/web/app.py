@@ -51,6 +51,14 @@ register_url_convertor("way", _OneOf("previous", "next"))
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 # All but the script of the report, which is a file by itself.
 _STATIC = {one.name: _KINDS[one.suffix] for one in STATIC.iterdir() if one.name != "report.js"}
+# What people write, and what they need for it.
+_WRITING = (
+    Route("/api/review", review_pages.add_review, methods=["POST"]),
+    Route("/api/review/undo", review_pages.undo_review, methods=["POST"]),
+    Route("/api/upload", uploads.take_upload, methods=["POST"]),
+    Route("/api/upload/state", uploads.upload_state),
+    Route("/api/upload/inboxes", uploads.inboxes),
+)
 
 
 def make_app(site: Site, rules: Rules) -> Guard:
@@ -80,11 +88,7 @@ def make_app(site: Site, rules: Rules) -> Guard:
             Route("/api/heat/{id:row}", viewer.heat),
             Route("/review", review_pages.review_page),
             Route("/api/review/next", review_pages.next_candidates),
-            Route("/api/review", review_pages.add_review, methods=["POST"]),
-            Route("/api/review/undo", review_pages.undo_review, methods=["POST"]),
-            Route("/api/upload", uploads.take_upload, methods=["POST"]),
-            Route("/api/upload/state", uploads.upload_state),
-            Route("/api/upload/inboxes", uploads.inboxes),
+            *_WRITING,
             Route("/healthz", health_endpoints.alive),
             Route("/readyz", health_endpoints.ready),
             Route("/metrics", health_endpoints.scrape),
