@@ -7,12 +7,20 @@ from typing import Any
 
 import click
 
-from trainer.commands.options import FOLDER, collection_of, collection_options, command_line, echo_caveats
+from trainer.commands.options import (
+    FOLDER,
+    GROUPS_OPTION,
+    collection_of,
+    collection_options,
+    command_line,
+    echo_caveats,
+)
 
 
 @click.command("calibrate", short_help="Fit threshold and confidence to images of your own.")
 @click.option("--weights", type=FOLDER, metavar="FILE", help="Weights file (default: the shipped model).")
 @collection_options
+@GROUPS_OPTION
 @click.option("-o", "--output", type=FOLDER, required=True, metavar="FILE", help="The new weights file.")
 @click.option(
     "--sensitivity",

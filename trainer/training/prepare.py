@@ -154,7 +154,9 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
-    collection = Collection(config.data, config.merge, config.cache, config.exclusions, config.groups_file)
+    # With external collections the list may be about theirs alone.
+    exclusions = config.exclusions.where_named() if config.external else config.exclusions
+    collection = Collection(config.data, config.merge, config.cache, exclusions, config.groups_file)
     preprocessing = Preprocessing(image_size=config.image_size)
     dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
