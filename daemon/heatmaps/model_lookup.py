@@ -59,6 +59,13 @@ class ModelsAtHand:
                 self._specs[sha256] = None
         return self._specs[sha256]
 
+    def card(self, sha256: str) -> dict[str, float]:
+        """Return a model's figures on its validation images by name, {} of a model that is not here."""
+        spec = self.spec(sha256)
+        measured = {} if spec is None else spec.provenance.metrics.get("validation", {})
+        values = {name: one.get("value") for name, one in measured.items() if isinstance(one, dict)}
+        return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+
     def engine(self, sha256: str) -> PreparedEngine | None:
         """Return what draws the model's heatmaps, None if its file is not here."""
         from daemon.engines.cache import engine_for_drawing

@@ -15,6 +15,7 @@ from daemon.version import program_version
 from daemon.views.daemon_status import Life, drift_text
 from daemon.views.health_check import health
 from daemon.views.image_history import version_facts
+from daemon.views.review_summary import review_summary
 from daemon.web.address import PAGE, Asked, asked, inbox_word
 from daemon.web.finding import choices
 from daemon.web.finding.downloads import FORMATS, Downloads
@@ -147,11 +148,12 @@ def errors_page(request: Request) -> Response:
 
 
 def model_page(request: Request) -> Response:
-    """The model at hand, and those behind the stored results."""
+    """The models behind the stored results, and what people said of their answers."""
     site = site_of(request)
     with site.reader() as connection:
         found = overview(connection, Query(), most_rows=0)
-    return page("model.html", site, "model", found=found)
+        reviews = review_summary(connection, Query(), site.book.card)
+    return page("model.html", site, "model", found=found, reviews=reviews)
 
 
 def picture(request: Request) -> Response:

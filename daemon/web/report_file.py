@@ -19,6 +19,7 @@ from daemon.heatmaps.renderers import ModelRenderers
 from daemon.heatmaps.thumbnails import NoThumbnail
 from daemon.output.cells import clock_time
 from daemon.version import program_version
+from daemon.views.review_summary import review_summary
 from daemon.web.pages.overview import overview
 from daemon.web.pages.render import STATIC, ModelBook, render
 from storage.queries.results import ResultRow, rows
@@ -81,6 +82,7 @@ def write_report(
         series=series,
         series_left_out=sum(one.total for one in found.series) - len(series),
         left_out=max(0, shown - len(items)),
+        reviews=review_summary(connection, query, framing.book.card),
         book=framing.book,
         zone=framing.zone,
         range=_range(query, found.first_us, found.last_us, framing.zone),

@@ -17,6 +17,7 @@ from daemon.heatmaps.model_lookup import NOT_HERE
 from daemon.output.cells import clock_time, confidence_text
 from daemon.output.words import SCORE, ScoreLimits, counted, score_limits, score_of
 from daemon.web.pages.charts import colour, score_chart, spark, timeline_chart
+from daemon.web.pages.review_chart import review_chart
 from daemon.web.pages.slices_chart import slices_chart
 from storage.queries.score_sql import doubt
 from storage.records import Status
@@ -72,6 +73,10 @@ class ModelBook:
         positive = spec.decision.positive
         shown = positive if positive is not None else spec.classes[-1]
         return ModelWords(positive, shown, dict(spec.meanings), _figures(spec), is_here=True)
+
+    def card(self, weights_sha256: str) -> Mapping[str, float]:
+        """Return a model's figures on its validation images by name, {} of a model that is not at hand."""
+        return self._models.card(weights_sha256)
 
     def facts(self, model: ModelRow) -> list[tuple[str, str]]:
         """Return a model's card in some lines."""
@@ -147,6 +152,7 @@ def environment() -> Environment:
         shown_classes=_shown_classes,
         scores=_scores,
         spark=spark,
+        review_chart=lambda shares: Markup(review_chart(shares)),  # noqa: S704 - as below
     )
     return made
 
