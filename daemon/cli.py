@@ -18,6 +18,7 @@ COMMANDS = (
     "watch",
     "results",
     "show",
+    "review",
     "report",
     "web",
     "listen",

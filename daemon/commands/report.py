@@ -141,12 +141,16 @@ class _Job:
 
         from daemon.heatmaps.renderers import drawing
         from daemon.output.sink import text_sink
+        from daemon.views.step_progress import StepProgress
         from daemon.web.pages.render import ModelBook
         from daemon.web.report_file import Framing, write_report
 
         query = self.request.query
         framing = Framing(ModelBook(self.models), self.request.zone, datetime.now(UTC), _filters(query))
-        with drawing(self.models, self.invocation.settings) as artist, _Progress("drawing", "images") as bar:
+        with (
+            drawing(self.models, self.invocation.settings) as artist,
+            StepProgress("drawing", "images") as bar,
+        ):
             page = write_report(
                 self.connection, query, framing, artist if pictures else None, pictures, bar.show
             )
@@ -168,13 +172,14 @@ class _Job:
 
     def write_structured_reports(self, folder: Path) -> None:
         from daemon.exchange.report_objects import ReportRequest, left_out_words, write_reports
+        from daemon.views.step_progress import StepProgress
         from trainer.images.picture import limits_of
 
         settings = self.invocation.settings
         request = ReportRequest(
             self.request.query, _now_us(), _quiet_us(settings), self.models.spec, limits_of(settings)
         )
-        with _Progress("reporting", "series") as bar:
+        with StepProgress("reporting", "series") as bar:
             done = write_reports(self.connection, request, folder, bar.show)
         left_out = left_out_words(done.left_out)
         click.echo(
@@ -202,32 +207,6 @@ def _check_suffix(output: Path) -> None:
             f"a report is HTML, {printable(output.name)} is named as something else",
             hint="name it report.html; a browser prints it as PDF",
         )
-
-
-class _Progress:
-    """A bar on stderr while something takes long, at a terminal only."""
-
-    def __init__(self, doing: str, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(what))
-        self._bar = Progress(
-            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-        )
-        self._task = self._bar.add_task("")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, done: int, total: int) -> None:
-        """Say how many are done."""
-        self._bar.update(self._task, completed=done, total=total)
 
 
 def _filters(query: Query) -> str:

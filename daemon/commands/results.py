@@ -19,7 +19,7 @@ from config.options import (
 )
 from daemon.output.words import SCORE
 from daemon.views.result_options import FORMATS
-from storage.query import Grouping, Sort
+from storage.query import Grouping, ReviewFilter, Sort
 from storage.records import Status
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GROUPINGS = tuple(grouping.value for grouping in Grouping)
 SORTS = tuple(sort.value for sort in Sort)
+REVIEWS = tuple(review.value for review in ReviewFilter)
 MOST = 2**63 - 1  # what the database can count to
 STATUSES = (*(status.value for status in Status), "all")
 
@@ -64,6 +65,12 @@ STATUSES = (*(status.value for status in Status), "all")
 )
 @click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
 @click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
+@click.option(
+    "--review",
+    type=click.Choice(REVIEWS),
+    help="Only images of which people said nothing, anything, what the model says, something else, that they "
+    "are of another kind, or contradicting things.",
+)
 @click.option(
     "-n",
     "limit",
@@ -110,6 +117,7 @@ def command(invocation: Invocation, **options: Any) -> None:
       bt-daemon results --format jsonl --columns id,file,class | head
       bt-daemon results --sort doubt
       bt-daemon results --by series --class yes
+      bt-daemon results --review corrected
       bt-daemon results --summary
     """
     from datetime import UTC, datetime

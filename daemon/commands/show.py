@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from storage.queries.history import Story
     from storage.queries.results import ResultRow
     from storage.queries.series_rows import SeriesRow
+    from storage.reviews.answers import StoredReview
+
+
+class Everything(NamedTuple):
+    """Everything about one image."""
+
+    story: Story
+    series: Sequence[SeriesRow]  # that it is part of
+    reviews: Sequence[StoredReview]
 
 
 @click.command(short_help="One image's whole story.")
@@ -41,7 +50,7 @@ if TYPE_CHECKING:
 def command(
     invocation: Invocation, target: bytes, as_json: bool, heatmap: Path | None, model: str | None, utc: bool
 ) -> None:
-    r"""Show an image's versions, what each model concluded, failed attempts, and times.
+    r"""Show an image's versions, what each model concluded, what people said, failed attempts, and times.
 
     FILE is a path as you would open it, or relative to its inbox. A heatmap is drawn by the model that
     judged the image, whatever --weights says; bt-daemon keeps it beside the database.
@@ -66,8 +75,10 @@ def command(
     zone = UTC if utc else local_zone()
     with closing(open_reader(invocation.settings.db)) as connection:
         stories = _found(connection, target)
-        part_of = [_series(connection, story) for story in stories]
-    _print(list(zip(stories, part_of, strict=True)), zone, invocation, as_json=as_json)
+        told = [
+            Everything(story, _series(connection, story), _reviews(connection, story)) for story in stories
+        ]
+    _print(told, zone, invocation, as_json=as_json)
     if heatmap is not None and form is not None:
         _draw(invocation, _judged(stories[0], target, model), heatmap, form)
 
@@ -117,38 +128,48 @@ def _series(connection: sa.Connection, story: Story) -> list[SeriesRow]:
     return list(series_rows(connection, Grouping.SERIES, Query(file_id=story.versions[0].id)))
 
 
-def _print(
-    stories: Sequence[tuple[Story, Sequence[SeriesRow]]],
-    zone: tzinfo,
-    invocation: Invocation,
-    *,
-    as_json: bool,
-) -> None:
-    import time
+def _reviews(connection: sa.Connection, story: Story) -> list[StoredReview]:
+    """Return what people said of each of the versions, newest version first."""
+    from storage.reviews.review_rows import reviews_of
 
+    return [review for version in story.versions for review in reviews_of(connection, version.id)]
+
+
+def _print(told: Sequence[Everything], zone: tzinfo, invocation: Invocation, *, as_json: bool) -> None:
     from daemon.output.facts import style_of
-    from daemon.output.json_text import json_object, json_text
-    from daemon.output.series_columns import series_columns
-    from daemon.views.image_history import series_as_text, story_as_dict, story_as_text
+    from daemon.output.json_text import json_text
+    from daemon.views.image_history import reviews_as_text, series_as_text, story_as_text
     from daemon.views.listing import footer
 
-    quiet_us = int(invocation.settings.series_quiet_seconds * 1e6)
-
     if as_json:
-        columns = list(series_columns(time.time_ns() // 1000, quiet_us).values())
-        rows = [
-            {**story_as_dict(story, zone), "series": [json_object(row, columns, zone) for row in part_of]}
-            for story, part_of in stories
-        ]
+        rows = [_as_dict(one, zone, invocation) for one in told]
         click.echo(json_text(rows[0] if len(rows) == 1 else rows, indent=2))
         return
     style = style_of(invocation)
     texts = [
-        f"{story_as_text(story, zone, style)}{series_as_text(part_of, zone, style)}"
-        for story, part_of in stories
+        story_as_text(one.story, zone, style)
+        + reviews_as_text(one.reviews, zone, style)
+        + series_as_text(one.series, zone, style)
+        for one in told
     ]
     click.echo("\n\n".join(texts))
     footer(invocation)
+
+
+def _as_dict(one: Everything, zone: tzinfo, invocation: Invocation) -> dict[str, Any]:
+    import time
+
+    from daemon.output.json_text import json_object
+    from daemon.output.series_columns import series_columns
+    from daemon.views.image_history import reviews_as_dicts, story_as_dict
+
+    quiet_us = int(invocation.settings.series_quiet_seconds * 1e6)
+    columns = list(series_columns(time.time_ns() // 1000, quiet_us).values())
+    return {
+        **story_as_dict(one.story, zone),
+        "series": [json_object(row, columns, zone) for row in one.series],
+        "reviews": reviews_as_dicts(one.reviews, zone),
+    }
 
 
 def _found(connection: sa.Connection, target: bytes) -> list[Story]:

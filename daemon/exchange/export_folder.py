@@ -50,7 +50,10 @@ def export_folder(folder: Path) -> Iterator[Path]:
         try:
             yield made
             for path in made.rglob("*"):
-                path.chmod(0o700 if path.is_dir() else 0o600)
+                if path.is_dir():
+                    path.chmod(0o700)
+                elif path.lstat().st_nlink == 1:  # a file that has other names is somebody else's too
+                    path.chmod(0o600)
             _put(made, folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)

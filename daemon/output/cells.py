@@ -55,6 +55,11 @@ def spreadsheet_text(text: str) -> str:
     return printable("'" + text if text.startswith(_FORMULA_STARTS) else text)
 
 
+def unquoted(text: str) -> str:
+    """Return a cell without the quote that `spreadsheet_text` put before what looked like a formula."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
+
+
 def ago(seconds: float) -> str:
     """Return a length of time roughly, for people: 850 ms, 42 s, 12 min, 3.5 h, 12 d."""
     if seconds < 1:

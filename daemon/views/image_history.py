@@ -13,12 +13,15 @@ from daemon.output.columns import Column, Kind
 from daemon.output.facts import Style, pairs
 from daemon.output.json_text import json_name, json_object
 from daemon.output.result_columns import COLUMNS, model_name
+from daemon.output.review_columns import REVIEWS
+from daemon.output.review_words import said, shown
 from daemon.output.words import STATUS_COLOURS, rests_on, score_of
 
 if TYPE_CHECKING:
     from storage.queries.history import Attempt, Story, VersionStory
     from storage.queries.results import ResultRow
     from storage.queries.series_rows import SeriesRow
+    from storage.reviews.answers import StoredReview
 
 _RESULT = ("time", "class", "confidence", "status", "reason", "model", "weights_sha256", "engine",
            "precision", "device", "sha256", "slice_index", "slice_count", "tags", "duration_us", "score",
@@ -39,6 +42,13 @@ _VERSION = (
     Column("next_try", Kind.TIME, lambda version: version.not_before_us),
     Column("moved_to", Kind.NAME, lambda version: version.moved_to),
 )
+
+_REVIEW = (
+    Column("id", Kind.INTEGER, lambda one: one.file_id),
+    *(REVIEWS[name] for name in ("time", "said", "network", "agrees", "reviewer", "why", "note", "answer",
+                                 "class", "weights_sha256", "request")),
+    Column("withdrawn", Kind.TIME, lambda one: one.withdrawn_us),
+)  # fmt: skip
 
 
 def story_as_dict(story: Story, zone: tzinfo) -> dict[str, Any]:
@@ -62,6 +72,27 @@ def series_as_text(part_of: Sequence[SeriesRow], zone: tzinfo, style: Style) -> 
     return "".join(
         f"\n\nits series\n{pairs(_series_facts(row, zone, style), style, indent='  ')}" for row in part_of
     )
+
+
+def reviews_as_dicts(reviews: Sequence[StoredReview], zone: tzinfo) -> list[dict[str, Any]]:
+    """Return what people said of an image as what becomes JSON, withdrawn answers too."""
+    return [json_object(one, _REVIEW, zone) for one in reviews]
+
+
+def reviews_as_text(reviews: Sequence[StoredReview], zone: tzinfo, style: Style) -> str:
+    """Return what people said of an image, below its story, oldest first; "" if nobody did."""
+    if not reviews:
+        return ""
+    facts = [(clock_time(one.at_us, zone), _review_text(one, style)) for one in reviews]
+    return f"\n\nwhat people said\n{pairs(facts, style, indent='  ')}"
+
+
+def _review_text(one: StoredReview, style: Style) -> str:
+    words = style(printable(said(one)), bold=one.stands)
+    parts = [f"{words} by {printable(one.reviewer)}"]
+    parts += [f"the network had said {printable(shown(one) or 'nothing')}"]
+    parts += ["withdrawn"] if not one.stands else []
+    return ", ".join(parts) + "".join(f"\n{printable(line)}" for line in one.note.splitlines())
 
 
 def _series_facts(row: SeriesRow, zone: tzinfo, style: Style) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +15,8 @@ from config.errors import UsageError
 from config.text import DISCLAIMER, printable
 from daemon.output.columns import Column, chosen_columns
 from daemon.output.result_columns import COLUMNS, EVERY, LOOK, PLAIN, TERMINAL
+from daemon.output.review_columns import review_columns
+from daemon.output.review_words import Said, together
 from daemon.output.sink import binary_sink, stdout_is_terminal, text_sink
 from daemon.output.words import counted, scores_of
 from daemon.views.reader import streamed
@@ -33,6 +35,7 @@ PAGE_ROWS = (10, 50)
 PAGE_EXTRAS = 7
 # More than this nobody wants to scroll through.
 SCROLLED_ROWS = 1000
+NOBODY: Mapping[int, Said] = {}  # said anything
 
 
 def list_results(connection: sa.Connection | None, request: ResultRequest, invocation: Invocation) -> None:
@@ -42,8 +45,9 @@ def list_results(connection: sa.Connection | None, request: ResultRequest, invoc
     if request.form == "table" and request.output is None and stdout_is_terminal():
         _page(connection, request, invocation)
         return
+    columns = columns_of(request, said=_said(connection, request))
     with streamed(rows(connection, request.query) if connection is not None else ()) as found:
-        count = write_rows(found, columns_of(request), request)
+        count = write_rows(found, columns, request)
     if request.output is not None:
         say(invocation, f"{count} rows written to {printable(str(request.output))}")
     elif request.form == "table" or sys.stderr.isatty():
@@ -52,10 +56,27 @@ def list_results(connection: sa.Connection | None, request: ResultRequest, invoc
         footer(invocation)
 
 
-def columns_of(request: ResultRequest, default: Sequence[str] | None = None) -> list[Column]:
-    """Return the columns that were chosen, else the ones that suit the format."""
-    suited = EVERY if request.form in ("json", "jsonl", "parquet") else PLAIN
-    return chosen_columns(request.columns, COLUMNS, default or suited)
+def columns_of(
+    request: ResultRequest, default: Sequence[str] | None = None, said: Mapping[int, Said] = NOBODY
+) -> list[Column]:
+    """Return the columns that were chosen, else the ones that suit the format.
+
+    `said` is what people said of the images; it stands in a table only if reviews are asked for.
+    """
+    reviewed = review_columns(said)
+    if default is None:
+        default = (*EVERY, *reviewed) if request.form in ("json", "jsonl", "parquet") else PLAIN
+    if request.query.review is not None:
+        default = tuple(dict.fromkeys((*default, *reviewed)))
+    return chosen_columns(request.columns, COLUMNS | reviewed, default)
+
+
+def _said(connection: sa.Connection | None, request: ResultRequest) -> Mapping[int, Said]:
+    """Return what people said of every image, if a column of it is shown."""
+    from storage.reviews.review_rows import review_rows
+
+    is_shown = {column.name for column in columns_of(request)} & review_columns(NOBODY).keys()
+    return together(review_rows(connection)) if connection is not None and is_shown else NOBODY
 
 
 def text_writer(form: str) -> Callable[[Iterable[Any], Sequence[Column], Any, TextIO], int]:
@@ -112,7 +133,7 @@ def _page(connection: sa.Connection | None, request: ResultRequest, invocation: 
     if limit is None:
         limit = min(max(size.lines - PAGE_EXTRAS, PAGE_ROWS[0]), PAGE_ROWS[1])
     shown = list(rows(connection, replace(request.query, limit=limit))) if connection is not None else []
-    columns = columns_of(request, TERMINAL)
+    columns = columns_of(request, TERMINAL, _said(connection, request))
     if not shown and limit:
         say(invocation, _nothing(connection))
         return

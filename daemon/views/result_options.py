@@ -11,7 +11,7 @@ from pathlib import Path
 from config.errors import UsageError
 from config.text import printable
 from config.when import local_zone, microseconds, parse_when
-from storage.query import Grouping, Query, Sort
+from storage.query import Grouping, Query, ReviewFilter, Sort
 from storage.records import Status
 
 FORMATS = ("table", "json", "jsonl", "csv", "tsv", "parquet")
@@ -47,6 +47,7 @@ class Options:
     min_score: float | None = None
     max_score: float | None = None
     by: str = Grouping.IMAGE.value
+    review: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def _query(options: Options, now: datetime, zone: tzinfo) -> Query:
         max_score=options.max_score,
         text=options.text,
         model=options.model,
+        review=None if options.review is None else ReviewFilter(options.review),
         sort=Sort(options.sort),
         reverse=options.reverse,
         limit=options.limit,
@@ -128,6 +130,8 @@ def _refuse_contradictions(options: Options) -> None:
             f"--follow shows images as they come, a {options.by} changes with each of its slices",
             hint=f"leave out --by, or ask again: watch -n 10 bt-daemon results --by {options.by}",
         )
+    if options.review is not None and options.by != Grouping.IMAGE:
+        raise UsageError("--review is about images", hint=f"leave out --by {options.by}")
     if options.follow and (options.form or "table") not in ENDLESS:
         raise UsageError(
             f"--follow never ends, --format {options.form} needs an end",

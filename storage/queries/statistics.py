@@ -126,6 +126,13 @@ def models(connection: sa.Connection, query: Query) -> list[ModelRow]:
     return [ModelRow(*row) for row in found]
 
 
+def model_classes(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the classes of every model by its weights' sha256, in the order of the logits."""
+    with reading(connection):
+        found = connection.execute(sa.select(model.c.weights_sha256, model.c.classes)).all()
+    return {weights: tuple(json.loads(names)) for weights, names in found}
+
+
 def reasons(connection: sa.Connection, query: Query, limit: int) -> list[ReasonRow]:
     """Return why images could not be judged, the most frequent reason first, at most `limit` of them."""
     query = replace(query, statuses=(Status.ERROR,))

@@ -53,6 +53,8 @@ class StoredReview:
     withdrawn_us: int | None
     superseded: bool  # a newer version of the file has come since
     series_id: int | None
+    position: float | None  # along the series, in mm or by number
+    slice_count: int | None  # of a volume
     study_key: bytes | None  # pseudonym, 16 bytes; None: not known
     patient_key: bytes | None
 

@@ -92,6 +92,8 @@ def _review(row: Any) -> StoredReview:
         withdrawn_us=row.withdrawn_us,
         superseded=row.state == FileState.SUPERSEDED,
         series_id=row.series_id,
+        position=row.position,
+        slice_count=row.slice_count,
         study_key=row.study_key,
         patient_key=row.patient_key,
     )
@@ -106,7 +108,7 @@ _SELECT = sa.select(
     folder.c.path.label("folder_path"),
     file.c.name.label("file_name"),
     *(file.c[name] for name in ("moved_to", "state")),
-    *(result.c[name] for name in ("sha256", "series_id")),
+    *(result.c[name] for name in ("sha256", "series_id", "position", "slice_count")),
     model.c.name.label("model_name"),
     *(model.c[name] for name in ("version", "weights_sha256")),
     reviewer.c.name.label("reviewer_name"),

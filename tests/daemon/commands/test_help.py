@@ -18,6 +18,7 @@ from tests.conftest import REPOSITORY
 READING = (
     "results",
     "show",
+    "review",
     "errors",
     "retry",
     "status",

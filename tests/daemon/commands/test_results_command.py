@@ -114,7 +114,7 @@ def test_json_holds_all_that_is_known_of_a_row(filled: Store, program: Program) 
             "superseded": False,
         }.items()
     )
-    assert list(row) == list(COLUMNS)
+    assert list(row) == [*COLUMNS, "reviewed", "reviewer"]
     assert ran.err == ""
 
 
