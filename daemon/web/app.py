@@ -32,11 +32,10 @@ class _RowId(Convertor[int]):
         return str(value)
 
 
-class _OneOf(Convertor[str]):
+class _Word(Convertor[str]):
     """One of some words."""
 
-    def __init__(self, *words: str) -> None:
-        self.regex = "|".join(words)
+    regex = "previous|next"
 
     def convert(self, value: str) -> str:
         return value
@@ -45,9 +44,15 @@ class _OneOf(Convertor[str]):
         return value
 
 
+class _FormatName(_Word):
+    """The name of a format that results are downloaded in."""
+
+    regex = "|".join(FORMATS)
+
+
 register_url_convertor("row", _RowId())
-register_url_convertor("form", _OneOf(*FORMATS))
-register_url_convertor("way", _OneOf("previous", "next"))
+register_url_convertor("form", _FormatName())
+register_url_convertor("way", _Word())
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 # All but the script of the report, which is a file by itself.
 _STATIC = {one.name: _KINDS[one.suffix] for one in STATIC.iterdir() if one.name != "report.js"}

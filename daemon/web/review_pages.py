@@ -16,7 +16,7 @@ from daemon.web.address import asked
 from daemon.web.api import json_answer
 from daemon.web.html import message, page, site_of
 from daemon.web.reviewing.desk import QUEUES, ReviewDesk
-from daemon.web.reviewing.messages import check_reviewer
+from daemon.web.reviewing.review_messages import check_reviewer
 from daemon.web.site import Site
 from storage.query import Query
 from storage.reviews.review_queue import candidates, waiting

@@ -55,14 +55,6 @@ class ReasonRow:
     count: int
 
 
-def model_classes(connection: sa.Connection, weights_sha256: str) -> tuple[str, ...]:
-    """Return a model's classes, in the order of its logits; none of a model that never judged."""
-    with reading(connection):
-        statement = sa.select(model.c.classes).where(model.c.weights_sha256 == weights_sha256).limit(1)
-        stored = connection.execute(statement).scalar()
-    return () if stored is None else tuple(json.loads(stored))
-
-
 def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list[TimelineRow]:
     """Return the counts per step, oldest first; steps are whole minutes, their starts multiples of them.
 

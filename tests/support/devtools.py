@@ -45,10 +45,12 @@ class Tab:
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, address: str) -> None:
-        """Go to an address, and wait until it is loaded with its scripts."""
-        self._call("Page.navigate", {"url": address})
-        self.wait(f"location.href.startsWith({json.dumps(address)}) && document.readyState === 'complete'")
+    def open(self, address: str, *, query: str = "") -> None:
+        """Go to an address, and wait until it is loaded with scripts; `query` is what it will not keep."""
+        self._call("Page.navigate", {"url": address + query})
+        gone = f"!location.href.endsWith({json.dumps(query)}) && " if query else ""
+        arrived = f"location.href.startsWith({json.dumps(address)})"
+        self.wait(f"{gone}{arrived} && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """Return what an expression is, awaited."""

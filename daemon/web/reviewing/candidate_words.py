@@ -1,4 +1,4 @@
-"""What the review page is told of one image: pictures, classes, and what the network said."""
+"""Candidates for review as JSON: an image's pictures, classes, and what the network said."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def candidate_words(connection: sa.Connection, candidate: ReviewCandidate, book:
 
 
 def _classes(connection: sa.Connection, row: ResultRow, book: ModelBook) -> list[Told]:
-    classes = model_classes(connection, row.weights_sha256)
+    classes = model_classes(connection).get(row.weights_sha256, ())
     return [{"name": one, "meaning": book.meaning(one, [row])} for one in classes]
 
 

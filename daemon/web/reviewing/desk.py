@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from daemon.web.pages.render import ModelBook
 from daemon.web.reviewing.candidate_words import Told, candidate_words
 from daemon.web.reviewing.leases import Leases
-from daemon.web.reviewing.messages import read_answer, read_undo
+from daemon.web.reviewing.review_messages import read_answer, read_undo
 from storage.queries.results import ResultRow, rows
 from storage.query import Query, Sort
 from storage.records import Status

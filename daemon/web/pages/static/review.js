@@ -8,7 +8,7 @@ const WHY = {
   random: "Drawn at random: such answers measure the model",
   chosen: "Opened by hand",
 };
-const AHEAD = 6, MOST_STEPS = 100;
+const AHEAD = 12, MOST_STEPS = 100;
 const at = (id) => document.getElementById(id);
 const root = at("review");
 const key = { name: "bt-reviewer", steps: `bt-review-steps:${location.search}` };
@@ -21,6 +21,7 @@ let blind = false;
 let fetching = false;
 let ended = false;
 let answered = steps.length;
+const done = new Set(steps.map((step) => step.candidate.id)); // the server may not know it yet when it is asked
 let waits = null;
 let chosen = root.dataset.chosen;
 
@@ -58,8 +59,8 @@ const fetchMore = async () => {
     const answer = await fetch(`/api/review/next?${params}`, { credentials: "same-origin" });
     const told = await answer.json();
     if (!answer.ok) throw new Error([told.error, told.hint].filter(Boolean).join("; "));
-    const known = new Set([current, ...ahead].filter(Boolean).map((one) => one.id).concat(outbox.images()));
-    const fresh = told.candidates.filter((one) => !known.has(one.id));
+    const known = new Set([current, ...ahead].filter(Boolean).map((one) => one.id));
+    const fresh = told.candidates.filter((one) => !known.has(one.id) && !done.has(one.id));
     ended = fresh.length === 0 && !chosen;
     chosen = "";
     waits = told.waiting;
@@ -95,6 +96,7 @@ const advance = () => {
   current = ahead.shift() ?? null;
   if (current) show();
   else if (ended) { nothing("Nothing waits here"); say("Nothing waits here"); }
+  else at("card").hidden = true; // what comes next is on its way
   if (ahead.length < AHEAD / 2 && !ended) fetchMore();
 };
 
@@ -149,6 +151,7 @@ const give = (answer, name = null) => {
   steps = steps.slice(-MOST_STEPS);
   keepSteps();
   answered += 1;
+  done.add(current.id);
   const words = { "other-kind": "not this kind", skip: "skipped" }[answer] ?? meaning(current, name);
   at("last").textContent = `Last: ${current.name}: ${words}; the network had said ${current.said.words}`;
   count();
@@ -166,6 +169,7 @@ const undo = () => {
   if (!step) { say("There is nothing to take back"); return; }
   keepSteps();
   answered -= 1;
+  done.delete(step.candidate.id);
   outbox.put("/api/review/undo", { request: step.request, reviewer }, step.name);
   if (current) ahead.unshift(current);
   current = step.candidate;

@@ -50,9 +50,10 @@ def _post(server: Server, path: str, body: object, **headers: str) -> Answer:
     """Send a request as a page of the server does; headers given as None are left out."""
     place = urlsplit(server.address)
     assert place.hostname is not None
+    changed = {name.replace("_", "-"): value for name, value in headers.items()}
     sent = {
         "cookie": f"bt_token={TOKEN}", "origin": f"http://{place.netloc}", "sec-fetch-site": "same-origin",
-        "content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()},
+        "content-type": "application/json", **changed,
     }  # fmt: skip
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
