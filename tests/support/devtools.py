@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -52,6 +53,10 @@ class Tab:
         arrived = f"location.href.startsWith({json.dumps(address)})"
         self.wait(f"{gone}{arrived} && document.readyState === 'complete'")
 
+    def loaded(self) -> None:
+        """Wait for the end of a load that has begun."""
+        self.wait("document.readyState === 'complete'")
+
     def run(self, script: str) -> Any:
         """Return what an expression is, awaited."""
         told = self._call(
@@ -72,12 +77,24 @@ class Tab:
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key and let it go."""
-        text = key if len(key) == 1 else ""
+        text = "\r" if key == "Enter" else key if len(key) == 1 else ""
         code = _CODES.get(key, ord(key.upper()) if len(key) == 1 else 0)
         event = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         down = {"type": "keyDown" if text else "rawKeyDown", "text": text}
         self._call("Input.dispatchKeyEvent", {**event, **down})
         self._call("Input.dispatchKeyEvent", {**event, "type": "keyUp"})
+
+    def type(self, text: str) -> None:
+        """Press one key after the other."""
+        for key in text:
+            self.press(key)
+
+    def click_on(self, selector: str) -> None:
+        """Click the middle of an element."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{found}.scrollIntoView({{block: 'center'}})")
+        x, y = self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({found}.getBoundingClientRect())")
+        self.click(x, y)
 
     def drag(
         self,
@@ -117,13 +134,21 @@ class Tab:
             self._call("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         self._call("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
-    def device(self, width: int, height: int, *, dark: bool = False, touch: bool = False) -> None:
-        """Become a window of that size in CSS pixels, light or dark, with or without fingers."""
+    def device(
+        self,
+        width: int = 1280,
+        height: int = 1000,
+        *,
+        dark: bool = False,
+        touch: bool = False,
+        paper: bool = False,
+    ) -> None:
+        """Become a window of that size in CSS pixels, light or dark, with or without fingers, or paper."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
         self._call("Emulation.setDeviceMetricsOverride", size)
         self._call("Emulation.setTouchEmulationEnabled", {"enabled": touch, "maxTouchPoints": 2})
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self._call("Emulation.setEmulatedMedia", {"media": "print" if paper else "", "features": [scheme]})
 
     def without_scripts(self) -> None:
         """Load the next pages as a browser that runs no scripts."""
@@ -133,6 +158,17 @@ class Tab:
         """Write what is seen as PNG, by default the whole page."""
         taken = self._call("Page.captureScreenshot", {"captureBeyondViewport": whole})
         path.write_bytes(base64.b64decode(taken["data"]))
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return what axe-core finds serious or critical: rule, and the elements."""
+        self.run(_axe_source() + "; true")
+        found = self.run(
+            "axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringify(r.violations.filter("
+            "v => v.impact === 'serious' || v.impact === 'critical').map(v => ({id: v.id, nodes: v.nodes.map("
+            "n => n.html.slice(0, 160) + ' | ' + n.failureSummary.slice(0, 300))}))))"
+        )
+        violations: list[dict[str, Any]] = json.loads(found)
+        return violations
 
     def pdf(self) -> bytes:
         """Return the page as it is printed."""
@@ -174,6 +210,13 @@ class Tab:
         message, _, self._rest = self._rest.partition(b"\0")
         found: dict[str, Any] = json.loads(message)
         return found
+
+
+def _axe_source() -> str:
+    found = importlib.util.find_spec("axe_core_python")
+    assert found is not None
+    assert found.origin is not None
+    return (Path(found.origin).parent / "axe.min.js").read_text()
 
 
 @contextlib.contextmanager

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from starlette.types import Message
 
+from daemon.web.finding.downloads import Download, Downloads, TooManyDownloadsError
+from storage.database import open_reader
+from storage.query import Query
 from tests.daemon.web.test_web import Server, _served, _stopped
 from tests.support.random_results import random_database
 from tests.support.stored_results import Store, judged, run_piped
@@ -85,24 +91,45 @@ def test_who_goes_away_half_way_frees_its_reader(server: Server, database: Path)
     assert server.ask("/results.csv").status == 200
 
 
-def test_no_more_than_some_run_at_one_moment(server: Server, database: Path) -> None:
-    place = urlsplit(server.address)
-    running = [http.client.HTTPConnection(str(place.hostname), place.port, timeout=30) for _ in range(4)]
-    try:
-        for one in running:
-            # Little room to receive, so that the download waits for its reader.
-            one.connect()
-            one.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            one.request("GET", "/results.json")
-        time.sleep(0.5)
-        answers = [server.ask("/results.csv?status=error").status for _ in range(1)]
-    finally:
-        for one in running:
-            one.close()
-    _wait_until_closed(server, database)
+def test_no_more_than_some_run_at_one_moment(database: Path) -> None:
+    downloads = Downloads(most=2)
 
-    assert answers[0] in {200, 503}
-    assert server.ask("/results.csv?status=error").status == 200
+    def started() -> Download:
+        return downloads.start(lambda: closing(open_reader(database)), Query(), "csv", UTC)
+
+    first, _ = started(), started()
+    with pytest.raises(TooManyDownloadsError, match="too many downloads"):
+        started()
+    sent = _sent_by(first)
+
+    assert sent.startswith(b"id,")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:  # its place is free once its thread has ended
+        try:
+            started()
+        except TooManyDownloadsError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("a download that ended keeps its place")
+
+
+def _sent_by(download: Download) -> bytes:
+    """Return what a download sends, to its end."""
+    body: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        body.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def whole() -> None:
+        await download({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+
+    asyncio.run(whole())
+    return b"".join(body)
 
 
 def _wait_until_closed(server: Server, database: Path) -> None:

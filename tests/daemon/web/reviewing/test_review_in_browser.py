@@ -206,3 +206,21 @@ def test_a_hostile_name_is_text(server: Server) -> None:
     assert "<img src=x onerror" in name
     assert "\u202e" not in name
     assert images == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 800)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(server: Server, width: int, height: int, dark: bool) -> None:
+    with browser() as tab:
+        _begin(tab, server, "Ann")
+        tab.device(width, height, dark=dark)
+        working = tab.audit()
+        is_wide = tab.run("document.documentElement.scrollWidth") <= width
+        tab.press("n")
+        noting = tab.audit()
+        tab.press("Escape")
+        tab.press("?")
+        helped = tab.audit()
+
+    assert (working, noting, helped) == ([], [], [])
+    assert is_wide
