@@ -27,8 +27,11 @@ from daemon.output.columns import Column
 from daemon.output.delimited import write_delimited
 from daemon.output.json_text import json_object, json_text, write_json_lines
 from daemon.output.result_columns import COLUMNS, EVERY, PLAIN
+from daemon.output.review_columns import review_columns
+from daemon.output.review_words import together
 from storage.queries.result_stream import result_stream
 from storage.query import Query
+from storage.reviews.review_rows import review_rows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -108,6 +111,8 @@ class _Source:
         """Yield the file in chunks; the database is open as long as this is iterated."""
         columns = [COLUMNS[name] for name in self.form.columns]
         with self.opened() as connection, closing(result_stream(connection, self.query)) as rows:
+            if self.form.columns == EVERY or self.query.review is not None:  # as the command does
+                columns += review_columns(together(review_rows(connection))).values()
             for text in self.form.chunks(rows, columns, self.zone):
                 yield text.encode("utf-8", "backslashreplace")
 

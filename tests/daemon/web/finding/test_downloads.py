@@ -52,6 +52,7 @@ def server(database: Path, engine_cache: Path) -> Iterator[Server]:
         ("class=yes&sort=score", ["--class", "yes", "--sort", "score"]),
         ("q=im&sort=file&order=reverse", ["-q", "im", "--sort", "file", "--reverse"]),
         ("status=error", ["--status", "error"]),
+        ("review=reviewed", ["--review", "reviewed"]),
         ("q=nothing+like+this", ["-q", "nothing like this"]),
     ],
 )
