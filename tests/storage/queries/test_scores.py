@@ -159,7 +159,8 @@ def test_programs_get_the_score_in_columns_at_the_end(
         row = json.loads(out.strip("[]\n"))
         wanted = {"confidence": 0.282, "score": 0.282, "threshold": 0.27, "positive": "yes"}
         assert row.items() >= {**wanted, "uncertain_low": 0.12, "uncertain_high": 0.42}.items()
-        assert list(row)[-5:] == ["score", "threshold", "positive", "uncertain_low", "uncertain_high"]
+        scores = ["score", "threshold", "positive", "uncertain_low", "uncertain_high"]
+        assert list(row)[-7:] == [*scores, "reviewed", "reviewer"]
     else:
         header, line = (one.split("," if form == "csv" else "\t") for one in out.splitlines())
         assert header[4:5] + header[-3:] == ["confidence", "score", "threshold", "positive"]

@@ -283,8 +283,7 @@ def test_files_dropped_on_a_page_land_in_the_inbox(door: Door) -> None:
       dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true, cancelable: true}));
     }""".replace("TOO_MANY", str(LIMIT + 1))
     with browser() as tab:
-        tab.open(f"http://127.0.0.1:{door.port}/healthz")
-        tab.run(f"location.href = '/?token={TOKEN}'")
+        tab.open(f"http://127.0.0.1:{door.port}/", query=f"?token={TOKEN}")
         tab.wait("document.querySelector('#upload option') !== null")
         tab.run(drop)
         tab.wait("document.querySelector('#upload ul').textContent.includes('in the inbox')")
