@@ -81,18 +81,18 @@ def asked(params: QueryParams, zone: tzinfo, *, since: str = "") -> Asked:
         model=words["model"] or None,
         text=_text(words["q"]),
         inbox=_path(words["inbox"]),
-        series_id=_number(words["series"], "series", None, _MOST_ID),
+        series_id=whole_number(words["series"], "series", None, _MOST_ID),
         review=_one_of(ReviewFilter, words["review"], "review") if words["review"] else None,
         sort=_one_of(Sort, words["sort"] or "time", "sort"),
         reverse=_one_word(words["order"], ("", "reverse"), "order") == "reverse",
-        limit=_number(words["n"], "n", PAGE, _MOST),
-        study_of=_number(words["study"], "study", None, _MOST_ID),
-        patient_of=_number(words["patient"], "patient", None, _MOST_ID),
+        limit=whole_number(words["n"], "n", PAGE, _MOST),
+        study_of=whole_number(words["study"], "study", None, _MOST_ID),
+        patient_of=whole_number(words["patient"], "patient", None, _MOST_ID),
     )
     if after := params.get("after"):
         query = replace(query, after=decode_key(after, query.sort))
     by = _one_of(Grouping, words["by"] or "series", "by")
-    page = _number(params.get("page", ""), "page", 1, _MOST_ID)
+    page = whole_number(params.get("page", ""), "page", 1, _MOST_ID)
     view = _one_of(View, words["view"] or "table", "view")
     return Asked(query, {name: value for name, value in words.items() if value}, by, page or 1, view)
 
@@ -179,7 +179,8 @@ def _share(word: str, name: str) -> float | None:
     return value
 
 
-def _number(word: str, name: str, default: int | None, most: int) -> int | None:
+def whole_number(word: str, name: str, default: int | None, most: int) -> int | None:
+    """Return a number from 1 to `most`, the default for no word; raise UsageError for anything else."""
     if not word:
         return default
     if not (word.isascii() and word.isdecimal() and len(word) <= len(str(most)) and 1 <= int(word) <= most):

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from config.errors import UsageError
-from daemon.web.address import asked
+from daemon.web.address import asked, whole_number
 from daemon.web.api import json_answer
-from daemon.web.html import message, page, site_of
+from daemon.web.html import page, site_of
 from daemon.web.reviewing.desk import QUEUES, ReviewDesk
 from daemon.web.reviewing.review_messages import check_reviewer
 from daemon.web.site import Site
@@ -24,7 +24,7 @@ from storage.reviews.review_queue import candidates, waiting
 _MOST_AT_ONCE = 20
 _MOST_AT_HAND = 100
 _LISTED = 50  # where nobody can answer
-_MOST_ID_DIGITS = 18
+_MOST_ID = 10**18
 
 
 def review_page(request: Request) -> Response:
@@ -32,10 +32,7 @@ def review_page(request: Request) -> Response:
     site = site_of(request)
     wanted = asked(request.query_params, site.zone)
     queue = _queue(request)
-    chosen = request.query_params.get("id", "")
-    file_id = int(chosen) if chosen.isdecimal() and len(chosen) <= _MOST_ID_DIGITS else None
-    if chosen and file_id is None:
-        return message(site, "there is no such image", 404)
+    file_id = whole_number(request.query_params.get("id", ""), "id", None, _MOST_ID)
     with site.reader() as connection:
         waits = waiting(connection, wanted.query)
         found = (
@@ -59,14 +56,12 @@ def next_candidates(request: Request) -> Response:
     chosen = request.query_params.get("id", "")
     with site.reader() as connection:
         if chosen:
-            found = desk.one(connection, reviewer, _number(chosen, 10**_MOST_ID_DIGITS), wanted.query.model)
+            file_id = whole_number(chosen, "id", None, _MOST_ID) or 0
+            found = desk.one(connection, reviewer, file_id, wanted.query.model)
         else:
-            at_once = _number(request.query_params.get("n", "5"), _MOST_AT_ONCE)
-            without = [
-                _number(one, 10**_MOST_ID_DIGITS)
-                for one in request.query_params.get("without", "").split(",")[:_MOST_AT_HAND]
-                if one
-            ]
+            at_once = whole_number(request.query_params.get("n", ""), "n", 5, _MOST_AT_ONCE) or 0
+            at_hand = request.query_params.get("without", "").split(",")[:_MOST_AT_HAND]
+            without = [number for one in at_hand if (number := whole_number(one, "without", None, _MOST_ID))]
             found = desk.hand_out(connection, reviewer, wanted.query, _queue(request), at_once, without)
         waits = waiting(connection, Query(model=wanted.query.model))
     return json_answer({"candidates": found, "waiting": asdict(waits)})
@@ -113,12 +108,6 @@ def _queue(request: Request) -> str:
     if queue not in QUEUES:
         raise UsageError(f"queue must be one of {', '.join(QUEUES)}")
     return queue
-
-
-def _number(word: str, most: int) -> int:
-    if not (word.isascii() and word.isdecimal() and len(word) <= len(str(most)) and 1 <= int(word) <= most):
-        raise UsageError(f"a number from 1 to {most} is needed")
-    return int(word)
 
 
 def _now_us() -> int:
