@@ -21,4 +21,4 @@ class Engine(Protocol):
     """Computes a network; belongs to one thread."""
 
     def run(self, batch: Grey) -> EngineOutput:
-        """Return what the network says of pictures (batch, S, S) uint8."""
+        """Return what the network says of pictures (batch, S, S[, 3]) uint8."""

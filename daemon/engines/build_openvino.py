@@ -72,9 +72,9 @@ def _network(weights: Weights) -> Any:
 
     from trainer.networks.loading import load
 
-    side = weights.spec.preprocessing.image_size
-    example = torch.zeros(2, 1, side, side, dtype=torch.uint8)
-    return converter()(load(weights), example_input=example, input=[([-1, 1, side, side], np.uint8)])
+    side, channels = weights.spec.preprocessing.image_size, weights.spec.preprocessing.channels
+    example = torch.zeros(2, channels, side, side, dtype=torch.uint8)
+    return converter()(load(weights), example_input=example, input=[([-1, channels, side, side], np.uint8)])
 
 
 def _require_torch(weights: Weights) -> None:

@@ -47,7 +47,7 @@ class EngineBuilder:
         self._blank = blank
         self._spec = spec
         self._tensors = tensors
-        self._timed_on = probes(spec.preprocessing.image_size)[: SIZES[-1]]
+        self._timed_on = probes(spec.preprocessing.image_size, spec.preprocessing.channels)[: SIZES[-1]]
 
     def tried(self, precision: str) -> Candidate:
         """Return the engine of a precision, timed, at its best batch size."""

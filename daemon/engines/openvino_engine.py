@@ -12,7 +12,7 @@ from config.text import printable
 from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled
 from daemon.engines.openvino_import import openvino_without_telemetry
-from trainer.images.arrays import Floats, Grey
+from trainer.images.arrays import Floats, Grey, planes
 from trainer.model.weights import Weights
 
 openvino = openvino_without_telemetry()
@@ -35,7 +35,7 @@ class OpenVinoEngine:
         self._most = batch
 
     def run(self, batch: Grey) -> EngineOutput:
-        """Return what the network says of pictures (batch, S, S) uint8."""
+        """Return what the network says of pictures (batch, S, S[, 3]) uint8."""
         # More at once than fits the processor's caches is slower, and takes memory.
         parts = [self._pass(batch[at : at + self._most]) for at in range(0, len(batch), self._most)]
         return EngineOutput(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -45,7 +45,7 @@ class OpenVinoEngine:
         size = next(size for size in SIZES if size >= count)
         if size > count:
             batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=np.uint8)))
-        self._request.infer([np.ascontiguousarray(batch[:, None])], share_inputs=True)
+        self._request.infer([np.ascontiguousarray(planes(batch))], share_inputs=True)
         logits, features, maps = (
             # A copy: the request's own memory is overwritten by the next batch.
             np.array(self._request.get_output_tensor(number).data[:count], dtype=np.float32)

@@ -23,11 +23,12 @@ _COUNTER = ".num_batches_tracked"  # of a norm's training steps, which files of 
 def graph(spec: ModelSpec, tensors: Tensors) -> Any:
     """Return the `openvino.Model` of a model, or None where its architecture is torchvision's.
 
-    It takes pictures (batch, 1, S, S) uint8 and gives logits (batch, classes), features (batch, channels)
-    and maps (batch, classes, h, w), float32. Raises WeightsError if the tensors do not fit the architecture.
+    It takes pictures (batch, 1 or 3, S, S) uint8 and gives logits (batch, classes), features (batch,
+    channels) and maps (batch, classes, h, w), float32.
+    Raises WeightsError if the tensors do not fit the architecture.
     """
     try:
-        layers = described(spec.architecture, spec.architecture_options)
+        layers = described(spec.architecture, spec.architecture_options, spec.preprocessing.channels)
         if layers is None:
             return None
         builder = _Builder(tensors)
@@ -39,6 +40,15 @@ def graph(spec: ModelSpec, tensors: Tensors) -> Any:
         raise WeightsError(
             f"the tensors do not fit the architecture {spec.architecture} ({first})", hint="train it again"
         ) from error
+
+
+def _factors(preprocessing: Preprocessing) -> tuple[Any, Any]:
+    """Return what bytes are multiplied by and what is added then, one number or (1, 3, 1, 1)."""
+    mean, std = preprocessing.mean, preprocessing.std
+    if isinstance(mean, float) and isinstance(std, float):
+        return np.float32(1 / (255 * std)), np.float32(-mean / std)
+    means, stds = (np.asarray(one, dtype=np.float64).reshape(1, -1, 1, 1) for one in (mean, std))
+    return (1 / (255 * stds)).astype(np.float32), (-means / stds).astype(np.float32)
 
 
 class _Builder:
@@ -53,12 +63,12 @@ class _Builder:
         self, layers: tuple[Layer, ...], localisation: Localisation | None, preprocessing: Preprocessing
     ) -> Any:
         op, side = self._op, preprocessing.image_size
-        pictures = op.parameter([-1, 1, side, side], np.uint8, name="pictures")
-        x = op.multiply(op.convert(pictures, "f32"), np.float32(1 / (255 * preprocessing.std)))
-        x = op.add(x, np.float32(-preprocessing.mean / preprocessing.std))
+        pictures = op.parameter([-1, preprocessing.channels, side, side], np.uint8, name="pictures")
+        scale, shift = _factors(preprocessing)
+        x = op.add(op.multiply(op.convert(pictures, "f32"), scale), shift)
         first = layers[0]
         assert isinstance(first, Convolution)
-        if first.inputs > 1:
+        if first.inputs > preprocessing.channels:
             x = op.concat([x] * first.inputs, 1)
         made = []  # by the blocks
         textures = []

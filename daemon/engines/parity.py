@@ -7,13 +7,14 @@ they show is multiplied: real slices move farther.
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from daemon.engines.manifest import ErrorBound
 from trainer.images.arrays import Bools, Floats, Grey
 from trainer.images.phantom import phantom
 from trainer.model.prediction import distances, probabilities
 from trainer.model.preprocess import preprocess
-from trainer.model.spec import ModelSpec
+from trainer.model.spec import ModelSpec, Preprocessing
 from trainer.model.weights import Tensors
 
 # What a lower precision may change: nothing about a label farther than this from the threshold, and
@@ -23,6 +24,7 @@ TOLERANCE = 0.02
 # as the worst of the drawn heads.
 _BEYOND_DRAWN = 5.0
 _DRAWN = 256
+_STRENGTHS = (1.0, 0.3, 0.8, 0.0, 0.6)  # of the colours of a drawn picture
 # Of images like those a model was trained on, where its file does not tell how sure it is of them.
 _USUAL_SHARE = 0.25
 
@@ -30,12 +32,22 @@ _USUAL_SHARE = 0.25
 def drawn_heads(spec: ModelSpec) -> Grey:
     """Return the network inputs (n, S, S) that precisions are compared on: drawn heads and pure noise."""
     noise = np.random.default_rng(0)
-    size = spec.preprocessing.image_size
-    heads = [
-        preprocess(phantom(number, lesion=number % 2 == 0, label=number % 3 == 0), spec.preprocessing)
-        for number in range(_DRAWN - 4)
+    how = spec.preprocessing
+    heads = [_drawn_head(number, how) for number in range(_DRAWN - 4)]
+    return np.stack([*heads, *noise.integers(0, 256, (4, *how.input_shape), dtype=np.uint8)])
+
+
+def _drawn_head(number: int, preprocessing: Preprocessing) -> Grey:
+    """Return one as the network's input; in colour three heads, one in each channel, not all in full."""
+    if not preprocessing.is_colour:
+        return preprocess(phantom(number, lesion=number % 2 == 0, label=number % 3 == 0), preprocessing)
+    layers = [
+        phantom(number + _DRAWN * place, lesion=number % 2 == 0, label=False).point(
+            lambda grey, part=place: int(grey * _STRENGTHS[(number + part) % len(_STRENGTHS)])
+        )
+        for place in range(preprocessing.channels)
     ]
-    return np.stack([*heads, *noise.integers(0, 256, (4, size, size), dtype=np.uint8)])
+    return preprocess(Image.merge("RGB", layers), preprocessing)
 
 
 def measured_slack(

@@ -23,7 +23,7 @@ def check_reference(weights: Weights, engine: Engine) -> str:
 
     Raises WeightsError if it computes something else, or what it computes are no numbers.
     """
-    pictures = probes(weights.spec.preprocessing.image_size)
+    pictures = probes(weights.spec.preprocessing.image_size, weights.spec.preprocessing.channels)
     said = engine.run(pictures)
     _check_numbers(weights, said)
     reference = stored_reference(weights.tensors, len(weights.spec.classes))
@@ -58,4 +58,4 @@ def _through_torch(weights: Weights) -> Reference | None:
     from trainer.networks.inference import reference_of
     from trainer.networks.loading import load
 
-    return reference_of(load(weights), weights.spec.preprocessing.image_size)
+    return reference_of(load(weights), weights.spec.preprocessing)

@@ -6,6 +6,7 @@ one copy brings a batch's answers back from a device, and one more puts a worker
 
 from __future__ import annotations
 
+import math
 import mmap
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Layout:
     """How many pictures fit, and what a row is made of."""
 
     batch: int  # pictures
-    side: int  # pixels
+    picture: tuple[int, ...]  # the shape of one: (S, S), in colour (S, S, 3)
     classes: int
     channels: int
     map_height: int  # 0: no maps
@@ -36,7 +37,7 @@ class Layout:
     @property
     def bytes(self) -> int:
         """How much memory holds a batch and its rows."""
-        return self.batch * (self.row_length * _FLOAT_BYTES + self.side * self.side)
+        return self.batch * (self.row_length * _FLOAT_BYTES + math.prod(self.picture))
 
     def split(self, rows: Floats) -> EngineOutput:
         """Return what rows (n, row_length) say, as views."""
@@ -52,6 +53,4 @@ class SharedBatch:
         memory = mmap.mmap(descriptor, layout.bytes)
         # Rows first: numbers of four bytes must lie at multiples of four.
         self.rows: Floats = np.ndarray((layout.batch, layout.row_length), np.float32, memory)
-        self.pictures: Grey = np.ndarray(
-            (layout.batch, layout.side, layout.side), np.uint8, memory, self.rows.nbytes
-        )
+        self.pictures: Grey = np.ndarray((layout.batch, *layout.picture), np.uint8, memory, self.rows.nbytes)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.images.arrays import Floats, Grey
+from trainer.images.arrays import Floats, Grey, planes
+from trainer.model.spec import Preprocessing
 
 _cuda: Any = torch.cuda  # not everything there has types
 # A graph must be captured after libraries have set themselves up and chosen their kernels.
@@ -26,12 +27,12 @@ class CudaPass:
         self,
         compute: Callable[[Tensor], Tensor],
         size: int,
-        side: int,
+        preprocessing: Preprocessing,
         device: torch.device,
         remark: Callable[[str], None],
     ) -> None:
-        """`compute` makes rows of pictures (size, 1, S, S). Raises torch.OutOfMemoryError."""
-        shape = (size, 1, side, side)
+        """`compute` makes rows of pictures (size, 1 or 3, S, S). Raises torch.OutOfMemoryError."""
+        shape = (size, preprocessing.channels, preprocessing.image_size, preprocessing.image_size)
         self._compute = compute
         self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
         self._pictures = torch.zeros(shape, dtype=torch.uint8, device=device)
@@ -45,7 +46,7 @@ class CudaPass:
         self._graph, self._rows = self._captured(remark)
 
     def run(self, parts: Sequence[Grey]) -> Floats:
-        """Return the rows of all pictures of the parts (n, S, S); they are valid until the next call."""
+        """Return the rows of all pictures of the parts (n, S, S[, 3]); they are valid until the next call."""
         count = self._stage(parts)
         with torch.cuda.stream(self._stream):
             # A byte per pixel crosses the bus; scaling happens on the device, inside the network. What
@@ -61,10 +62,10 @@ class CudaPass:
         return rows
 
     def _stage(self, parts: Sequence[Grey]) -> int:
-        staged = self._staged.numpy()[:, 0]
+        staged = self._staged.numpy()
         count = 0
         for part in parts:
-            staged[count : count + len(part)] = part
+            staged[count : count + len(part)] = planes(part)
             count += len(part)
         return count
 

@@ -15,7 +15,7 @@ from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.rows import Layout
 from daemon.engines.torch_cuda import CudaPass
-from trainer.images.arrays import Floats, Grey
+from trainer.images.arrays import Floats, Grey, planes
 from trainer.model.weights import read_weights
 from trainer.networks.loading import load
 
@@ -47,14 +47,14 @@ class TorchEngine:
         self._sizes = list(_CUDA_SIZES) if self._device.type == "cuda" else [_CPU_BATCH]
         self._set_up_device()
         weights = read_weights(Path(prepared.weights))
-        self._side = weights.spec.preprocessing.image_size
+        self._preprocessing = weights.spec.preprocessing
         self._network = folded(load(weights)).to(self._device).to(memory_format=torch.channels_last)
         self._shape = self._measured_shape()
 
     @property
     def layout(self) -> Layout:
         """The largest batch and what a row is made of."""
-        return Layout(self._sizes[-1], self._side, *self._shape)
+        return Layout(self._sizes[-1], self._preprocessing.input_shape, *self._shape)
 
     def warm_up(self) -> None:
         """Prepare every batch size now, the largest first; those the device has no memory for are given up.
@@ -73,31 +73,33 @@ class TorchEngine:
                 self._remark(f"{self._device} has no memory left for batches of {size} images")
 
     def run(self, batch: Grey) -> EngineOutput:
-        """Return what the network says of pictures (batch, S, S) uint8."""
+        """Return what the network says of pictures (batch, S, S[, 3]) uint8."""
         most = self._sizes[-1]
         rows = [self.rows([batch[start : start + most]]).copy() for start in range(0, len(batch), most)]
         return self.layout.split(np.concatenate(rows))
 
     @torch.inference_mode()
     def rows(self, parts: Sequence[Grey]) -> Floats:
-        """Return one row (see `daemon.engines.rows`) per picture of parts (n, S, S), in their order.
+        """Return one row (see `daemon.engines.rows`) per picture of parts (n, S, S[, 3]), in their order.
 
         At most `layout.batch` pictures; the rows are valid until the next call.
         """
         if self._device.type == "cuda":
             return self._pass_for(sum(map(len, parts))).run(parts)
-        rows: Floats = self._compute(torch.from_numpy(np.concatenate(parts)[:, None])).numpy()
+        rows: Floats = self._compute(torch.from_numpy(planes(np.concatenate(parts)))).numpy()
         return rows
 
     @torch.inference_mode()
     def _pass_for(self, count: int) -> CudaPass:
         size = next(size for size in self._sizes if size >= count)
         if size not in self._passes:
-            self._passes[size] = CudaPass(self._compute, size, self._side, self._device, self._remark)
+            self._passes[size] = CudaPass(
+                self._compute, size, self._preprocessing, self._device, self._remark
+            )
         return self._passes[size]
 
     def _compute(self, pictures: Tensor) -> Tensor:
-        """Return rows (batch, row length) float32 of pictures (batch, 1, S, S) on the device."""
+        """Return rows (batch, row length) float32 of pictures (batch, 1 or 3, S, S) on the device."""
         # No cache of converted weights: it would hand one graph tensors that belong to another.
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False):
             logits, features, maps = self._network(pictures.contiguous(memory_format=torch.channels_last))
@@ -105,7 +107,8 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _measured_shape(self) -> tuple[int, int, int, int]:
-        blank = torch.zeros((1, 1, self._side, self._side), dtype=torch.uint8, device=self._device)
+        side, channels = self._preprocessing.image_size, self._preprocessing.channels
+        blank = torch.zeros((1, channels, side, side), dtype=torch.uint8, device=self._device)
         logits, features, maps = self._network(blank)
         height, width = maps.shape[2:] if self._maps else (0, 0)
         return logits.shape[1], features.shape[1], height, width

@@ -58,8 +58,7 @@ class Worker:
         self._spec: ModelSpec = weights.spec
         self._tensors: Tensors = distance_tensors(weights.tensors)
         self._engine: Engine = engine or _open(setup.prepared, weights)
-        size = self._spec.preprocessing.image_size
-        self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
+        self._engine.run(np.zeros((1, *self._spec.preprocessing.input_shape), dtype=np.uint8))
         self._heatmaps = HeatmapFiles(setup.heatmaps, self._spec, weights.sha256) if setup.heatmaps else None
         self._known: KnownJudgements | None = None
         self._secret = b""
@@ -107,8 +106,9 @@ class Worker:
             item.sha256 = content.sha256
             if self._known is not None and (known := self._known.find([content.sha256])):
                 return known[content.sha256]
-            item.picture = decode(content.data, self._limits, self._spec.preprocessing.image_size)
-            item.images = [preprocess(one.image, self._spec.preprocessing) for one in item.picture.slices]
+            how = self._spec.preprocessing
+            item.picture = decode(content.data, self._limits, how.image_size, colour=how.is_colour)
+            item.images = [preprocess(one.image, how) for one in item.picture.slices]
         except PictureError as error:
             return Failed(FailureKind(error.kind.value), error.reason)
         except MemoryError:
@@ -184,7 +184,7 @@ class _Item:
     answer: Judged | Failed | None = None  # None: the engine is asked
     sha256: bytes | None = None
     picture: Picture | None = None
-    images: list[Grey] = field(default_factory=list)  # (S, S) each, one per slice that is judged
+    images: list[Grey] = field(default_factory=list)  # (S, S[, 3]) each, one per slice that is judged
     predictions: list[Prediction] = field(default_factory=list)  # one per image
     maps: list[Floats] = field(default_factory=list)  # (classes, h, w) each, if heatmaps are asked for
     spent_ns: int = 0  # on reading and decoding

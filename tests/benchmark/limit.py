@@ -128,7 +128,7 @@ def _on_device(prepared: PreparedEngine) -> dict[str, float]:
     engine = TorchEngine(prepared, maps=False)
     engine.warm_up()
     batch = min(_DEVICE_BATCH, engine.layout.batch)
-    side = engine.layout.side
+    side = engine.layout.picture[0]
     shape = (batch, 1, side, side)
     staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
     there = torch.zeros(shape, dtype=torch.uint8, device=prepared.device)

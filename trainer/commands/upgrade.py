@@ -38,7 +38,7 @@ def command(weights: Path, output: Path) -> None:
     spec = before.spec
     if stored_reference(before.tensors, len(spec.classes)) is not None:
         raise UsageError(f"{printable(str(weights))} holds reference answers already", hint="use it as it is")
-    reference = reference_of(load(before), spec.preprocessing.image_size)
+    reference = reference_of(load(before), spec.preprocessing)
     command = f"{spec.provenance.command}\n{command_line()}".strip()
     made = replace(spec, format=SPEC_FORMAT, provenance=replace(spec.provenance, command=command))
     digest = write_weights(output, made, before.tensors | reference.tensors(), before.seen)

@@ -57,7 +57,7 @@ class Dataset:
     """Pictures and what is known of each, all of the same length."""
 
     files: tuple[ImageFile, ...]
-    pictures: Grey  # (n, S, S)
+    pictures: Grey  # (n, S, S), in colour (n, S, S, 3)
     labels: Ints  # (n,), places in `classes`
     sources: Ints  # (n,), places in `source_names`
     hashes: tuple[str, ...]  # (n,), sha256 of the files, hex
@@ -146,8 +146,7 @@ class Collection:
     ) -> Grey:
         """Return the pictures (k, S, S) of the files to reject that can be read; k is 0 without any."""
         if not dataset.to_reject:
-            size = preprocessing.image_size
-            return np.zeros((0, size, size), dtype=np.uint8)
+            return np.zeros((0, *preprocessing.input_shape), dtype=np.uint8)
         return load_dataset(
             dataset.to_reject, preprocessing, self.cache, progress=progress, least_classes=1
         ).pictures
@@ -261,7 +260,9 @@ class _Decoding:
         """Return the network's input for a file (the middle slice of a volume), its sha256 and membership."""
         limits = Limits()
         content = read_file(path, limits)
-        picture = decode(content.data, limits, self.preprocessing.image_size)
+        picture = decode(
+            content.data, limits, self.preprocessing.image_size, colour=self.preprocessing.is_colour
+        )
         middle = picture.slices[len(picture.slices) // 2].image
         membership = pseudonymous(picture.membership, self.key)
         return preprocess(middle, self.preprocessing), content.sha256.hex(), membership
@@ -274,8 +275,8 @@ JobResult = tuple[int, list[tuple[Grey, str, ImageMembership] | str]]  # what wa
 def _decode_all(
     files: Sequence[ImageFile], decoding: _Decoding, workers: int, progress: Progress | None
 ) -> Decoded:
-    size, count = decoding.preprocessing.image_size, len(files)
-    pictures = np.zeros((count, size, size), dtype=np.uint8)
+    count = len(files)
+    pictures = np.zeros((count, *decoding.preprocessing.input_shape), dtype=np.uint8)
     decoded = Decoded(pictures, [""] * count, [""] * count, [ImageMembership()] * count)
     jobs = [
         (start, [image.path for image in files[start : start + _CHUNK]], decoding)

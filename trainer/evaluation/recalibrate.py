@@ -112,7 +112,7 @@ def _of_other_temperature(series: SeriesDecision | None, ratio: float) -> Series
 def reference_answers(weights: Weights, network: Classifier) -> Reference:
     """Return the reference answers of where it was trained, or for a file that has none, of here."""
     stored = stored_reference(weights.tensors, len(weights.spec.classes))
-    return stored or reference_of(network, weights.spec.preprocessing.image_size)
+    return stored or reference_of(network, weights.spec.preprocessing)
 
 
 def recalibration_text(report: Mapping[str, Any], output: Path) -> str:

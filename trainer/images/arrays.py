@@ -12,4 +12,9 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Grey = npt.NDArray[np.uint8]  # grey pictures, 0..255
+Grey = npt.NDArray[np.uint8]  # pictures, 0..255: grey (..., S, S), in colour (..., S, S, 3)
+
+
+def planes(pictures: Grey) -> Grey:
+    """Return pictures (n, S, S[, 3]) as networks take them, (n, 1 or 3, S, S): a view."""
+    return pictures[:, None] if pictures.ndim == 3 else np.moveaxis(pictures, -1, 1)

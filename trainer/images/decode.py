@@ -1,4 +1,4 @@
-"""Bytes of any kind in, a grey Picture or a PictureError out: the one reader of bt-daemon and bt-train.
+"""Bytes of any kind in, a Picture or a PictureError out: the one reader of bt-daemon and bt-train.
 
 The format is told from the content, never from the name: JPEG, PNG, TIFF, BMP, GIF, WebP, DICOM and
 NIfTI; nothing else reaches a decoder. Volumes and multi-frame objects become slices (see
@@ -12,6 +12,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
+from trainer.images.colour import in_colour
 from trainer.images.formats.raster import decode_raster, open_raster, raster_format
 from trainer.images.formats.sniff import is_bare_dicom, is_nifti, why_archive
 from trainer.images.formats.truncation import is_cut_off
@@ -35,11 +36,12 @@ __all__ = [
 _GZIP = b"\x1f\x8b"
 
 
-def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
+def decode(data: bytes, limits: Limits, image_size: int, *, colour: bool = False) -> Picture:
     """Return what an image file's bytes show; raise PictureError, and nothing else, if that is nothing.
 
     `image_size` is the network's input size in pixels: pictures come back reduced by the power of
-    two that `trainer.model.preprocess.reduction` gives for them. One call at a time in a process: Python's
+    two that `trainer.images.reduction` gives for them. In `colour` slices are of mode RGB, grey files too
+    (see `trainer.images.colour`). One call at a time in a process: Python's
     warnings, which are off meanwhile, belong to all its threads.
     """
     name = _format(data)
@@ -47,12 +49,13 @@ def decode(data: bytes, limits: Limits, image_size: int) -> Picture:
         if name == "DICOM":
             from trainer.images.formats.dicom import decode_dicom
 
-            return decode_dicom(data, limits, image_size)
+            return decode_dicom(data, limits, image_size, colour=colour)
         if name == "NIfTI":
             from trainer.images.formats.nifti import decode_nifti
 
-            return decode_nifti(data, limits, image_size)
-        return decode_raster(name, data, limits, image_size)
+            picture = decode_nifti(data, limits, image_size)
+            return in_colour(picture) if colour else picture
+        return decode_raster(name, data, limits, image_size, colour=colour)
 
 
 def open_stack(data: bytes, limits: Limits) -> Stack:

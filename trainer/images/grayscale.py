@@ -22,12 +22,12 @@ _EXAMINED = 1 << 20  # in larger pictures nobody looks for 8 bits in a larger co
 _FEWEST = 32  # fewer values than these are stretched: they would be too dark to find a head in
 _BLOCK = 1 << 22  # pixels that are turned into floats at a time
 
-_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
 def grey(image: Image.Image) -> Image.Image:
     """Return a decoded picture of any of Pillow's modes as mode L of the same size."""
-    if image.mode in _ALPHA or ("transparency" in image.info and image.mode in ("1", "L", "P", "RGB")):
+    if image.mode in ALPHA_MODES or ("transparency" in image.info and image.mode in ("1", "L", "P", "RGB")):
         return _on_black(image)
     if image.mode == "L":
         return image

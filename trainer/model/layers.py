@@ -83,14 +83,19 @@ class Localisation:
     highest: int  # so many places speak for the image
 
 
-def described(architecture: str, options: Mapping[str, Any]) -> tuple[Layer, ...] | None:
+def described(architecture: str, options: Mapping[str, Any], channels: int = 1) -> tuple[Layer, ...] | None:
     """Return the layers of an architecture's body, in order; None for one that torchvision makes.
 
-    `options` are `ModelSpec.architecture_options`. Raises ValueError or TypeError for options that
+    `options` are `ModelSpec.architecture_options`, `channels` those of the pictures (1 or 3); a body that
+    begins with three gets a grey picture three times. Raises ValueError or TypeError for options that
     cannot be.
     """
     maker = _DESCRIPTIONS.get(architecture)
-    return None if maker is None else maker(**options)
+    if maker is None:
+        return None
+    first, *others = maker(**options)
+    assert isinstance(first, Convolution)
+    return (replace(first, inputs=max(first.inputs, channels)), *others)
 
 
 def localisation(architecture: str) -> Localisation | None:

@@ -4,6 +4,9 @@ Version 1: bring every source to about the same resolution, find the head, cut i
 a black square, and stretch its intensities between two percentiles. What differs between sources
 but says nothing about a tumour (resolution, frame, position, brightness) is removed as far as it
 can be. Scaling to 0..1 and mean/std happen inside the network, so that the input stays uint8.
+
+Colour pictures are only made as large as the square allows and placed in it: where and how bright something
+is may be what its class means.
 """
 
 from __future__ import annotations
@@ -32,12 +35,16 @@ _SMALLEST_HEAD = 0.3
 
 
 def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
-    """Return the network's input, (image_size, image_size) uint8, for a grey picture of mode L."""
+    """Return the network's input, uint8: (image_size, image_size) for a grey picture of mode L.
+
+    For one of mode RGB, which `preprocessing.channels` must ask for, (image_size, image_size, 3).
+    """
     factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:
         picture = picture.reduce(factor)
     box = _box(picture, preprocessing)
-    return _stretched(_squared(picture, box, preprocessing.image_size), preprocessing)
+    placed = _squared(picture, box, preprocessing.image_size)
+    return _framed(placed, preprocessing) if preprocessing.is_colour else _stretched(placed, preprocessing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,14 @@ def _stretched(placed: tuple[Image.Image, tuple[int, int]], preprocessing: Prepr
     table = np.clip(np.rint(ramp), 0, 255).astype(np.uint8)
     out = np.zeros((preprocessing.image_size, preprocessing.image_size), dtype=np.uint8)
     out[upper : upper + head.height, left : left + head.width] = table.take(np.asarray(head))
+    return out
+
+
+def _framed(placed: tuple[Image.Image, tuple[int, int]], preprocessing: Preprocessing) -> Grey:
+    """Put a colour picture into the black square as it is."""
+    picture, (left, upper) = placed
+    out = np.zeros(preprocessing.input_shape, dtype=np.uint8)
+    out[upper : upper + picture.height, left : left + picture.width] = np.asarray(picture)
     return out
 
 

@@ -17,8 +17,16 @@ _UNIT = 1024  # half a side, in the numbers that shapes are told in
 _DRAWS = 16  # drawn numbers that a head is made of; those behind them are its noise
 
 
-def probes(side: int) -> Grey:
-    """Return the probe pictures (64, side, side) uint8."""
+def probes(side: int, channels: int = 1) -> Grey:
+    """Return the probe pictures (64, side, side) uint8, in colour (64, side, side, 3).
+
+    The colours of one are three of the grey ones, no two of which are alike: an engine that takes them in
+    another order is found out.
+    """
+    if channels > 1:
+        grey = probes(side)
+        apart = PROBES // channels
+        return np.stack([np.roll(grey, -apart * place, axis=0) for place in range(channels)], axis=-1)
     pictures = np.empty((PROBES, side, side), dtype=np.uint8)
     for number in range(PROBES - _NOISE_ONLY):
         pictures[number] = _head(number, side)

@@ -18,6 +18,14 @@ from trainer.model.spec_ranges import check_options, check_quantiles, check_rang
 # Raised when something is added that an older reader must not ignore; a file with a higher number is
 # refused instead of being half understood. 2: reference answers (`trainer.model.reference`); 3: series.
 SPEC_FORMAT = 3
+# 4: colour. Grey files keep format 3 and its bytes, so that every reader of it reads them.
+COLOUR_FORMAT = 4
+GREY, COLOUR = 1, 3  # channels
+
+# What torchvision's networks were trained with; https://docs.pytorch.org/vision/stable/models.html
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+PerChannel = float | tuple[float, float, float]  # one number for all channels, or one for each of RGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,26 @@ class Preprocessing:
     margin: float = 0.04  # kept around the head, as a share of its longer side
     low_percentile: float = 0.5  # mapped to 0
     high_percentile: float = 99.5  # mapped to 255
-    mean: float = 0.5  # of the input scaled to 0..1; applied inside the network
-    std: float = 0.5
+    mean: PerChannel = 0.5  # of the input scaled to 0..1; applied inside the network
+    std: PerChannel = 0.5
+    channels: int = GREY  # 3: RGB, without head crop and stretch of grey levels
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the network's input has the three channels of RGB."""
+        return self.channels == COLOUR
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (S, S), in colour (S, S, 3)."""
+        return (self.image_size, self.image_size) + ((COLOUR,) if self.is_colour else ())
+
+    @classmethod
+    def of_colour(
+        cls, image_size: int, mean: PerChannel = IMAGENET_MEAN, std: PerChannel = IMAGENET_STD
+    ) -> Preprocessing:
+        """Return how colour pictures become an input of `image_size` pixels a side."""
+        return cls(image_size=image_size, crop_head=False, mean=mean, std=std, channels=COLOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +132,16 @@ class ModelSpec:
     format: int = SPEC_FORMAT
 
     def to_json(self) -> str:
-        """Return the spec as one JSON object, keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """Return the spec as one JSON object, keys sorted.
+
+        Of grey models it is, byte for byte, what versions without colour wrote.
+        """
+        told = asdict(self)
+        if self.preprocessing.is_colour:
+            told["format"] = max(self.format, COLOUR_FORMAT)
+        else:
+            del told["preprocessing"]["channels"]
+        return json.dumps(told, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -131,9 +165,9 @@ class ModelSpec:
 def _refuse_newer(number: object) -> None:
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise WeightsError("the weights file's model description has no format number")
-    if number > SPEC_FORMAT:
+    if number > COLOUR_FORMAT:
         raise WeightsError(
-            f"the weights file has format {number}, this version reads up to {SPEC_FORMAT}",
+            f"the weights file has format {number}, this version reads up to {COLOUR_FORMAT}",
             hint="upgrade bt-daemon",
         )
 
@@ -142,6 +176,9 @@ def _reason(error: Exception) -> str:
     """Return which field is wrong and why, of msgspec's "Expected `float`, got `str` - at `$.a.b`"."""
     problem, _, where = str(error).partition(" - at `$")
     return f"spec{where.removesuffix('`')} is wrong: {problem[:1].lower()}{problem[1:]}"
+
+
+_PER_CHANNEL = ("mean", "std")
 
 
 def _check_fields(made: Any, raw: dict[str, Any], where: str) -> None:
@@ -154,10 +191,11 @@ def _check_fields(made: Any, raw: dict[str, Any], where: str) -> None:
         value = getattr(made, name)
         if is_dataclass(value):
             _check_fields(value, inner, f"{where}.{name}")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            if not abs(value) < float("inf"):
-                raise WeightsError(f"the weights file's {where}.{name} is not a finite number")
-            check_range(f"{where}.{name}", value)
+        for number in value if name in _PER_CHANNEL and isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                if not abs(number) < float("inf"):
+                    raise WeightsError(f"the weights file's {where}.{name} is not a finite number")
+                check_range(f"{where}.{name}", number)
 
 
 def _check(spec: ModelSpec) -> None:
@@ -175,8 +213,20 @@ def _check(spec: ModelSpec) -> None:
             raise WeightsError("the weights file's uncertain band ends before it begins")
     if preprocessing.low_percentile >= preprocessing.high_percentile:
         raise WeightsError("the weights file's percentiles are not in order")
+    _check_channels(preprocessing)
     if preprocessing.version != 1:
         raise WeightsError(
             f"the weights file needs preprocessing {preprocessing.version}, this version has 1",
             hint="upgrade bt-daemon",
         )
+
+
+def _check_channels(preprocessing: Preprocessing) -> None:
+    if preprocessing.channels not in (GREY, COLOUR):
+        raise WeightsError(f"the weights file's pictures have {preprocessing.channels} channels, not 1 or 3")
+    if preprocessing.is_colour and preprocessing.crop_head:
+        raise WeightsError("the weights file crops heads out of colour pictures, which cannot be")
+    if not preprocessing.is_colour and not all(
+        isinstance(number, float) for number in (preprocessing.mean, preprocessing.std)
+    ):
+        raise WeightsError("the weights file has a mean or std for each colour of grey pictures")

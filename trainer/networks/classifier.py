@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from config.errors import UsageError
 from trainer.images.arrays import Floats
 from trainer.model.layers import Localisation
-from trainer.model.spec import Preprocessing
+from trainer.model.spec import PerChannel, Preprocessing
 from trainer.networks.body import Body
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -41,8 +41,9 @@ class Classifier(nn.Module):
             self.places = nn.Linear(1, classes, bias=False)
             nn.init.zeros_(self.places.weight)
         self._grey = grey
-        self._scale = 1.0 / (255.0 * preprocessing.std)
-        self._shift = -preprocessing.mean / preprocessing.std
+        self._normalisation = preprocessing.mean, preprocessing.std
+        self._channels = preprocessing.channels
+        self._factors: dict[torch.device, tuple[Tensor, Tensor]] = {}  # no buffers: those are averaged
         self.float32_on_cpu = False
         self._frozen: list[nn.Module] = []
 
@@ -82,7 +83,7 @@ class Classifier(nn.Module):
         self.head.bias.add_(torch.from_numpy(by).to(self.head.bias.device))
 
     def centre(self, images: Tensor) -> None:
-        """Prepare the body for bfloat16 with uint8 images (batch, 1, S, S) like those to come."""
+        """Prepare the body for bfloat16 with uint8 images (batch, 1 or 3, S, S) like those to come."""
         self.body.centre(self.normalised(images))
 
     def fold(self) -> None:
@@ -91,8 +92,16 @@ class Classifier(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return what the body takes, (batch, 1 or 3, S, S) float32, of uint8 or float 0..255 images."""
-        x = images.float() * self._scale + self._shift
-        return x if self._grey else x.expand(-1, 3, -1, -1)
+        mean, std = self._normalisation
+        if isinstance(mean, float) and isinstance(std, float):
+            x = images.float() * (1.0 / (255.0 * std)) + -mean / std
+        else:
+            if images.device not in self._factors:
+                means, stds = (_of_channels(one, images.device) for one in (mean, std))
+                self._factors[images.device] = 1 / (255 * stds), -means / stds
+            scale, shift = self._factors[images.device]
+            x = images.float() * scale + shift
+        return x if self._grey or self._channels > 1 else x.expand(-1, 3, -1, -1)
 
     def forward(self, images: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) images."""
@@ -116,6 +125,12 @@ class Classifier(nn.Module):
             lesions = lesions[:, 0].float()
         described = features if texture is None else torch.cat((features, texture), dim=1)
         return (logits.float(), described.float(), maps.float()), lesions
+
+
+def _of_channels(numbers: PerChannel, device: torch.device) -> Tensor:
+    """Return one number for all channels, or one for each, as (1 or 3, 1, 1)."""
+    each = numbers if isinstance(numbers, tuple) else (numbers,)
+    return torch.tensor(each, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 # Of a lesion map that begins: hardly anything of a picture is lesion.

@@ -10,9 +10,10 @@ from torch import nn
 
 from config.errors import DeviceError, UsageError
 from config.text import printable
-from trainer.images.arrays import Floats, Grey
+from trainer.images.arrays import Floats, Grey, planes
 from trainer.model.probes import probes
 from trainer.model.reference import Reference
+from trainer.model.spec import Preprocessing
 from trainer.networks.classifier import Classifier
 
 _AT_ONCE = 8
@@ -22,14 +23,14 @@ _AT_ONCE = 8
 def predict(
     network: nn.Module, pictures: Grey, device: torch.device, batch: int = 128
 ) -> tuple[Floats, Floats]:
-    """Return logits (n, classes) and features (n, d), float32, of pictures (n, S, S) uint8."""
+    """Return logits (n, classes) and features (n, d), float32, of pictures (n, S, S[, 3]) uint8."""
     network.eval()
     if isinstance(network, Classifier):
         network.fold()
     logits, features = [], []
     for start in range(0, len(pictures), batch):
         # copied: a memory map is read-only, which torch warns of
-        x = torch.from_numpy(np.array(pictures[start : start + batch]))[:, None].to(device)
+        x = torch.from_numpy(planes(np.array(pictures[start : start + batch]))).to(device)
         with _autocast(device, network):
             scores, described, _ = network(x.contiguous(memory_format=torch.channels_last))
         logits.append(scores.float().cpu().numpy())
@@ -39,15 +40,16 @@ def predict(
 
 
 @torch.inference_mode()
-def reference_of(network: nn.Module, side: int) -> Reference:
-    """Return what a network says of the probe pictures (64, side, side), in float32, where it lies.
+def reference_of(network: nn.Module, preprocessing: Preprocessing) -> Reference:
+    """Return what a network says of the probe pictures (64, S, S[, 3]), in float32, where it lies.
 
     Features are rounded to float16, if it holds them: half the bytes in the file, and no more than half of
     what may differ.
     """
     network.eval()
     device = next(network.parameters()).device
-    said = [network(torch.from_numpy(batch[:, None]).to(device)) for batch in in_batches(probes(side))]
+    pictures = probes(preprocessing.image_size, preprocessing.channels)
+    said = [network(torch.from_numpy(planes(batch)).to(device)) for batch in in_batches(pictures)]
     logits, features, maps = (torch.cat(values).cpu().numpy() for values in zip(*said, strict=True))
     narrow = features.astype(np.float16).astype(np.float32)
     features = narrow if np.isfinite(narrow).all() else features
@@ -55,7 +57,7 @@ def reference_of(network: nn.Module, side: int) -> Reference:
 
 
 def in_batches(pictures: Grey) -> list[Grey]:
-    """Return pictures (n, S, S) a few at a time: more take gigabytes, and are slower on a processor."""
+    """Return pictures (n, S, S[, 3]) a few at a time: more take gigabytes, and are slower on a processor."""
     return [pictures[at : at + _AT_ONCE] for at in range(0, len(pictures), _AT_ONCE)]
 
 

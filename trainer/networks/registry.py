@@ -1,6 +1,6 @@
 """The networks: a registry of architectures, all with the same three outputs.
 
-Every network takes uint8 pictures (batch, 1, S, S), scales and normalises them itself, and returns
+Every network takes uint8 pictures (batch, 1 or 3, S, S), scales and normalises them itself, and returns
 
     logits   (batch, classes) float32
     features (batch, channels) float32, pooled, for the distance to the training images; the texture of a
@@ -24,12 +24,13 @@ from torch import nn
 from config.errors import UsageError
 from config.text import printable
 from trainer.model.layers import Block, Convolution, Layer, described, localisation
-from trainer.model.spec import Preprocessing
+from trainer.model.spec import IMAGENET_MEAN, IMAGENET_STD, PerChannel, Preprocessing
 from trainer.networks.body import Body, PlainBody
 from trainer.networks.classifier import Classifier
 from trainer.networks.lite0 import Lite0, load_imagenet
 
-BodyMaker = Callable[[dict[str, Any]], tuple[Body, int]]  # options -> (module, its output channels)
+# (options, channels of the pictures) -> (module, its output channels)
+BodyMaker = Callable[[dict[str, Any], int], tuple[Body, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,10 @@ class Architecture:
     description: str
     body: BodyMaker
     pretrained: Pretrained | None = None
-    grey: bool = False  # the body takes one channel; others get the grey channel three times
-    mean: float = 0.5  # what the body was (or will be) trained with
-    std: float = 0.5
+    grey: bool = False  # the body takes grey as one channel; others get it three times
+    # What the body was (or will be) trained with, in colour; grey pictures are around one half.
+    mean: PerChannel = IMAGENET_MEAN
+    std: PerChannel = IMAGENET_STD
     # Depthwise convolutions have no fast bfloat16 kernels for training on a processor.
     float32_on_cpu: bool = False
     image_size: int = 256  # unless another is asked for
@@ -63,8 +65,8 @@ def build(
 ) -> Classifier:
     """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
     entry = registered(architecture)
-    body, channels = entry.body(options or {})
     preprocessing = preprocessing or Preprocessing()
+    body, channels = entry.body(options or {}, preprocessing.channels)
     network = Classifier(body, (channels, classes), localisation(architecture), entry.grey, preprocessing)
     network.float32_on_cpu = entry.float32_on_cpu
     return network
@@ -83,8 +85,8 @@ def registered(architecture: str) -> Architecture:
 def _described(name: str) -> BodyMaker:
     """Return how to make a network that `trainer.model.layers` describes."""
 
-    def make(options: dict[str, Any]) -> tuple[Body, int]:
-        layers = described(name, options)
+    def make(options: dict[str, Any], pictures: int) -> tuple[Body, int]:
+        layers = described(name, options, pictures)
         assert layers is not None
         channels = next(layer.outputs for layer in reversed(layers) if isinstance(layer, Convolution))
         if any(isinstance(layer, Block) for layer in layers):
@@ -123,7 +125,7 @@ def _convolutions_of(name: str, channels: int) -> tuple[BodyMaker, Pretrained]:
 def _torchvision(name: str, cut: Callable[[Any], PlainBody], channels: int) -> tuple[BodyMaker, Pretrained]:
     """Return how to make torchvision's network without its head, and to load its ImageNet weights."""
 
-    def make(_: dict[str, Any]) -> tuple[Body, int]:
+    def make(_: dict[str, Any], __: int) -> tuple[Body, int]:
         from torchvision import models
 
         return cut(getattr(models, name)(weights=None)), channels

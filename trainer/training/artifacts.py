@@ -42,7 +42,7 @@ def write_run(
     """
     config, network = experiment.config, calibrated.network
     spec = _spec(experiment, calibrated, report)
-    reference = reference_of(network.cpu(), config.image_size)
+    reference = reference_of(network.cpu(), experiment.preprocessing)
     tensors = tensors_of(network) | calibrated.tensors | reference.tensors()
     digest = write_weights(config.output / WEIGHTS_NAME, spec, tensors, _seen(experiment))
     _draw_worst(experiment, calibrated)

@@ -50,6 +50,7 @@ from tests.support.workers import (
 from trainer.images.arrays import Floats
 from trainer.images.picture import Limits
 from trainer.model.identity import default_weights, weights_sha256
+from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_spec
 
 pytestmark = pytest.mark.slow
@@ -367,7 +368,8 @@ def test_a_pass_without_a_graph_fills_up_its_batch_and_says_so(engine: TorchEngi
     remarks: list[str] = []
     pictures = _noise(8)
     with torch.inference_mode():
-        found = CudaPass(engine._compute, 8, engine.layout.side, torch.device("cpu"), remarks.append)
+        how = Preprocessing(image_size=engine.layout.picture[0])
+        found = CudaPass(engine._compute, 8, how, torch.device("cpu"), remarks.append)
         full = found.run([pictures]).copy()
         parts = found.run([pictures[2:5], pictures[:2]]).copy()
 

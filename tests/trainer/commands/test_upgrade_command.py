@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.support.training import train
 from trainer.model.probes import probes
 from trainer.model.reference import stored_reference
-from trainer.model.spec import SPEC_FORMAT
+from trainer.model.spec import SPEC_FORMAT, Preprocessing
 from trainer.model.weights import read_weights
 from trainer.networks.inference import reference_of
 from trainer.networks.loading import load
@@ -60,7 +60,7 @@ def test_reference_answers_are_computed_a_few_pictures_at_a_time() -> None:
     seen: list[int] = []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
 
-    reference = reference_of(network, 32)
+    reference = reference_of(network, Preprocessing(image_size=32))
 
     with torch.inference_mode():
         logits, features, _ = network(torch.from_numpy(probes(32)[:, None]))

@@ -93,7 +93,7 @@ def test_an_engine_of_a_network_of_torchvision_is_made_through_torch_and_checked
     tmp_path: Path,
 ) -> None:
     weights = _trained("mobilenet_v3_small", Preprocessing(image_size=64))
-    reference = reference_of(load(weights), 64).tensors()
+    reference = reference_of(load(weights), weights.spec.preprocessing).tensors()
     write_weights(tmp_path / "m.safetensors", weights.spec, weights.tensors | reference)
 
     prepared = make_engine(tmp_path / "m.safetensors", tmp_path / "engine", "fp32")

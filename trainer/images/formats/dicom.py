@@ -1,4 +1,4 @@
-"""Decode DICOM to grey slices.
+"""Decode DICOM to slices, grey or RGB.
 
 Of a multi-frame object the frames that `trainer.images.volume` chooses are decoded, one at a time. Patient
 data: see `dicom_dataset`; of it only the tags that a setting names, and what the object is a part of, leave
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from config.text import printable
-from trainer.images.arrays import Array
+from trainer.images.arrays import Grey
 from trainer.images.aspect import plausible, stretched
 from trainer.images.formats.dicom_dataset import frame_count, read_dataset, read_frames
 from trainer.images.formats.dicom_pixels import (
@@ -25,6 +25,7 @@ from trainer.images.formats.dicom_pixels import (
     grey_frame,
     is_inverted,
     rescaled,
+    rgb_frame,
 )
 from trainer.images.picture import Limits, Membership, Picture, Slice, Tones
 from trainer.images.reduction import reduction
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _LONGEST_TAG = 128  # characters kept of a tag's value
 
 
-def decode_dicom(data: bytes, limits: Limits, image_size: int) -> Picture:
+def decode_dicom(data: bytes, limits: Limits, image_size: int, *, colour: bool) -> Picture:
     """Return the picture of a DICOM object; raise PictureError or whatever pydicom raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
@@ -44,11 +45,16 @@ def decode_dicom(data: bytes, limits: Limits, image_size: int) -> Picture:
         frames = frame_count(dataset)
         width, height = int(dataset.Columns), int(dataset.Rows)
         wanted = evenly_spaced(range(frames), limits, width * height)
+        shown = rgb_frame if colour else grey_frame
         slices, samples = [], []
         for number, pixels in zip(wanted, read_frames(dataset, wanted, limits), strict=True):
-            picture = _square_pixels(pixels, dataset, number)
+            picture = _square_pixels(shown(pixels, dataset, number), dataset, number)
             samples.append(
-                sample(np.asarray(picture) if pixels.ndim == 3 else rescaled(pixels, dataset, number))
+                sample(
+                    np.asarray(picture.convert("L"))
+                    if pixels.ndim == 3
+                    else rescaled(pixels, dataset, number)
+                )
             )
             factor = reduction(picture.width, picture.height, image_size)
             slices.append(Slice(number, picture.reduce(factor) if factor > 1 else picture))
@@ -82,17 +88,17 @@ class DicomStack:
             values,
             low,
             high,
-            _square_pixels(pixels, self._dataset, number),
+            _square_pixels(grey_frame(pixels, self._dataset, number), self._dataset, number),
             is_inverted(self._dataset),
             plausible(sides[0] / sides[1]),
             sides if is_length else None,
         )
 
 
-def _square_pixels(pixels: Array, dataset: Dataset, number: int) -> Image.Image:
-    """Return a frame as grey with its shorter side stretched if its pixels are not square."""
+def _square_pixels(frame: Grey, dataset: Dataset, number: int) -> Image.Image:
+    """Return a frame of 8 bits with its shorter side stretched if its pixels are not square."""
     (down, across), _ = _sides(dataset, number)
-    return stretched(Image.fromarray(grey_frame(pixels, dataset, number)), down / across)
+    return stretched(Image.fromarray(frame), down / across)
 
 
 def _sides(dataset: Dataset, number: int) -> tuple[tuple[float, float], bool]:

@@ -22,21 +22,16 @@ if TYPE_CHECKING:
 
 def grey_frame(pixels: Array, dataset: Dataset, number: int) -> Grey:
     """Return frame `number` as grey (rows, columns), of its stored pixels (rows, columns[, 3])."""
-    photometric = str(dataset.get("PhotometricInterpretation", ""))
-    if photometric == "PALETTE COLOR":
-        from pydicom.pixels.processing import apply_color_lut
-
-        pixels = apply_color_lut(pixels, dataset)
-        return _luma(pixels, 8 * pixels.dtype.itemsize)
-    if pixels.ndim == 3:
-        return _luma(pixels, int(dataset.BitsStored))
+    colours = _colours(pixels, dataset)
+    if colours is not None:
+        return np.array(Image.fromarray(colours).convert("L"))  # luma, ITU-R BT.601
     padding = _padding(pixels, dataset)
     values = rescaled(pixels, dataset, number)
     if dataset.get("Modality") == "MR":
         shown = to_8_bits(values, padding)
     else:
         shown = _shown(values, functional_group(dataset, number, "FrameVOILUTSequence"), padding)
-    if photometric == "MONOCHROME1":
+    if _photometric(dataset) == "MONOCHROME1":
         shown = 255 - shown
     if padding is not None:
         shown[padding] = 0
@@ -48,7 +43,7 @@ def frame_tones(pixels: Array, dataset: Dataset, number: int) -> tuple[Array, fl
 
     Padding has the number that is shown black. A table or sigmoid has no such two: percentiles stand for it.
     """
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR" or pixels.ndim == 3:
+    if _photometric(dataset) == "PALETTE COLOR" or pixels.ndim == 3:
         return grey_frame(pixels, dataset, number), 0.0, 255.0
     padding = _padding(pixels, dataset)
     values = rescaled(pixels, dataset, number)
@@ -66,14 +61,38 @@ def frame_tones(pixels: Array, dataset: Dataset, number: int) -> tuple[Array, fl
 
 def is_inverted(dataset: Dataset) -> bool:
     """Whether low numbers are bright."""
-    return bool(dataset.get("PhotometricInterpretation") == "MONOCHROME1")
+    return _photometric(dataset) == "MONOCHROME1"
 
 
-def _luma(colours: Array, bits: int) -> Grey:
-    """Return the luma (ITU-R BT.601) of RGB (rows, columns, 3) of that many bits."""
+def rgb_frame(pixels: Array, dataset: Dataset, number: int) -> Grey:
+    """Return frame `number` as RGB (rows, columns, 3); what is grey is so in all three."""
+    colours = _colours(pixels, dataset)
+    if colours is not None:
+        return colours
+    return np.repeat(grey_frame(pixels, dataset, number)[:, :, None], 3, axis=2)
+
+
+def _colours(pixels: Array, dataset: Dataset) -> Grey | None:
+    """Return RGB of 8 bits (rows, columns, 3) of pixels that are colours, None if they are not.
+
+    YBR has become RGB in pydicom's decoder by now.
+    """
+    if _photometric(dataset) == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        pixels = apply_color_lut(pixels, dataset)
+        bits = 8 * pixels.dtype.itemsize
+    elif pixels.ndim == 3:
+        bits = int(dataset.BitsStored)
+    else:
+        return None
     if bits != 8:
-        colours = windowed(colours, 0, (1 << bits) - 1)
-    return np.array(Image.fromarray(np.ascontiguousarray(colours, dtype=np.uint8)).convert("L"))
+        pixels = windowed(pixels, 0, (1 << bits) - 1)
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _photometric(dataset: Dataset) -> str:
+    return str(dataset.get("PhotometricInterpretation", ""))
 
 
 def rescaled(pixels: Array, dataset: Dataset, number: int) -> Array:

@@ -21,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from trainer.images.colour import rgb
 from trainer.images.formats.tiff import TiffStack, decode_tiff, raster_tones
 from trainer.images.formats.truncation import has_hole_at_end
 from trainer.images.grayscale import grey
@@ -70,7 +71,7 @@ def raster_format(data: bytes) -> str | None:
     return next((name for name, (announces, _) in _FORMATS.items() if announces(data)), None)
 
 
-def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int) -> Picture:
+def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int, *, colour: bool) -> Picture:
     """Return the picture of a file in one of the raster formats, reduced by `reduction`'s factor.
 
     Raises PictureError for what is over a limit, and whatever Pillow raises for what is broken.
@@ -79,8 +80,8 @@ def decode_raster(format_name: str, data: bytes, limits: Limits, image_size: int
         warnings.simplefilter("ignore")  # odd metadata; what matters is checked here
         image = _opened(format_name, data, limits)
         if format_name == "TIFF":
-            return decode_tiff(image, len(data), limits, image_size)
-        return _single(format_name, image, image_size)
+            return decode_tiff(image, len(data), limits, image_size, colour=colour)
+        return _single(format_name, image, image_size, colour=colour)
 
 
 def open_raster(format_name: str, data: bytes, limits: Limits) -> Stack:
@@ -121,15 +122,15 @@ def _opened(format_name: str, data: bytes, limits: Limits) -> ImageFile.ImageFil
     return image
 
 
-def _single(format_name: str, image: ImageFile.ImageFile, image_size: int) -> Picture:
+def _single(format_name: str, image: ImageFile.ImageFile, image_size: int, *, colour: bool) -> Picture:
     width, height = image.size
     factor = reduction(width, height, image_size)
     if format_name == "JPEG":
         # Scaling by DCT is part of decoding; a side shorter than the factor is left to `reduce`.
-        image.draft("L", (max(1, width // factor), max(1, height // factor)))
+        image.draft("RGB" if colour else "L", (max(1, width // factor), max(1, height // factor)))
     image.load()
     turn = _turn(image)
-    picture = _reduced(grey(image), width, factor)
+    picture = _reduced(rgb(image) if colour else grey(image), width, factor)
     if turn is not None:
         picture = picture.transpose(turn)
         if turn in _SIDEWAYS:

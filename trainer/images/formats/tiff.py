@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
+from trainer.images.colour import rgb
 from trainer.images.grayscale import grey, window_of
 from trainer.images.picture import Limits, Picture, PictureError, ReadFailure, Slice, Tones
 from trainer.images.reduction import reduction
@@ -18,16 +19,16 @@ _MOST_PAGES = 4096
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # where strips or tiles begin, how many bytes they have
 
 
-def decode_tiff(image: Any, size: int, limits: Limits, image_size: int) -> Picture:
+def decode_tiff(image: Any, size: int, limits: Limits, image_size: int, *, colour: bool) -> Picture:
     """Return the picture of an opened TIFF file of `size` bytes; raise PictureError or what Pillow raises."""
     count = _page_count(image, size)
     if count > 1:
         wanted = evenly_spaced(range(count), limits, image.width * image.height)
         try:
-            return _volume(image, wanted, count, image_size)
+            return _volume(image, wanted, count, image_size, colour=colour)
         except Exception:  # noqa: BLE001 - a broken later page; the first still is what viewers show
             image.seek(0)
-    page = _page(image, image_size)
+    page = _page(image, image_size, colour=colour)
     return Picture("TIFF", image.width, image.height, (Slice(0, page),))
 
 
@@ -89,21 +90,23 @@ def _end(image: Any) -> int:
     return 0
 
 
-def _volume(image: ImageFile.ImageFile, wanted: list[int], count: int, image_size: int) -> Picture:
+def _volume(
+    image: ImageFile.ImageFile, wanted: list[int], count: int, image_size: int, *, colour: bool
+) -> Picture:
     pages: list[Slice] = []
     samples: list[Any] = []
     for number in wanted:
         image.seek(number)
         image.load()
         samples.append(sample(np.asarray(image if image.mode[0] in "IF" else grey(image))))
-        pages.append(Slice(number, _page(image, image_size)))
+        pages.append(Slice(number, _page(image, image_size, colour=colour)))
     shown = tuple(pages[place] for place in with_head(samples))
     return Picture("TIFF", image.width, image.height, shown, count)
 
 
-def _page(image: ImageFile.ImageFile, image_size: int) -> Image.Image:
+def _page(image: ImageFile.ImageFile, image_size: int, *, colour: bool) -> Image.Image:
     image.load()
-    picture = grey(image)  # Pillow has turned it by its orientation already
+    picture = rgb(image) if colour else grey(image)  # Pillow has turned it by its orientation already
     factor = reduction(picture.width, picture.height, image_size)
     if factor > 1:
         return picture.reduce(factor)
