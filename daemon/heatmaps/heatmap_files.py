@@ -11,8 +11,9 @@ from pathlib import Path
 
 from config.files import atomic_write
 from config.text import printable
-from daemon.heatmaps.overlay import caption, class_shown, overlay
+from daemon.heatmaps.overlay import caption, class_shown
 from trainer.images.arrays import Floats, Grey
+from trainer.images.warm_map import overlay
 from trainer.model.prediction import Prediction
 from trainer.model.spec import ModelSpec
 
@@ -37,7 +38,7 @@ class HeatmapFiles:
         maps: Floats,
         prediction: Prediction,
     ) -> None:
-        """Write the heatmap of a network input (S, S) with its maps (classes, h, w)."""
+        """Write the heatmap of a network input (S, S[, 3]) with its maps (classes, h, w)."""
         image = overlay(picture, maps[class_shown(prediction, self._spec)], picture.shape[0])
         words = "; ".join(caption(prediction, self._spec, self._weights))
         folder = Path(self._folder) / f"{file_id // _PER_FOLDER:04d}"

@@ -41,7 +41,8 @@ def heatmaps(
         path = file.path if isinstance(file, JudgedFile) else file
         try:
             content = read_judged(file, limits) if isinstance(file, JudgedFile) else read_file(path, limits)
-            found = decode(content.data, limits, weights.spec.preprocessing.image_size)
+            how = weights.spec.preprocessing
+            found = decode(content.data, limits, how.image_size, colour=how.is_colour)
         except PictureError as error:
             raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error
         inputs = np.stack([preprocess(one.image, weights.spec.preprocessing) for one in found.slices])

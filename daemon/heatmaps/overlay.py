@@ -13,6 +13,7 @@ from config.text import DISCLAIMER
 from daemon.output.cells import confidence_text
 from daemon.output.words import compared_with, score_limits
 from trainer.images.arrays import Floats, Grey
+from trainer.images.warm_map import overlay
 from trainer.model.layers import localisation
 from trainer.model.prediction import Prediction
 from trainer.model.spec import ModelSpec
@@ -20,10 +21,6 @@ from trainer.model.spec import ModelSpec
 _CAPTION_LINES = 4
 _LINE_HEIGHT = 13  # pixels, of Pillow's built-in font
 _SIDE = 512
-_STRONGEST = 0.6  # opacity of the map at its largest value
-# By strength 0..255: how much green is in the colour, and how much it covers.
-_YELLOW_TO_RED = [round(250 - 220 * place / 255) for place in range(256)]
-_OPACITY = [round(_STRONGEST * place) for place in range(256)]
 
 
 def heatmap(
@@ -35,27 +32,10 @@ def heatmap(
 ) -> Image.Image:
     """Return a captioned RGB image: the network's input with what spoke for the class in warm colours.
 
-    `picture` is the network's input (S, S), `activation` the class's map (h, w). Only what spoke for
+    `picture` is the network's input (S, S[, 3]), `activation` the class's map (h, w). Only what spoke for
     the class is shown; the colours are relative to the largest value of this image.
     """
     return _captioned(overlay(picture, activation, _SIDE), caption(prediction, spec, weights_sha256))
-
-
-def overlay(picture: Grey, activation: Floats, side: int) -> Image.Image:
-    """Return the RGB picture alone, `side` pixels a side, without a caption; see `heatmap`."""
-    # Pillow's own operations: in numpy this cost five times as much, and watch --heatmaps pays it per image.
-    grey = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
-    shares = strengths(activation, side)
-    flat = Image.new("L", (side, side), 255), Image.new("L", (side, side), 0)
-    warm = Image.merge("RGB", (flat[0], shares.point(_YELLOW_TO_RED), flat[1]))
-    return Image.composite(warm, grey, shares.point(_OPACITY))
-
-
-def strengths(activation: Floats, side: int) -> Image.Image:
-    """Return what spoke for a class, `side` pixels a side, mode L: 255 where it spoke most in this image."""
-    positive = np.maximum(activation, 0)
-    strength = np.rint(positive * (255 / max(1e-6, float(positive.max())))).astype(np.uint8)
-    return Image.fromarray(strength).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def class_shown(prediction: Prediction, spec: ModelSpec) -> int:

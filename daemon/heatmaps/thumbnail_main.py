@@ -21,7 +21,7 @@ from PIL import Image
 from daemon.engines.base import Engine
 from daemon.engines.factory import open_engine
 from daemon.heatmaps.kept_stack import KeptStack
-from daemon.heatmaps.overlay import class_shown, overlay, strengths
+from daemon.heatmaps.overlay import class_shown
 from daemon.heatmaps.picture_process import READY
 from daemon.heatmaps.raw_picture import Fact, RawPicture, encode_raw
 from daemon.heatmaps.thumbnails import (
@@ -36,6 +36,7 @@ from daemon.process import end_with_the_connection, limit_memory, return_free_me
 from trainer.images.decode import PictureError, decode
 from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
+from trainer.images.warm_map import overlay, strengths
 from trainer.model.prediction import judge
 from trainer.model.preprocess import input_frame, preprocess
 from trainer.model.weights import Weights, read_weights
@@ -51,8 +52,8 @@ class _Artist:
         self.stack = KeptStack(setup.limits)
         self._weights: Weights = read_weights(Path(setup.prepared.weights))
         self._engine: Engine = open_engine(setup.prepared)
-        size = self._weights.spec.preprocessing.image_size
-        self._engine.run(np.zeros((1, size, size), dtype=np.uint8))
+        how = self._weights.spec.preprocessing
+        self._engine.run(np.zeros((1, *how.input_shape), dtype=np.uint8))
         limit_memory(setup.memory_bytes)
 
     def answer(self, wanted: Wanted | WantedHeat) -> bytes:
@@ -72,8 +73,9 @@ class _Artist:
     def _draw(self, wanted: Wanted) -> Thumbnail:
         """Return the slice that was judged and, of the same model, its heatmap."""
         spec = self._weights.spec
+        how = spec.preprocessing
         content = read_judged(wanted.file, self._limits)
-        found = decode(content.data, self._limits, spec.preprocessing.image_size).slices
+        found = decode(content.data, self._limits, how.image_size, colour=how.is_colour).slices
         chosen = next((one for one in found if one.index == wanted.slice_index), found[0])
         pixels = preprocess(chosen.image, spec.preprocessing)
         plain = Image.fromarray(pixels).resize((wanted.side, wanted.side), Image.Resampling.BICUBIC)

@@ -61,6 +61,12 @@ _OPTIONS = (
         help="Input side, pixels (default: 128 for cnn, 224 for the Lite0s, 256 for others).",
     ),
     click.option(
+        "--colour",
+        is_flag=True,
+        help="Learn from RGB pictures of anything, whole and as bright as they are (default: grey slices of "
+        "heads).",
+    ),
+    click.option(
         "--samples",
         default=0,
         metavar="N",
@@ -242,6 +248,7 @@ def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
         plan=_plan(options, pretrained=pretrained),
         merge=parse_merge(options["merge"]),
         architecture=options["arch"],
+        colour=options["colour"],
         image_size=options["image_size"] or registered(options["arch"]).image_size,
         groups=options["groups"],
         validation_share=options["validation_share"],

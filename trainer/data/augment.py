@@ -13,13 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.batch import Batch
+from trainer.data.colour.colour_jitter import blurred, covered, jittered, uniform
 
 
 def augment(batch: Batch, generator: torch.Generator) -> Batch:
-    """Return changed pictures, float32 (batch, 1, S, S) in 0..255, of uint8 ones; maps move with them.
+    """Return changed pictures, float32 (batch, 1 or 3, S, S) in 0..255, of uint8 ones; maps move with them.
 
-    All chance comes from `generator`, so a seed gives the same pictures again.
+    All chance comes from `generator`, so a seed gives the same pictures again. Of colour pictures nothing is
+    known of heads: see `trainer.data.colour.colour_jitter`.
     """
+    if batch.pictures.shape[1] > 1:
+        return _augmented_colour(batch, generator)
     x, maps = _stripped(batch.pictures.float(), batch.maps, generator)
     x, maps = _moved(x, maps, generator)
     x = _coarser(x, generator) / 255
@@ -30,16 +34,20 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
     return replace(batch, pictures=x, maps=maps)
 
 
+def _augmented_colour(batch: Batch, generator: torch.Generator) -> Batch:
+    x, maps = _moved(batch.pictures.float(), batch.maps, generator)
+    x = blurred(_coarser(x, generator) / 255, generator)
+    x = _noisy(jittered(x, generator), generator)
+    x = covered(x, generator).clamp_(0, 1) * 255
+    return replace(batch, pictures=x, maps=maps)
+
+
 def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uint8 pictures (n, 1, S, S) changed as in training, float32 in 0..255; nothing else is known."""
+    """Return uint8 pictures (n, 1 or 3, S, S) changed as in training, float32 in 0..255."""
     count, side = len(pictures), pictures.shape[-1] // 4
     unknown = torch.zeros(count, dtype=torch.bool)
     maps = torch.zeros(count, 1, side, side)
     return augment(Batch(pictures, torch.zeros(count, dtype=torch.long), maps, unknown), generator).pictures
-
-
-def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
 
 
 def _stripped(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -51,7 +59,7 @@ def _stripped(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tens
     if not chosen.any():
         return x, maps
     side = x.shape[-1]
-    depth = max(1, int(side * float(_uniform(generator, 1, 0.04, 0.11))))
+    depth = max(1, int(side * float(uniform(generator, 1, 0.04, 0.11))))
     whole = x[chosen]
     head = _grown((whole > 0.06 * 255).float(), side // 10)  # closes what is dark inside
     inner = 1 - _grown(1 - functional.pad(head, (depth,) * 4), side // 10 + depth)
@@ -91,9 +99,9 @@ def _grown(mask: Tensor, by: int) -> Tensor:
 def _moved(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Flip left and right, turn by up to 20 degrees, scale, stretch and shift, in one resampling."""
     count = x.shape[0]
-    angle = _uniform(generator, count, -0.35, 0.35)  # radians
-    scale = torch.exp(_uniform(generator, count, -0.2, 0.2))
-    stretch = torch.exp(_uniform(generator, count, -0.1, 0.1))
+    angle = uniform(generator, count, -0.35, 0.35)  # radians
+    scale = torch.exp(uniform(generator, count, -0.2, 0.2))
+    stretch = torch.exp(uniform(generator, count, -0.1, 0.1))
     flip = (torch.rand(count, generator=generator) < 0.5).float() * -2 + 1
     rows = torch.stack(
         (
@@ -101,7 +109,7 @@ def _moved(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor,
                 (
                     flip * scale * stretch * angle.cos(),
                     -scale * angle.sin(),
-                    _uniform(generator, count, -0.1, 0.1),
+                    uniform(generator, count, -0.1, 0.1),
                 ),
                 1,
             ),
@@ -109,7 +117,7 @@ def _moved(x: Tensor, maps: Tensor, generator: torch.Generator) -> tuple[Tensor,
                 (
                     flip * scale * angle.sin(),
                     scale / stretch * angle.cos(),
-                    _uniform(generator, count, -0.1, 0.1),
+                    uniform(generator, count, -0.1, 0.1),
                 ),
                 1,
             ),
@@ -124,7 +132,7 @@ def _coarser(x: Tensor, generator: torch.Generator) -> Tensor:
     chosen = torch.rand(x.shape[0], generator=generator) < 0.33
     if not chosen.any():
         return x
-    size = int(x.shape[-1] * float(_uniform(generator, 1, 0.35, 0.85)))
+    size = int(x.shape[-1] * float(uniform(generator, 1, 0.35, 0.85)))
     small = functional.interpolate(x[chosen], size=(size, size), mode="bilinear", antialias=True)
     x[chosen] = functional.interpolate(small, size=x.shape[-2:], mode="bilinear")
     return x
@@ -138,16 +146,16 @@ def _shaded(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _toned(x: Tensor, generator: torch.Generator) -> Tensor:
     """Change gamma and contrast, and bend the middle tones of half the batch; black stays black."""
-    gamma = torch.exp(_uniform(generator, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
-    gain = _uniform(generator, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
+    gamma = torch.exp(uniform(generator, x.shape[0], -0.5, 0.5)).view(-1, 1, 1, 1)
+    gain = uniform(generator, x.shape[0], 0.75, 1.25).view(-1, 1, 1, 1)
     # Tissues differ in order between sequences; |bend| below 1/3 keeps theirs, up to 0.5 flattens some.
-    bend = _uniform(generator, x.shape[0], -0.5, 0.5) * (torch.rand(x.shape[0], generator=generator) < 0.5)
+    bend = uniform(generator, x.shape[0], -0.5, 0.5) * (torch.rand(x.shape[0], generator=generator) < 0.5)
     toned = x.clamp(1e-4, 1.5).pow(gamma) * gain
     return toned + bend.view(-1, 1, 1, 1) / 3 * torch.sin(2 * torch.pi * toned.clamp(0, 1))
 
 
 def _noisy(x: Tensor, generator: torch.Generator) -> Tensor:
-    amount = _uniform(generator, x.shape[0], 0.0, 0.06) * (torch.rand(x.shape[0], generator=generator) < 0.5)
+    amount = uniform(generator, x.shape[0], 0.0, 0.06) * (torch.rand(x.shape[0], generator=generator) < 0.5)
     return x + torch.randn(x.shape, generator=generator) * amount.view(-1, 1, 1, 1)
 
 
@@ -168,8 +176,8 @@ def _covered(x: Tensor, generator: torch.Generator) -> Tensor:
 def _write_specks(picture: Tensor, generator: torch.Generator) -> None:
     side = picture.shape[-1]
     height, width = side // 32, side // 5
-    top = 0 if float(_uniform(generator, 1, 0, 1)) < 0.5 else side - height
-    left = 0 if float(_uniform(generator, 1, 0, 1)) < 0.5 else side - width
+    top = 0 if float(uniform(generator, 1, 0, 1)) < 0.5 else side - height
+    left = 0 if float(uniform(generator, 1, 0, 1)) < 0.5 else side - width
     specks = (torch.rand(height, width, generator=generator) < 0.35).float() * 0.9
     patch = picture[top : top + height, left : left + width]
     torch.maximum(patch, specks, out=patch)

@@ -12,7 +12,7 @@ from torch import Tensor
 class Batch:
     """Pictures on their way to a training step, with what is known of where lesions are."""
 
-    pictures: Tensor  # (batch, 1, S, S) uint8; float32 in 0..255 once augmented
+    pictures: Tensor  # (batch, 1 or 3, S, S) uint8; float32 in 0..255 once augmented
     labels: Tensor  # (batch,) int64
     maps: Tensor  # (batch, 1, M, M) float32, M = S // 4: the share of each cell that lesion covers, 0..1
     known: Tensor  # (batch,) bool: whether the map is known (always for tumour-free pictures: all zero)

@@ -48,7 +48,7 @@ class Pairs:
 
 
 def near_duplicates(pictures: Grey) -> Pairs:
-    """Return all pairs of near-duplicates, mirrored ones too, among pictures (n, S, S) uint8."""
+    """Return all pairs of near-duplicates, mirrored ones too, among pictures (n, S, S[, 3]) uint8."""
     seen, mirror = _fingerprints(pictures), _fingerprints(pictures[:, :, ::-1])
     near = ((MAX_BITS, MIN_CORRELATION),)
     mirrored_near = (*near, (MAX_MIRRORED_BITS, MIN_MIRRORED_CORRELATION))
@@ -119,7 +119,7 @@ def group_ids(
 
 @dataclass(frozen=True, slots=True)
 class _Fingerprints:
-    """Difference hashes, 256 bits as (n, 4) uint64, and normalised thumbnails (n, 1024) float32."""
+    """Difference hashes, 256 bits as (n, 4) uint64, and normalised thumbnails (n, 1024[ * 3]) float32."""
 
     bits: npt.NDArray[np.uint64]
     thumbnails: Floats
@@ -127,10 +127,11 @@ class _Fingerprints:
 
 def _fingerprints(pictures: Grey) -> _Fingerprints:
     bits = np.empty((len(pictures), _WORDS), dtype=np.uint64)
-    thumbnails = np.empty((len(pictures), _THUMBNAIL * _THUMBNAIL), dtype=np.float32)
+    colours = pictures.shape[3] if pictures.ndim == 4 else 1
+    thumbnails = np.empty((len(pictures), _THUMBNAIL * _THUMBNAIL * colours), dtype=np.float32)
     for number, picture in enumerate(pictures):
         image = Image.fromarray(picture)
-        coarse = np.asarray(image.resize((17, 16), Image.Resampling.BOX)).astype(np.int16)
+        coarse = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.BOX)).astype(np.int16)
         bits[number] = np.packbits(coarse[:, 1:] > coarse[:, :-1]).view(np.uint64)
         small = (
             np.asarray(image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))

@@ -1,34 +1,60 @@
-"""Grey of other kinds, drawn here: what the distance to the training images is taught to notice.
+"""Pictures of other kinds, drawn here: what the distance to the training images is taught to notice.
 
 Noise, gradients, shapes, pages of text, stripes; scenes, which are to photographs what noise is to
 textures; chests as X-rays show them; and the training pictures themselves, cut into tiles and shuffled
 (what remains is their brightness and texture, which alone must not pass) or toned like a head in
-computed tomography (a white skull round a flat grey brain).
+computed tomography (a white skull round a flat grey brain). For a model of colour pictures the same
+drawings in three colours each, some in grey, and heads instead of tomograms.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from trainer.images.arrays import Doubles, Grey
+from trainer.images.phantom import phantom
 from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
 
 
 def other_pictures(pictures: Grey, preprocessing: Preprocessing, count: int, seed: int) -> Grey:
-    """Return `count` network inputs (count, S, S) uint8 that show no head; `pictures` are training inputs."""
+    """Return `count` network inputs (count, S, S[, 3]) uint8 of another kind than `pictures`.
+
+    Those are training inputs. None of what is returned for grey models shows a head.
+    """
     rng = np.random.default_rng((seed, 7))
     made = []
     for number in range(count):
-        if number % 4 == 0:
-            spoil = _shuffled if number % 8 else _tomography
-            made.append(spoil(pictures[int(rng.integers(len(pictures)))], rng))
-        else:
+        if number % 4:
             drawn = _MAKERS[number % len(_MAKERS)](rng)
+            if preprocessing.is_colour:
+                drawn = _coloured(drawn, rng)
             made.append(preprocess(drawn, preprocessing))
+        elif number % 8 and preprocessing.is_colour:
+            made.append(preprocess(_head(rng).convert("RGB"), preprocessing))
+        else:
+            spoil = _shuffled if number % 8 else _tomography
+            spoil = _shuffled if preprocessing.is_colour else spoil
+            made.append(spoil(pictures[int(rng.integers(len(pictures)))], rng))
     return np.stack(made)
+
+
+_LEFT_GREY = 0.25  # share of the drawings for colour models
+
+
+def _head(rng: np.random.Generator) -> Image.Image:
+    """A slice of a head, which no model of colours is about."""
+    return phantom(int(rng.integers(1 << 30)), lesion=bool(rng.random() < 0.5), label=False)
+
+
+def _coloured(drawn: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Give a grey drawing three colours, from its black through the middle to its white, or leave it grey."""
+    if rng.random() < _LEFT_GREY:
+        return drawn.convert("RGB")
+    dark, middle, light = (tuple(int(one) for one in rng.integers(0, 256, 3)) for _ in range(3))
+    return ImageOps.colorize(drawn, dark, light, middle)
 
 
 def _noise(rng: np.random.Generator) -> Image.Image:
@@ -98,11 +124,13 @@ def _shuffled(picture: Grey, rng: np.random.Generator) -> Grey:
     """Cut a picture into 3x3 to 8x8 tiles and put them back in any order."""
     tiles = int(rng.integers(3, 9))
     side = picture.shape[0] // tiles
-    inner = picture[: side * tiles, : side * tiles].reshape(tiles, side, tiles, side).swapaxes(1, 2)
-    mixed = inner.reshape(-1, side, side)[rng.permutation(tiles * tiles)]
+    colours = picture.shape[2:]
+    whole = picture[: side * tiles, : side * tiles]
+    inner = whole.reshape(tiles, side, tiles, side, *colours).swapaxes(1, 2)
+    mixed = inner.reshape(-1, side, side, *colours)[rng.permutation(tiles * tiles)]
     out = np.zeros_like(picture)
     out[: side * tiles, : side * tiles] = (
-        mixed.reshape(tiles, tiles, side, side).swapaxes(1, 2).reshape(side * tiles, -1)
+        mixed.reshape(tiles, tiles, side, side, *colours).swapaxes(1, 2).reshape(whole.shape)
     )
     return out
 

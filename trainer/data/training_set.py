@@ -8,12 +8,12 @@ import torch
 
 from trainer.data.annotations import MAP_REDUCTION, Annotations
 from trainer.data.batch import Batch
-from trainer.images.arrays import Grey, Ints
+from trainer.images.arrays import Grey, Ints, planes
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What is trained on and judged on: pictures (n, S, S) uint8, labels (n,), sources (n,)."""
+    """What is trained on and judged on: pictures (n, S, S[, 3]) uint8, labels (n,), sources (n,)."""
 
     pictures: Grey
     labels: Ints
@@ -26,10 +26,10 @@ class TrainingSet:
 
     def batch(self, indices: Ints) -> Batch:
         """Return the pictures at `indices` (n,) with what is known of where lesions are."""
-        pictures = torch.from_numpy(self.pictures[indices])[:, None]
+        pictures = torch.from_numpy(planes(self.pictures[indices]))
         labels = torch.from_numpy(self.labels[indices])
         if self.annotations is None:
-            side = self.pictures.shape[-1] // MAP_REDUCTION
+            side = self.pictures.shape[1] // MAP_REDUCTION
             return Batch(pictures, labels, torch.zeros(len(indices), 1, side, side), labels == self.negative)
         maps = torch.from_numpy(self.annotations.maps[indices])[:, None].float() / 255
         return Batch(pictures, labels, maps, torch.from_numpy(self.annotations.known[indices]))

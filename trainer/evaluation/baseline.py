@@ -21,7 +21,7 @@ def nearest_neighbour(
 ) -> dict[str, Any]:
     """Return the accuracy of giving each validation picture the label of the likest training picture.
 
-    Likeness is the correlation of 32x32 thumbnails of the pictures (n, S, S) uint8.
+    Likeness is the correlation of 32x32 thumbnails of the pictures (n, S, S[, 3]) uint8.
     """
     # On thumbnails of length one the nearest is the most alike.
     neighbours = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
@@ -37,7 +37,8 @@ def nearest_neighbour(
 
 
 def _thumbnails(pictures: Grey, indices: Ints) -> Floats:
-    out = np.empty((len(indices), _SIDE * _SIDE), dtype=np.float32)
+    colours = pictures.shape[3] if pictures.ndim == 4 else 1
+    out = np.empty((len(indices), _SIDE * _SIDE * colours), dtype=np.float32)
     for row, index in enumerate(indices):
         small = Image.fromarray(pictures[index]).resize((_SIDE, _SIDE), Image.Resampling.BOX)
         out[row] = np.asarray(small, dtype=np.float32).ravel()

@@ -53,12 +53,13 @@ class LoadingListener(Protocol):
         """Called with one line for people."""
 
 
-def load_external(collection: Collection, known: Dataset, listener: LoadingListener) -> External:
-    """Return the images of external roots at the size of the known ones.
+def load_external(
+    collection: Collection, known: Dataset, preprocessing: Preprocessing, listener: LoadingListener
+) -> External:
+    """Return the images of external roots, preprocessed as the known ones.
 
     Raises DataError for a class that the known images lack.
     """
-    preprocessing = Preprocessing(image_size=known.pictures.shape[-1])
     dataset = collection.load(preprocessing, listener.decoding, least_classes=1)
     labels = dataset.labels_in(known.classes)
     everything = np.concatenate((known.pictures, dataset.pictures))

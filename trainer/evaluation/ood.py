@@ -20,7 +20,7 @@ from torch import nn
 from trainer.data.augment import augmented
 from trainer.data.ood_negatives import other_pictures
 from trainer.data.training_set import TrainingSet
-from trainer.images.arrays import Doubles, Floats, Grey, Ints
+from trainer.images.arrays import Doubles, Floats, Grey, Ints, from_planes, planes
 from trainer.model.prediction import distances
 from trainer.model.spec import OutOfDistribution, Preprocessing
 from trainer.model.weights import Tensors
@@ -118,10 +118,10 @@ def _seen(
 ) -> tuple[Floats, Floats]:
     """Return the features of pictures as they are, and of others changed as in training."""
     altered = [
-        augmented(torch.from_numpy(data.pictures[changed[start : start + _CHUNK]])[:, None], generator)
+        augmented(torch.from_numpy(planes(data.pictures[changed[start : start + _CHUNK]])), generator)
         for start in range(0, len(changed), _CHUNK)
     ]
-    bytes_again: Grey = torch.cat(altered)[:, 0].round().to(torch.uint8).numpy()
+    bytes_again = from_planes(torch.cat(altered).round().to(torch.uint8).numpy())
     return predict(network, data.pictures[plain], device)[1], predict(network, bytes_again, device)[1]
 
 

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from config.text import printable
-from trainer.images.arrays import Doubles, Floats, Grey, Ints
+from trainer.images.arrays import Doubles, Floats, Grey, Ints, planes
+from trainer.images.warm_map import overlay
 from trainer.networks.classifier import Classifier
 
 _COLUMNS, _ROWS = 6, 4
@@ -23,7 +24,7 @@ _COLUMNS, _ROWS = 6, 4
 class JudgedImages:
     """Images with what they are and what a network gave them."""
 
-    images: Grey  # (n, S, S)
+    images: Grey  # (n, S, S[, 3])
     names: Sequence[str]  # (n,)
     truth: Ints  # (n,), indices of the true classes
     given: Ints  # (n,), indices of the classes given
@@ -59,22 +60,16 @@ def draw_worst(network: Classifier, judged: JudgedImages, classes: Sequence[str]
 
 
 def _draw_image(axis: Axes, image: Grey, activation: Floats) -> None:
-    """Draw an image (S, S) with its activation map (h, w), 0..1, over it."""
-    side = len(image)
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axis.imshow(
-        activation, cmap="autumn", alpha=0.45 * activation, extent=(0, side, side, 0),
-        interpolation="bilinear", vmin=0, vmax=1,
-    )  # fmt: skip
+    """Draw an image (S, S[, 3]) with its activation map (h, w) over it, as the daemon's page does."""
+    axis.imshow(np.asarray(overlay(image, activation, len(image))))
 
 
 @torch.no_grad()
 def _maps(network: Classifier, images: Grey, given: Ints) -> list[Floats]:
-    """Return the map (h, w) of the given class of each image, 0..1."""
+    """Return the map (h, w) of the given class of each image."""
     if not len(images):
         return []
     device = next(network.parameters()).device
     network.eval()
-    maps = network(torch.from_numpy(np.array(images))[:, None].to(device))[2].float().cpu().numpy()
-    chosen = np.maximum(maps[np.arange(len(given)), given], 0)
-    return [one / max(1e-6, float(one.max())) for one in chosen]
+    maps = network(torch.from_numpy(planes(np.array(images))).to(device))[2].float().cpu().numpy()
+    return list(maps[np.arange(len(given)), given])

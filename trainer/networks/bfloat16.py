@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.networks.classifier import blank_pictures
+
 # A norm that lets through less than this has no product worth rounding.
 _SMALLEST_SCALE = 1e-12
 _LARGEST_HALF = 65_504.0
@@ -131,7 +133,7 @@ def _layers(network: nn.Module, image_size: int) -> list[tuple[nn.Conv2d | nn.Li
     was_training = network.training
     device = next(network.parameters()).device
     try:
-        network.eval()(torch.zeros(1, 1, image_size, image_size, dtype=torch.uint8, device=device))
+        network.eval()(blank_pictures(network, 1, image_size).to(device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -42,7 +42,7 @@ class Classifier(nn.Module):
             nn.init.zeros_(self.places.weight)
         self._grey = grey
         self._normalisation = preprocessing.mean, preprocessing.std
-        self._channels = preprocessing.channels
+        self.channels = preprocessing.channels  # of the pictures
         self._factors: dict[torch.device, tuple[Tensor, Tensor]] = {}  # no buffers: those are averaged
         self.float32_on_cpu = False
         self._frozen: list[nn.Module] = []
@@ -101,7 +101,7 @@ class Classifier(nn.Module):
                 self._factors[images.device] = 1 / (255 * stds), -means / stds
             scale, shift = self._factors[images.device]
             x = images.float() * scale + shift
-        return x if self._grey or self._channels > 1 else x.expand(-1, 3, -1, -1)
+        return x if self._grey or self.channels > 1 else x.expand(-1, 3, -1, -1)
 
     def forward(self, images: Tensor) -> Outputs:
         """Return logits, features and maps of uint8 (or already augmented float 0..255) images."""
@@ -125,6 +125,12 @@ class Classifier(nn.Module):
             lesions = lesions[:, 0].float()
         described = features if texture is None else torch.cat((features, texture), dim=1)
         return (logits.float(), described.float(), maps.float()), lesions
+
+
+def blank_pictures(network: nn.Module, count: int, side: int) -> Tensor:
+    """Return black pictures (count, 1 or 3, side, side) uint8 such as a network takes."""
+    channels = network.channels if isinstance(network, Classifier) else 1
+    return torch.zeros(count, channels, side, side, dtype=torch.uint8)
 
 
 def _of_channels(numbers: PerChannel, device: torch.device) -> Tensor:

@@ -7,6 +7,8 @@ import time
 import torch
 from torch import nn
 
+from trainer.networks.classifier import blank_pictures
+
 _BATCH = 8
 _SECONDS = 0.5
 
@@ -21,14 +23,14 @@ def gflops(network: nn.Module, image_size: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 1, image_size, image_size, dtype=torch.uint8))
+        network.eval()(blank_pictures(network, 1, image_size))
     return float(counter.get_total_flops()) / 1e9
 
 
 @torch.no_grad()
 def images_per_second(network: nn.Module, image_size: int) -> float:
     """Return how many images a network takes per second on this processor (eager, batches of eight)."""
-    batch = torch.zeros(_BATCH, 1, image_size, image_size, dtype=torch.uint8)
+    batch = blank_pictures(network, _BATCH, image_size)
     network(batch)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < _SECONDS:

@@ -145,6 +145,8 @@ def _torchvision(name: str, cut: Callable[[Any], PlainBody], channels: int) -> t
     return make, Pretrained(load, installed=False)
 
 
+# What Lite0 was trained with: 127 and 128 of 255 (Liu et al., lite models in TensorFlow's TPU repository).
+_LITE0_MEAN, _LITE0_STD = 127 / 255, 128 / 255
 _IMAGENET_LITE0 = Pretrained(load_imagenet, installed=True)
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -168,6 +170,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         "EfficientNet-Lite0, from ImageNet weights",
         _described("efficientnet_lite0"),
         _IMAGENET_LITE0,
+        mean=_LITE0_MEAN,
+        std=_LITE0_STD,
         float32_on_cpu=True,
         image_size=224,
     ),
@@ -175,6 +179,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         "five of Lite0's seven stages, grey, from ImageNet weights",
         _described("lite0_short"),
         _IMAGENET_LITE0,
+        mean=_LITE0_MEAN,
+        std=_LITE0_STD,
         grey=True,
         float32_on_cpu=True,
         image_size=224,
@@ -183,6 +189,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         "six of Lite0's seven stages, grey, from ImageNet weights",
         _described("lite0_six"),
         _IMAGENET_LITE0,
+        mean=_LITE0_MEAN,
+        std=_LITE0_STD,
         grey=True,
         float32_on_cpu=True,
         image_size=224,
@@ -191,6 +199,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         "lite0_six with a map of where lesions are, at a sixteenth",
         _described("lite0_six_map"),
         _IMAGENET_LITE0,
+        mean=_LITE0_MEAN,
+        std=_LITE0_STD,
         grey=True,
         float32_on_cpu=True,
         image_size=160,

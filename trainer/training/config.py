@@ -88,6 +88,7 @@ class RunConfig:
     merge: Mapping[str, str]
     architecture: str = "cnn"
     image_size: int = 256
+    colour: bool = False  # RGB pictures of anything, instead of grey slices of heads
     groups: str = (
         "auto"  # near-duplicates and tags' patients; "none": a leaking random split; else a CSV file
     )

@@ -14,6 +14,7 @@ import torch
 from config.errors import DataError, UsageError
 from config.text import printable
 from trainer.data.annotations import Annotations, load_annotations, without_annotations
+from trainer.data.colour.colour_check import plainly_coloured
 from trainer.data.dataset import Collection, Dataset
 from trainer.data.groups import group_ids, near_duplicates
 from trainer.data.synthetic_heads import synthetic_heads, synthetic_tomograms
@@ -21,13 +22,13 @@ from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibrated import CalibrationConfig
 from trainer.evaluation.calibration import POSITIVE_NAMES, positive_class
 from trainer.evaluation.ood import LimitExamples
-from trainer.images.arrays import Bools, Grey, Ints
+from trainer.images.arrays import Bools, Grey, Ints, planes
 from trainer.model.spec import Preprocessing
 from trainer.model.weights import read_weights
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import pick_device
 from trainer.networks.loading import copy_fitting, load_pretrained
-from trainer.networks.registry import build
+from trainer.networks.registry import build, registered
 from trainer.training.config import Plan, Reporter, RunConfig
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
@@ -59,7 +60,7 @@ class Experiment:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become the network's input."""
-        return Preprocessing(image_size=self.config.image_size)
+        return preprocessing_of(self.config)
 
     @property
     def calibration(self) -> CalibrationConfig:
@@ -101,7 +102,7 @@ class Experiment:
             raise UsageError("--lesions needs two classes, with and without tumour", hint="give --lesions 0")
         pretrained = config.pretrained or config.init is not None
         is_tumour = positive is not None and positive.lower() in POSITIVE_NAMES
-        usual = _LESIONS if pretrained and is_tumour else 0.0
+        usual = _LESIONS if pretrained and is_tumour and not config.colour else 0.0
         return replace(config.plan, lesions=usual if config.lesions is None else config.lesions)
 
     def setting(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class Experiment:
             "training_images": digest.hexdigest(),
             "annotations": self._annotations_digest(),
             "deterministic": self.config.deterministic,
-        }
+        } | ({"colour": True} if self.config.colour else {})
 
     def _annotations_digest(self) -> str:
         annotations = self.annotations
@@ -135,13 +136,13 @@ class Experiment:
         torch.manual_seed(config.plan.seed)
         network = build(config.architecture, len(dataset.classes), None, self.preprocessing)
         if config.init is not None:
-            _start_from(config.init, config.architecture, network)
+            _start_from(config.init, config, network)
         elif config.pretrained:
             load_pretrained(config.architecture, network)
         if config.init is not None or config.pretrained:
             count = min(len(self.train), _USUAL_IMAGES)
             some = self.train[np.linspace(0, len(self.train) - 1, count).astype(np.int64)]
-            network.centre(torch.from_numpy(np.array(dataset.pictures[some]))[:, None])
+            network.centre(torch.from_numpy(planes(np.array(dataset.pictures[some]))))
         if config.init is None:
             network.look_for(_positive(dataset.classes))
         network.freeze(config.plan.frozen)
@@ -157,10 +158,13 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     # With external collections the list may be about theirs alone.
     exclusions = config.exclusions.where_named() if config.external else config.exclusions
     collection = Collection(config.data, config.merge, config.cache, exclusions, config.groups_file)
-    preprocessing = Preprocessing(image_size=config.image_size)
+    preprocessing = preprocessing_of(config)
+    _check_colour(config)
     dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
+    if not config.colour and plainly_coloured([image.path for image in dataset.files]):
+        reporter.say("these images are in colour and are learnt from in grey: --colour learns from colours")
     if dataset.excluded_text:
         reporter.say(dataset.excluded_text)
     if patients := len({name for name in dataset.patients if name}):
@@ -175,9 +179,30 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     return Experiment(config, dataset, annotations, groups, nothing, nothing, device, examples)
 
 
+def preprocessing_of(config: RunConfig) -> Preprocessing:
+    """Return how images become the network's input."""
+    if not config.colour:
+        return Preprocessing(image_size=config.image_size)
+    entry = registered(config.architecture)
+    return Preprocessing.of_colour(config.image_size, entry.mean, entry.std)
+
+
+def _check_colour(config: RunConfig) -> None:
+    """Refuse what is only known of grey heads."""
+    if not config.colour:
+        return
+    given = {
+        "--lesions": bool(config.lesions),
+        "--annotations": config.annotations is not None,
+        "--synthetic-heads": config.synthetic_heads is not None,
+    }
+    if named := [name for name, there in given.items() if there]:
+        raise UsageError(f"{named[0]} is for grey slices of heads", hint="leave it out, or --colour")
+
+
 def _annotations(config: RunConfig, dataset: Dataset, reporter: Reporter) -> Annotations:
     """Return what is known of where lesions are."""
-    preprocessing, positive = Preprocessing(image_size=config.image_size), _positive(dataset.classes)
+    preprocessing, positive = preprocessing_of(config), _positive(dataset.classes)
     if len(dataset.classes) != 2:
         if config.annotations is not None:
             raise UsageError("--annotations needs two classes, with and without tumour")
@@ -243,11 +268,15 @@ def _refuse_too_few(dataset: Dataset, train: Ints, validation: Ints) -> None:
             )
 
 
-def _start_from(weights_path: Path, architecture: str, network: Classifier) -> None:
+def _start_from(weights_path: Path, config: RunConfig, network: Classifier) -> None:
     start = read_weights(weights_path)
+    architecture = config.architecture
     if start.spec.architecture != architecture:
         raise UsageError(
             f"{printable(str(weights_path))} holds a {start.spec.architecture}, not a {architecture}",
             hint=f"give --arch {start.spec.architecture}",
         )
+    if start.spec.preprocessing.is_colour != config.colour:
+        kind, hint = ("grey", "do not give --colour") if config.colour else ("colour", "give --colour")
+        raise UsageError(f"{printable(str(weights_path))} is a model of {kind} pictures", hint=hint)
     copy_fitting(start.tensors, network)

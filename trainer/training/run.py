@@ -77,7 +77,7 @@ def run_training(
         collection = Collection(
             config.external, config.merge, config.cache, config.exclusions.where_named(), config.groups_file
         )
-        external = load_external(collection, experiment.dataset, reporter)
+        external = load_external(collection, experiment.dataset, experiment.preprocessing, reporter)
         report["external"] = external.figures(calibrated, experiment.device)
     return write_run(experiment, calibrated, trained, report | measured)
 

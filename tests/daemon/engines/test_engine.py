@@ -18,10 +18,10 @@ from daemon.engines.cache import pick_device, prepare_engine
 from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.parity import drawn_heads
-from daemon.heatmaps.overlay import overlay
 from tests.conftest import REPOSITORY
 from tests.support.engines import changed
 from tests.support.models import SMALL, untrained_model
+from trainer.images.warm_map import overlay
 from trainer.model.identity import default_weights
 from trainer.model.prediction import probabilities
 from trainer.model.spec import ModelSpec

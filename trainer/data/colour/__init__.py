@@ -1,0 +1,1 @@
+"""What is different where training pictures are in colour."""
