@@ -3,62 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from config.text import printable
-from trainer.data.dataset import Collection, Dataset, Progress
+from trainer.data.dataset import Dataset
 from trainer.data.groups import group_ids, near_duplicates
+from trainer.evaluation.outputs.judged_set import JudgedSet
 from trainer.evaluation.report import scores, series_figures
 from trainer.evaluation.tables import COLUMNS, figure_cell, text_table
 from trainer.images.arrays import Bools
-from trainer.model.prediction import Verdict, judge
+from trainer.model.prediction import Verdict
 from trainer.model.seen import seen_warning
 from trainer.model.series_rule import SeriesRule
-from trainer.model.weights import Weights, read_weights
-from trainer.networks.inference import predict
-from trainer.networks.loading import load
+from trainer.model.weights import Weights
 
 
-def evaluate(
-    weights_path: Path, collection: Collection, device: torch.device, progress: Progress | None = None
-) -> dict[str, Any]:
+def report_of(judged: JudgedSet, trained_on: Dataset | None = None) -> dict[str, Any]:
     """Return every metric with its group-bootstrap interval, for all images and for each source.
 
     Rejected images count too, by the class they would have been given: the share rejected stands beside.
-    Where series are known (see `Collection`) their figures stand under "series".
+    Where series are known (see `Collection`) their figures stand under "series". `trained_on` are images the
+    model was trained on, to find twins of.
     """
-    weights = read_weights(weights_path)
-    spec = weights.spec
-    dataset = collection.load(spec.preprocessing, progress)
-    labels = dataset.labels_in(spec.classes)
-    groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures), dataset.patients)
-    logits, features = predict(load(weights).to(device), dataset.pictures, device)
-    verdicts = np.array([one.verdict for one in judge(logits, features, spec, weights.tensors)])
+    spec, dataset, labels, logits = judged.weights.spec, judged.dataset, judged.labels, judged.logits
+    rejected, uncertain = (judged.with_verdict(one) for one in (Verdict.REJECTED, Verdict.UNCERTAIN))
 
     def figures(here: Bools) -> dict[str, Any]:
         return {
-            "rejected": round(float((verdicts[here] == Verdict.REJECTED).mean()), 6),
-            "uncertain": round(float((verdicts[here] == Verdict.UNCERTAIN).mean()), 6),
-            **scores(logits[here], labels[here], groups[here], spec.decision, spec.classes),
+            "rejected": round(float(rejected[here].mean()), 6),
+            "uncertain": round(float(uncertain[here].mean()), 6),
+            **scores(logits[here], labels[here], judged.groups[here], spec.decision, spec.classes),
         }
 
+    warnings = [warning_of(judged.weights, dataset), twins_warning(judged, trained_on)]
     return {
-        "weights_sha256": weights.sha256,
+        "weights_sha256": judged.weights.sha256,
         "all": figures(np.ones(len(labels), dtype=bool)),
         "by_source": {
             name: figures(dataset.sources == number) for number, name in enumerate(dataset.source_names)
         },
-        "series": series_figures(
-            dataset.memberships, logits, labels, verdicts != Verdict.REJECTED, SeriesRule.of(spec)
-        ),
+        "series": series_figures(dataset.memberships, logits, labels, ~rejected, SeriesRule.of(spec)),
         "unreadable": len(dataset.unreadable),
         "excluded": dataset.excluded_text,
-        "warning": warning_of(weights, dataset),
+        "warning": "; ".join(one for one in warnings if one),
     }
+
+
+def twins_warning(judged: JudgedSet, trained_on: Dataset | None = None) -> str:
+    """Return in one line how many images have a twin among those trained on, "" if none has.
+
+    A twin is a near-duplicate (mirrored, or saved anew) or another image of the patient; those of the very
+    bytes are told by `warning_of`. Among the images themselves, and among `trained_on`, if that is given.
+    """
+    dataset, groups = judged.dataset, judged.groups
+    known = judged.weights.seen.knows_trained(dataset.hashes)
+    twin = np.isin(groups, groups[known]) & ~known
+    if trained_on is not None:
+        both = np.concatenate((trained_on.pictures, dataset.pictures))
+        hashes = (*trained_on.hashes, *dataset.hashes)
+        joined = group_ids(hashes, near_duplicates(both), [*trained_on.patients, *dataset.patients])
+        twin |= np.isin(joined[len(trained_on) :], joined[: len(trained_on)]) & ~known
+    if not (count := int(twin.sum())):
+        return ""
+    return (
+        f"{count} of these {len(dataset)} images have a near-duplicate, a mirror image or their patient "
+        "among those trained on: figures on them are too good"
+    )
 
 
 def warning_of(weights: Weights, dataset: Dataset) -> str:

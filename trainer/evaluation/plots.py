@@ -51,7 +51,7 @@ def draw_confusion(table: Sequence[Sequence[int]], classes: Sequence[str], path:
             )  # fmt: skip
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
-    axes.set(title="Confusion, validation", xlabel="predicted", ylabel="true")
+    axes.set(title="Confusion", xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)
     _save(figure, path)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from config.text import printable
+from trainer.images.arrays import Bools
 
 _BYTES = 5
 _EARLIER_BYTES = 8  # in files that do not say how many
@@ -33,6 +36,10 @@ class Seen:
 
     def __or__(self, other: Seen) -> Seen:
         return Seen(self.trained | other.trained, self.fitted | other.fitted)
+
+    def knows_trained(self, hashes: Sequence[str]) -> Bools:
+        """Mark the images (n,) with these sha256s, as hex, that the network learnt from."""
+        return np.array([bytes.fromhex(one)[:_BYTES] in self.trained for one in hashes], dtype=bool)
 
     def metadata(self) -> dict[str, str]:
         """Return what goes into the metadata of a weights file."""
