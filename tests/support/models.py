@@ -47,7 +47,7 @@ def untrained_model(place: Path, spec: ModelSpec, seed: int = 1) -> Path:
     tensors = random_tensors(spec, seed)
     write_weights(place, spec, tensors)
     engine = open_graph(read_weights(place))
-    said = engine.run(probes(spec.preprocessing.image_size))
+    said = engine.run(probes(spec.preprocessing.image_size, spec.preprocessing.channels))
     write_weights(
         place, spec, tensors | Reference(said.logits, said.features, said.maps.mean(axis=(2, 3))).tensors()
     )
@@ -104,7 +104,7 @@ def random_tensors(spec: ModelSpec, seed: int) -> Tensors:
 
 
 def _convolutions(spec: ModelSpec) -> Iterator[Convolution]:
-    for layer in described(spec.architecture, spec.architecture_options) or ():
+    for layer in described(spec.architecture, spec.architecture_options, spec.preprocessing.channels) or ():
         if isinstance(layer, Block):
             yield from layer.convolutions
         elif isinstance(layer, Convolution):

@@ -56,12 +56,13 @@ class JudgedSet:
     def given(self) -> Ints:
         """The class given (n,), to rejected images too."""
         likely, positive = self.probabilities, self.positive
-        best = likely.argmax(axis=1).astype(np.int64)
+        best: Ints = likely.argmax(axis=1).astype(np.int64)
         if positive is None:
             return best
         others = np.where(np.arange(likely.shape[1]) == positive, -1.0, likely).argmax(axis=1)
         above = likely[:, positive] >= self.weights.spec.decision.threshold
-        return np.where(above, positive, others).astype(np.int64)
+        chosen: Ints = np.where(above, positive, others).astype(np.int64)
+        return chosen
 
     def with_verdict(self, verdict: Verdict) -> Bools:
         """Mark the images (n,) that got a verdict."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,10 +47,10 @@ def draw_models(judged: Sequence[JudgedSet], path: Path) -> None:
         one.spines[["top", "right"]].set_visible(False)
         one.set(xlim=(0, 1.01), ylim=(0, 1.02), aspect="equal")
     for number, curve in enumerate(curves):
-        style = {"color": _COLOURS[number % 7], "linestyle": _LINES[number // 7 % 4]}
+        style = _style(number)
         _draw_curve(axes[0], axes[1], curve, style)
     for number, one in enumerate(judged):
-        style = {"color": _COLOURS[number % 7], "linestyle": _LINES[number // 7 % 4]}
+        style = _style(number)
         _draw_reliability(axes[2], one, style)
     axes[0].plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     axes[2].plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
@@ -86,7 +87,7 @@ def _curves(judged: Sequence[JudgedSet]) -> list[_Curve]:
     ]
 
 
-def _draw_curve(roc: Axes, recall: Axes, curve: _Curve, style: dict[str, str]) -> None:
+def _draw_curve(roc: Axes, recall: Axes, curve: _Curve, style: dict[str, Any]) -> None:
     if not 0 < curve.truth.sum() < len(curve.truth):
         return  # one class only: there is no curve
     false_rate, true_rate, _ = roc_curve(curve.truth, curve.scores)
@@ -97,7 +98,7 @@ def _draw_curve(roc: Axes, recall: Axes, curve: _Curve, style: dict[str, str]) -
     recall.plot(sensitivity, precision, drawstyle="steps-post", label=f"{curve.name}: AP {area:.3f}", **style)
 
 
-def _draw_reliability(axes: Axes, judged: JudgedSet, style: dict[str, str]) -> None:
+def _draw_reliability(axes: Axes, judged: JudgedSet, style: dict[str, Any]) -> None:
     likely, positive = judged.probabilities, judged.positive
     if positive is not None:
         scores, right = likely[:, positive], judged.labels == positive
@@ -106,6 +107,12 @@ def _draw_reliability(axes: Axes, judged: JudgedSet, style: dict[str, str]) -> N
         scores, right = likely[np.arange(len(given)), given], given == judged.labels
     was, said = calibration_curve(right.astype(np.int64), np.clip(scores, 0, 1), n_bins=10)
     axes.plot(said, was, marker="o", markersize=4, label=_short(judged), **style)
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the curve of this number."""
+    kinds = len(_COLOURS)
+    return {"color": _COLOURS[number % kinds], "linestyle": _LINES[number // kinds % len(_LINES)]}
 
 
 def _short(judged: JudgedSet) -> str:
