@@ -85,7 +85,7 @@ def test_eval_lists_every_image_with_its_scores(run: Run, flowers: Path, tmp_pat
 
     assert done.returncode == 0, done.stderr
     assert "trained on" in done.stderr  # the very images
-    rows = list(csv.DictReader(listed.open()))
+    rows = list(csv.DictReader(listed.read_text().splitlines()))
     assert len(rows) == 5 * 14
     assert {row["label"] for row in rows} == set(PETALS)
     for row in rows:
