@@ -11,6 +11,7 @@ import torch
 from daemon.engines.base import EngineOutput
 from daemon.engines.build_openvino import make_engine
 from daemon.engines.openvino_engine import open_graph
+from trainer.images.arrays import planes
 from trainer.images.decode import decode
 from trainer.images.picture import Limits
 from trainer.model.identity import default_weights
@@ -39,15 +40,15 @@ def _trained(architecture: str, preprocessing: Preprocessing) -> Weights:
                 module.running_var.uniform_(0.5, 2)
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.2)
-        side = preprocessing.image_size
-        network.eval().centre(torch.from_numpy(probes(side)[:8, None]))
+        usual = planes(probes(preprocessing.image_size, preprocessing.channels)[:8])
+        network.eval().centre(torch.from_numpy(usual))
     spec = ModelSpec("m", "1", architecture, ("a", "b", "c"), preprocessing=preprocessing)
     return Weights(Path(), "", spec, tensors_of(network))
 
 
 def _of_torch(weights: Weights, pictures: np.ndarray) -> EngineOutput:
     with torch.inference_mode():
-        return EngineOutput(*(one.numpy() for one in load(weights)(torch.from_numpy(pictures[:, None]))))
+        return EngineOutput(*(one.numpy() for one in load(weights)(torch.from_numpy(planes(pictures)))))
 
 
 def _assert_same(weights: Weights, pictures: np.ndarray) -> None:
@@ -64,6 +65,14 @@ def test_graph_and_torch_say_the_same(architecture: str, side: int) -> None:
     weights = _trained(architecture, Preprocessing(image_size=side, mean=0.4, std=0.3))
 
     _assert_same(weights, probes(side)[-12:])
+
+
+@pytest.mark.parametrize("architecture", DESCRIBED)
+def test_graph_and_torch_say_the_same_of_colour_pictures(architecture: str) -> None:
+    """Each channel with its own mean and deviation."""
+    weights = _trained(architecture, Preprocessing.of_colour(64))
+
+    _assert_same(weights, probes(64, 3)[-12:])
 
 
 @pytest.mark.slow
