@@ -65,7 +65,9 @@ def test_the_table_of_layers_names_every_package_in_an_order_that_holds() -> Non
         "daemon",
         "trainer",
         "trainer/images/formats",
+        "trainer/data/colour",
         "trainer/data/lesions",
+        "trainer/evaluation/outputs",
         "storage/migrations/versions",
     }
 

@@ -1,1 +1,1 @@
-"""What is different where training pictures are in colour."""
+"""Colour training pictures: their augmentation, and telling whether images are in colour."""

@@ -1,1 +1,1 @@
-"""What `bt-train eval` writes beside its table: a list of scores, curves, and how models compare."""
+"""Outputs of `bt-train eval` beside its table: a list of scores, curves, and how models compare."""
