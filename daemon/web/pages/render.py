@@ -114,8 +114,9 @@ class ModelBook:
 
 
 def _figures(spec: ModelSpec) -> tuple[tuple[str, str], ...]:
+    colours = " in RGB" if spec.preprocessing.is_colour else ""
     figures = [
-        ("network", f"{printable(spec.architecture)}, input {spec.preprocessing.image_size} pixels"),
+        ("network", f"{printable(spec.architecture)}, input {spec.preprocessing.image_size} pixels{colours}"),
         ("classes", ", ".join(printable(f"{one}: {spec.meanings.get(one, one)}") for one in spec.classes)),
         ("calibration", f"temperature {spec.decision.temperature:.3f}, fitted on held-out images"),
     ]
