@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": "audit",
     "calibrate": "calibrate",
     "eval": "evaluate",
+    "export": "export",
     "models": "models",
     "series": "series",
     "upgrade": "upgrade",

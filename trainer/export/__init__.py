@@ -1,0 +1,1 @@
+"""Export of weights files to other programs' formats, checked against the network."""
