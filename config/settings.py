@@ -59,7 +59,16 @@ class Settings:
         metavar="URL|FILE",
         words="results.db in the user's data folder",
     )
-    weights: str = _setting("", "weights file", parse.text, metavar="FILE", words="the shipped model")
+    weights: str = _setting(
+        "", "weights file, or an .onnx file with spec", parse.text, metavar="FILE", words="the shipped model"
+    )
+    spec: str = _setting(
+        "",
+        "what a network is that was not trained here, for weights that are an .onnx file",
+        parse.text,
+        metavar="FILE.toml",
+        words="none",
+    )
     device: str = _setting("auto", "where to compute: auto, cpu or cuda[:N]", parse.text, metavar="DEVICE")
     precision: str = _setting(
         "auto",

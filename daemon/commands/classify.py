@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from config.errors import UsageError
 from config.folders import made_folder
 from config.options import Invocation, Place, pass_invocation, program_options, setting_options
 from config.text import printable
@@ -32,7 +33,8 @@ FORMATS = ("table", "json", "jsonl", "csv", "tsv")
     help="Draw where the network looked into DIR.",
 )
 @setting_options(
-    "weights", "device", "precision", "lanes", "max_bytes", "max_pixels", "max_slices", "decode_timeout",
+    "weights", "spec",
+    "device", "precision", "lanes", "max_bytes", "max_pixels", "max_slices", "decode_timeout",
     "decode_memory", "any_modality", "tags", "recursive", "include", "exclude", "cache",
 )  # fmt: skip
 @program_options
@@ -54,6 +56,7 @@ def command(
     """
     from daemon.service.classify import classify, quiet_logger, save
     from daemon.service.named_files import named_files
+    from trainer.model.foreign_network import WITHOUT_MAPS
 
     settings, logger = invocation.settings, quiet_logger()
     maps = None if heatmap is None else made_folder(heatmap, "--heatmap")
@@ -61,6 +64,8 @@ def command(
     if not files:
         click.echo("there is no file to judge (hidden and half-finished files are left out)", err=True)
     found, prepared, spec = classify(files, settings, logger)
+    if maps is not None and not spec.has_maps:
+        raise UsageError(f"no heatmaps can be drawn: {WITHOUT_MAPS}", hint="leave --heatmap out")
     _print(found, form, invocation)
     if keep:
         click.echo(_stored(save(found, settings, prepared, spec), len(found)), err=True)

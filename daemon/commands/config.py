@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from config import parse
+from config.errors import UsageError
 from config.options import Group, Invocation, pass_invocation, program_options
 from config.paths import user_config_file
 from config.settings import Resolved, declarations, environment, faults
@@ -49,6 +50,16 @@ def check(invocation: Invocation) -> int:
             f"on_done in {printable(resolved.sources['on_done'])}: move needs done_dir, which is not set"
         )
         return 2
+    if moves.spec:
+        from pathlib import Path
+
+        from daemon.foreign.description import read_description
+
+        try:
+            read_description(Path(moves.spec), Path(moves.weights))
+        except UsageError as error:
+            click.echo(f"spec in {printable(resolved.sources['spec'])}: {error}")
+            return error.exit_code
     where = printable(str(resolved.config_file)) if resolved.config_file else "no configuration file"
     click.echo(f"ok: {where}; a running daemon takes changes up when it is started again")
     return 0

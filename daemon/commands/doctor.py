@@ -20,7 +20,7 @@ _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command(short_help="Check this machine.")
 @click.argument("folders", metavar="[DIR]...", nargs=-1, type=Place())
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@setting_options("weights", "device", "on_done", "cache")
+@setting_options("weights", "spec", "device", "on_done", "cache")
 @program_options
 @pass_invocation
 def command(invocation: Invocation, folders: tuple[Path, ...], as_json: bool) -> int:

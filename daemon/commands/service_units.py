@@ -33,7 +33,7 @@ _ALWAYS_NAMED = ("db", "cache")  # in the unit's command line
 @click.option("--name", default=_NAME, show_default=True, metavar="NAME", help="What the unit is called.")
 @click.option("--print", "only_print", is_flag=True, help="Print the unit, write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
-@setting_options("weights", "device", "cache", "on_done", "done_dir", "quarantine_dir", "heatmaps")
+@setting_options("weights", "spec", "device", "cache", "on_done", "done_dir", "quarantine_dir", "heatmaps")
 @program_options
 @pass_invocation
 def install(
@@ -138,7 +138,7 @@ def _plan(invocation: Invocation, folders: tuple[Path, ...], name: str, user: st
 def _named_settings(settings: Settings, sources: dict[str, str]) -> tuple[str, ...]:
     """Return the options of this command line that `watch` is to have; folders absolute."""
     found: list[str] = []
-    for key in ("weights", "device", "on_done", "done_dir", "quarantine_dir", "heatmaps"):
+    for key in ("weights", "spec", "device", "on_done", "done_dir", "quarantine_dir", "heatmaps"):
         if sources.get(key) == "flag":
             value = str(getattr(settings, key))
             is_place = key not in ("device", "on_done")

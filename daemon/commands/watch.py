@@ -21,7 +21,8 @@ _PASSED_OVER = (
 @click.option("--once", is_flag=True, help="Judge what is there, then exit.")
 @click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
 @setting_options(
-    "weights", "device", "precision", "recursive", "settle", "rescan", "deadline", "poll", "lanes", "batch",
+    "weights", "spec",
+    "device", "precision", "recursive", "settle", "rescan", "deadline", "poll", "lanes", "batch",
     "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "heatmaps", "max_bytes",
     "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "series",
     "retry_limit",
@@ -36,6 +37,7 @@ def command(invocation: Invocation, folders: tuple[Path, ...], once: bool, recla
     Examples:
       bt-daemon watch ./inbox
       bt-daemon watch ./inbox --once --db results.db
+      bt-daemon watch ./photos --weights net.onnx --spec net.toml
       bt-daemon watch ./a ./b --exclude 'export/**' --on-done move --done-dir ./judged
     """
     from daemon.service.compose import watch

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from config.extras import install_hint, installed, package_hint
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings
-from daemon.engines.openvino_import import openvino_without_telemetry
+from trainer.model.openvino_import import openvino_without_telemetry
 
 _DECODER_PACKAGES = "pillow pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle pyjpegls nibabel"
+
+_MOST_CLASSES_SHOWN = 10
 
 
 def decoders(_: Surroundings) -> Iterator[Found]:
@@ -97,15 +98,26 @@ def _torch_cuda(count: int, *, wants_cuda: bool) -> Found:
 
 def weights(around: Surroundings) -> Iterator[Found]:
     """Whether the weights file is whole and ours."""
+    from daemon.foreign.adoption import model_file
     from daemon.version import SHORT_HASH
-    from trainer.model.identity import default_weights
+    from trainer.model.foreign_network import NEVER_REJECTS, WITHOUT_MAPS
     from trainer.model.weights import read_weights
 
-    path = Path(around.settings.weights) if around.settings.weights else default_weights()
-    weights = read_weights(path)
+    weights = read_weights(model_file(around.settings))
     spec = weights.spec
     yield (
         Level.OK,
-        printable(f"{spec.name} {spec.version} ({weights.sha256[:SHORT_HASH]}): {', '.join(spec.classes)}"),
+        printable(f"{spec.name} {spec.version} ({weights.sha256[:SHORT_HASH]}): {_few(spec.classes)}"),
         "",
     )
+    if spec.foreign is not None:
+        yield (
+            Level.OK,
+            f"no heatmaps: {WITHOUT_MAPS}; {NEVER_REJECTS}",
+            "",
+        )
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    more = len(classes) - _MOST_CLASSES_SHOWN
+    return ", ".join(classes[:_MOST_CLASSES_SHOWN]) + (f" and {more:,} more classes" if more > 0 else "")

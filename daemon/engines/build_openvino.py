@@ -24,9 +24,14 @@ from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.engines.openvino_engine import COMPILED, MODEL, openvino
 from daemon.engines.openvino_graph import graph
-from daemon.engines.openvino_import import converter
 from daemon.engines.reference_check import check_reference
+from daemon.process import limit_memory
+from trainer.model.openvino_import import converter
 from trainer.model.weights import Weights, read_weights
+
+# What making the engine of a network that was not trained here may take: so much for each byte of its file,
+# and for libraries and what the network computes with.
+_FOREIGN_SHARE, _FOREIGN_BYTES = 8, 3 << 30
 
 
 def main(arguments: list[str]) -> int:
@@ -47,6 +52,8 @@ def make_engine(weights_path: Path, folder: Path, precision: str) -> PreparedEng
     was compiled in this very folder: compiled forms are found again by the path of their network only.
     """
     weights = read_weights(weights_path)
+    if weights.spec.foreign is not None:  # whatever it makes OpenVINO allocate
+        limit_memory(weights_path.stat().st_size * _FOREIGN_SHARE + _FOREIGN_BYTES)
     network = _network(weights)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -50,11 +50,24 @@ def prepare_engine(
     """
     digest = weights_sha256(weights)
     where = pick_device(device)
-    if where != "cpu":
+    if where != "cpu" and not _is_foreign(weights, device):
         return _on_gpu(weights, digest, where, precision, cache, logger)
     if not installed("openvino"):
+        if _is_foreign(weights, device):
+            raise UsageError(
+                "an ONNX network needs OpenVINO, which is not installed", hint="pip install openvino"
+            )
         return _through_torch(weights, digest, "OpenVINO is not installed", logger)
     return _compiled(weights, digest, precision, cache, logger)
+
+
+def _is_foreign(weights: Path, device: str) -> bool:
+    """Whether a network was not trained here; raise UsageError if a GPU is to compute it."""
+    if _read_spec(weights).foreign is None:
+        return False
+    if device.startswith("cuda"):
+        raise UsageError("an ONNX network is computed on the CPU", hint="use --device cpu or auto")
+    return True
 
 
 def engine_for_drawing(weights: Path, sha256: str, cache: Path) -> PreparedEngine:
@@ -121,6 +134,8 @@ def _make_compiled(
     began = time.monotonic()
     with _counting_seconds("preparing the engine for this machine, once: some seconds", logger):
         trouble = _make("daemon.engines.build_openvino", (str(weights), str(folder), precision), lock)
+    if trouble and _read_spec(weights).foreign is not None:
+        raise WeightsError(f"no engine can be made of the network ({printable(trouble)})")
     if trouble:
         logger.warning(
             "the engine could not be kept (%s): every worker compiles it for itself", printable(trouble)
@@ -152,7 +167,7 @@ def _kept_nowhere(weights: Path, digest: str, why: str) -> tuple[PreparedEngine,
     from trainer.model.layers import is_described
 
     spec = _read_spec(weights)
-    if is_described(spec.architecture):
+    if is_described(spec.architecture) or spec.foreign is not None:
         return PreparedEngine("openvino", "cpu", "fp32", str(weights), digest, "", why), spec
     return _through_torch(weights, digest, why, None)
 

@@ -11,8 +11,8 @@ from config.errors import UsageError
 from config.text import printable
 from daemon.engines.base import EngineOutput
 from daemon.engines.manifest import Compiled
-from daemon.engines.openvino_import import openvino_without_telemetry
 from trainer.images.arrays import Floats, Grey, planes
+from trainer.model.openvino_import import openvino_without_telemetry
 from trainer.model.weights import Weights
 
 openvino = openvino_without_telemetry()
@@ -32,7 +32,9 @@ class OpenVinoEngine:
         """Take an `openvino.CompiledModel`, and how many pictures it computes at once."""
         self._compiled = compiled
         self._request = compiled.create_infer_request()
-        self._most = batch
+        # Of a network that was not trained here: some take one picture at a time only, none gives maps.
+        self._most = 1 if compiled.input(0).partial_shape[0].is_static else batch
+        self._outputs = len(compiled.outputs)
 
     def run(self, batch: Grey) -> EngineOutput:
         """Return what the network says of pictures (batch, S, S[, 3]) uint8."""
@@ -46,12 +48,15 @@ class OpenVinoEngine:
         if size > count:
             batch = np.concatenate((batch, np.zeros((size - count, *batch.shape[1:]), dtype=np.uint8)))
         self._request.infer([np.ascontiguousarray(planes(batch))], share_inputs=True)
-        logits, features, maps = (
+        said = [
             # A copy: the request's own memory is overwritten by the next batch.
             np.array(self._request.get_output_tensor(number).data[:count], dtype=np.float32)
-            for number in range(3)
-        )
-        return logits, features, maps
+            for number in range(self._outputs)
+        ]
+        if len(said) == 1:
+            nothing = np.zeros((count, 0), dtype=np.float32)
+            return said[0], nothing, np.zeros((*said[0].shape, 0, 0), dtype=np.float32)
+        return said[0], said[1], said[2]
 
 
 def open_compiled(folder: Path, network: Compiled) -> OpenVinoEngine:

@@ -11,9 +11,10 @@ import numpy as np
 
 from config.errors import WeightsError
 from config.text import printable
-from daemon.engines.openvino_import import openvino_without_telemetry
+from daemon.engines.foreign_graph import foreign_graph
 from trainer.images.arrays import Floats
 from trainer.model.layers import Block, Convolution, Layer, Localisation, described, localisation
+from trainer.model.openvino_import import openvino_without_telemetry
 from trainer.model.spec import ModelSpec, Preprocessing
 from trainer.model.weights import Tensors, network_tensors
 
@@ -27,6 +28,8 @@ def graph(spec: ModelSpec, tensors: Tensors) -> Any:
     channels) and maps (batch, classes, h, w), float32.
     Raises WeightsError if the tensors do not fit the architecture.
     """
+    if spec.foreign is not None:
+        return foreign_graph(spec, tensors)
     try:
         layers = described(spec.architecture, spec.architecture_options, spec.preprocessing.channels)
         if layers is None:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.foreign.adoption import adopted_file
 from daemon.model_store import find_model, models_folder
 from storage.database import database_path
 
@@ -22,7 +23,7 @@ class ModelsAtHand:
 
     def __init__(self, settings: Settings) -> None:
         self._database = database_path(settings.db)
-        self._given = Path(settings.weights) if settings.weights else None
+        self._given = Path(settings.weights) if settings.weights and not settings.spec else None
         self._cache = Path(settings.cache)
         self._lock = threading.Lock()
         self._found: dict[str, Path] = {}
@@ -37,7 +38,7 @@ class ModelsAtHand:
             changed = self._folder_changed()
             if self._missing.get(sha256) == changed:
                 return None
-            found = find_model(sha256, self._database, self._given)
+            found = find_model(sha256, self._database, self._given or adopted_file(self._cache, sha256))
             if found is None:
                 self._missing[sha256] = changed
             else:

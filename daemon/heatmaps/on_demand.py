@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.errors import BtError
-from config.text import printable_name
+from config.text import printable, printable_name
 from daemon.engines.factory import open_engine
 from daemon.heatmaps.overlay import class_shown, heatmap
 from trainer.images.decode import Limits, PictureError, decode, read_file
 from trainer.images.read import JudgedFile, read_judged
 from trainer.model.aggregate import combine
+from trainer.model.foreign_network import WITHOUT_MAPS
 from trainer.model.prediction import judge
 from trainer.model.preprocess import preprocess
 from trainer.model.weights import read_weights
@@ -36,16 +37,18 @@ def heatmaps(
     A JudgedFile that has changed cannot be: its heatmap would explain what was never judged.
     """
     weights = read_weights(Path(prepared.weights))
+    if not weights.spec.has_maps:
+        raise BtError(f"no heatmap by {printable(weights.spec.name)}: {WITHOUT_MAPS}")
     engine = open_engine(prepared)
+    how = weights.spec.preprocessing
     for file in files:
         path = file.path if isinstance(file, JudgedFile) else file
         try:
             content = read_judged(file, limits) if isinstance(file, JudgedFile) else read_file(path, limits)
-            how = weights.spec.preprocessing
-            found = decode(content.data, limits, how.image_size, colour=how.is_colour)
+            found = decode(content.data, limits, how.reading_size, colour=how.is_colour)
         except PictureError as error:
             raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error
-        inputs = np.stack([preprocess(one.image, weights.spec.preprocessing) for one in found.slices])
+        inputs = np.stack([preprocess(one.image, how) for one in found.slices])
         outputs = [engine.run(inputs[start : start + _BATCH]) for start in range(0, len(inputs), _BATCH)]
         maps = np.concatenate([output.maps for output in outputs])
         predictions = [

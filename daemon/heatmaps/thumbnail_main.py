@@ -33,10 +33,11 @@ from daemon.heatmaps.thumbnails import (
     encode_answer,
 )
 from daemon.process import end_with_the_connection, limit_memory, return_free_memory
-from trainer.images.decode import PictureError, decode
+from trainer.images.decode import PictureError, ReadFailure, decode
 from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
 from trainer.images.warm_map import overlay, strengths
+from trainer.model.foreign_network import WITHOUT_MAPS
 from trainer.model.prediction import judge
 from trainer.model.preprocess import input_frame, preprocess
 from trainer.model.weights import Weights, read_weights
@@ -75,11 +76,11 @@ class _Artist:
         spec = self._weights.spec
         how = spec.preprocessing
         content = read_judged(wanted.file, self._limits)
-        found = decode(content.data, self._limits, how.image_size, colour=how.is_colour).slices
+        found = decode(content.data, self._limits, how.reading_size, colour=how.is_colour).slices
         chosen = next((one for one in found if one.index == wanted.slice_index), found[0])
         pixels = preprocess(chosen.image, spec.preprocessing)
         plain = Image.fromarray(pixels).resize((wanted.side, wanted.side), Image.Resampling.BICUBIC)
-        if wanted.weights_sha256 != self._weights.sha256:
+        if wanted.weights_sha256 != self._weights.sha256 or not spec.has_maps:
             return Thumbnail(_webp(plain), None)
         output = self._engine.run(pixels[None])
         (prediction,) = judge(output.logits, output.features, spec, self._weights.tensors)
@@ -89,7 +90,9 @@ class _Artist:
     def _heat(self, wanted: WantedHeat) -> RawPicture:
         """Return a slice's map alone and where it lies, as `ThumbnailRenderer.heat` says."""
         spec = self._weights.spec
-        picture = self.stack.of(wanted.file).tones(wanted.slice_index).picture
+        if not spec.has_maps:
+            raise PictureError(ReadFailure.PERMANENT, WITHOUT_MAPS)
+        picture = self._slice(wanted)
         output = self._engine.run(preprocess(picture, spec.preprocessing)[None])
         (prediction,) = judge(output.logits, output.features, spec, self._weights.tensors)
         grid = strengths(output.maps[0, class_shown(prediction, spec)], _HEAT_SIDE)
@@ -101,6 +104,16 @@ class _Artist:
             "score": float(prediction.score(spec)),
         }
         return RawPicture(facts, grid.tobytes())
+
+    def _slice(self, wanted: WantedHeat) -> Image.Image:
+        how = self._weights.spec.preprocessing
+        if not how.is_colour:
+            return self.stack.of(wanted.file).tones(wanted.slice_index).picture
+        # The numbers that a viewer shows of a slice have no colours.
+        found = decode(
+            read_judged(wanted.file, self._limits).data, self._limits, how.reading_size, colour=True
+        )
+        return next((one for one in found.slices if one.index == wanted.slice_index), found.slices[0]).image
 
 
 def main(arguments: Sequence[str]) -> None:

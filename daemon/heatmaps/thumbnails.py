@@ -57,7 +57,7 @@ class Thumbnail:
     """What was drawn, as WebP."""
 
     plain: bytes
-    heatmap: bytes | None  # None: judged by another model than the one at hand
+    heatmap: bytes | None  # None: judged by another model than the one at hand, or one without maps
 
 
 def judged_file(row: ResultRow) -> JudgedFile:

@@ -19,6 +19,7 @@ from config.text import printable, printable_name
 from daemon.clock import Clock, SystemClock
 from daemon.log import set_up_log, thread_failures_told
 from daemon.workers.setup import likely_engine, ready_engine, worker_count, worker_setup
+from trainer.model.foreign_network import NEVER_REJECTS, WITHOUT_MAPS
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -152,6 +153,8 @@ def open_service(
     # First of all, so that they import on the other cores while this process opens the rest.
     with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as workers:
         prepared, spec = ready_engine(settings, logger)
+        if heatmaps and not spec.has_maps:
+            raise UsageError(f"no heatmaps can be drawn: {WITHOUT_MAPS}", hint="leave --heatmaps out")
         workers.begin(
             replace(worker_setup(settings, prepared), heatmaps=heatmaps)
         )  # they open their engines while this process imports the storage
@@ -310,6 +313,7 @@ class _Announcement:
         self._with = (
             f"model {printable(spec.name)} {prepared.weights_sha256[:8]}; "
             f"{prepared.kind} {prepared.precision} on {prepared.device}"
+            + ("" if spec.has_maps else f"; not trained here: no heatmaps, {NEVER_REJECTS}")
         )
         self._once = once
         self._said = False

@@ -169,7 +169,8 @@ def picture(request: Request) -> Response:
         return Response(drawn.reason, 404, media_type="text/plain")
     data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
     if data is None:
-        return Response(f"no heatmap: {NOT_HERE}", 404, media_type="text/plain")
+        why = NOT_HERE if row is None else site.book.of(row.weights_sha256).no_heatmap or NOT_HERE
+        return Response(f"no heatmap: {why}", 404, media_type="text/plain")
     return Response(data, media_type="image/webp")
 
 

@@ -29,10 +29,11 @@ def likely_engine(settings: Settings) -> str:
 def ready_engine(settings: Settings, logger: logging.Logger) -> tuple[PreparedEngine, ModelSpec]:
     """Return the engine for the settings' weights, device and precision, and the model's spec."""
     from daemon.engines.cache import prepare_engine
-    from trainer.model.identity import default_weights
+    from daemon.foreign.adoption import model_file
 
-    weights = Path(settings.weights) if settings.weights else default_weights()
-    return prepare_engine(weights, settings.device, settings.precision, Path(settings.cache), logger)
+    return prepare_engine(
+        model_file(settings), settings.device, settings.precision, Path(settings.cache), logger
+    )
 
 
 def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:

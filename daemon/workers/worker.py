@@ -107,7 +107,7 @@ class Worker:
             if self._known is not None and (known := self._known.find([content.sha256])):
                 return known[content.sha256]
             how = self._spec.preprocessing
-            item.picture = decode(content.data, self._limits, how.image_size, colour=how.is_colour)
+            item.picture = decode(content.data, self._limits, how.reading_size, colour=how.is_colour)
             item.images = [preprocess(one.image, how) for one in item.picture.slices]
         except PictureError as error:
             return Failed(FailureKind(error.kind.value), error.reason)

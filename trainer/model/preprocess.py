@@ -18,6 +18,7 @@ from PIL import Image
 
 from trainer.images.arrays import Doubles, Grey
 from trainer.images.reduction import reduction
+from trainer.model.framing import framed, framed_square
 from trainer.model.spec import Preprocessing
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower, pixels
@@ -39,6 +40,8 @@ def preprocess(picture: Image.Image, preprocessing: Preprocessing) -> Grey:
 
     For one of mode RGB, which `preprocessing.channels` must ask for, (image_size, image_size, 3).
     """
+    if preprocessing.framing is not None:
+        return framed(picture, preprocessing.framing, preprocessing.image_size)
     factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:
         picture = picture.reduce(factor)
@@ -57,7 +60,10 @@ class InputFrame:
 
 
 def input_frame(picture: Image.Image, preprocessing: Preprocessing) -> InputFrame:
-    """Return what `preprocess` takes of a grey picture of mode L, and how it stretches it."""
+    """Return what `preprocess` takes of a picture, and how it stretches a grey one of mode L."""
+    if preprocessing.framing is not None:
+        square = framed_square(picture.width, picture.height, preprocessing.framing, preprocessing.image_size)
+        return InputFrame(square, 0, 255)
     factor = reduction(picture.width, picture.height, preprocessing.image_size)
     if factor > 1:
         picture = picture.reduce(factor)
@@ -66,8 +72,10 @@ def input_frame(picture: Image.Image, preprocessing: Preprocessing) -> InputFram
     side = max(box[2] - box[0], box[3] - box[1])
     pixel = side / preprocessing.image_size  # of the input, in pixels of the picture
     x, y = box[0] - left * pixel, box[1] - upper * pixel
-    black, white = _percentiles(head.histogram(), preprocessing.low_percentile, preprocessing.high_percentile)
     square = (x / picture.width, y / picture.height, (x + side) / picture.width, (y + side) / picture.height)
+    if preprocessing.is_colour:
+        return InputFrame(square, 0, 255)
+    black, white = _percentiles(head.histogram(), preprocessing.low_percentile, preprocessing.high_percentile)
     return InputFrame(square, black, max(white, black + 1))
 
 

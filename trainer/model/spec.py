@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 
 from config.errors import WeightsError
+from trainer.model.foreign_network import ForeignNetwork, SquareFraming
 from trainer.model.spec_ranges import check_options, check_quantiles, check_range, check_texts
 
 # Raised when something is added that an older reader must not ignore; a file with a higher number is
 # refused instead of being half understood. 2: reference answers (`trainer.model.reference`); 3: series.
 SPEC_FORMAT = 3
-# 4: colour. Grey files keep format 3 and its bytes, so that every reader of it reads them.
+# 4: colour, and networks that were not trained here.
+# Grey files keep format 3 and its bytes, so that every reader of it reads them.
 COLOUR_FORMAT = 4
 GREY, COLOUR = 1, 3  # channels
 
@@ -41,11 +43,17 @@ class Preprocessing:
     mean: PerChannel = 0.5  # of the input scaled to 0..1; applied inside the network
     std: PerChannel = 0.5
     channels: int = GREY  # 3: RGB, without head crop and stretch of grey levels
+    framing: SquareFraming | None = None  # of a network that was not trained here: neither crop nor stretch
 
     @property
     def is_colour(self) -> bool:
         """Whether the network's input has the three channels of RGB."""
         return self.channels == COLOUR
+
+    @property
+    def reading_size(self) -> int:
+        """The input size, in pixels, for which files are decoded: with a framing they are not reduced."""
+        return self.image_size if self.framing is None else 1 << 30
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -128,8 +136,14 @@ class ModelSpec:
     decision: Decision = field(default_factory=Decision)
     series: SeriesDecision | None = None  # None: the decision about one image serves series too
     out_of_distribution: OutOfDistribution | None = None
+    foreign: ForeignNetwork | None = None  # of a network that was not trained here
     provenance: Provenance = field(default_factory=Provenance)
     format: int = SPEC_FORMAT
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether its network gives class-activation maps: every one that was trained here does."""
+        return self.foreign is None
 
     def to_json(self) -> str:
         """Return the spec as one JSON object, keys sorted.
@@ -137,10 +151,12 @@ class ModelSpec:
         Of grey models it is, byte for byte, what versions without colour wrote.
         """
         told = asdict(self)
-        if self.preprocessing.is_colour:
+        if self.preprocessing.is_colour or self.foreign is not None:
             told["format"] = max(self.format, COLOUR_FORMAT)
         else:
             del told["preprocessing"]["channels"]
+        if self.foreign is None:
+            del told["foreign"], told["preprocessing"]["framing"]
         return json.dumps(told, sort_keys=True)
 
     @classmethod
@@ -214,6 +230,8 @@ def _check(spec: ModelSpec) -> None:
     if preprocessing.low_percentile >= preprocessing.high_percentile:
         raise WeightsError("the weights file's percentiles are not in order")
     _check_channels(preprocessing)
+    if (spec.foreign is None) != (preprocessing.framing is None):
+        raise WeightsError("the weights file frames pictures, or does not, for a network of another kind")
     if preprocessing.version != 1:
         raise WeightsError(
             f"the weights file needs preprocessing {preprocessing.version}, this version has 1",

@@ -16,6 +16,7 @@ _FARTHEST = 1e6  # a distance
 # computed from them overflows.
 _RANGES: dict[str, tuple[float, float]] = {
     "spec.preprocessing.image_size": (16, 4096),
+    "spec.preprocessing.framing.shorter_side": (0, 4096),
     "spec.preprocessing.margin": (0, 1),
     "spec.preprocessing.low_percentile": (0, 100),
     "spec.preprocessing.high_percentile": (0, 100),

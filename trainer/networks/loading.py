@@ -20,6 +20,11 @@ def load(weights: Weights) -> Classifier:
 
 def from_tensors(spec: ModelSpec, tensors: Tensors) -> Classifier:
     """Return the network that a spec describes with the given tensors, in evaluation mode."""
+    if spec.foreign is not None:
+        raise WeightsError(
+            "the weights file holds an ONNX network, which torch does not compute",
+            hint="bt-daemon judges with it",
+        )
     try:
         network = build(spec.architecture, len(spec.classes), spec.architecture_options, spec.preprocessing)
         own = {name: torch.from_numpy(value.copy()) for name, value in network_tensors(tensors).items()}

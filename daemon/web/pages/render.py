@@ -21,6 +21,7 @@ from daemon.web.pages.review_chart import review_chart
 from daemon.web.pages.slices_chart import slices_chart
 from storage.queries.score_sql import doubt
 from storage.records import Status
+from trainer.model.foreign_network import NEVER_REJECTS, WITHOUT_MAPS
 
 if TYPE_CHECKING:
     from daemon.heatmaps.model_lookup import ModelsAtHand
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from storage.queries.statistics import ModelRow
     from trainer.model.spec import ModelSpec
 
+_MOST_CLASSES = 20  # named of a model
 _MOST_LIMITS = 3  # thresholds drawn into one chart
 STATIC = Path(__file__).parent / "static"
 _SHOWN_METRICS = {
@@ -48,7 +50,7 @@ class ModelWords:
     shown: str  # the class whose heatmap is drawn, "" when the model is not at hand
     meanings: Mapping[str, str]
     figures: tuple[tuple[str, str], ...]  # from its weights file, () when that is not at hand
-    is_here: bool
+    no_heatmap: str  # why there is none, "" where there is
 
 
 class Weighed(Protocol):
@@ -69,10 +71,12 @@ class ModelBook:
         """Return what is known of a model from its own weights file, and nothing of any other model."""
         spec = self._models.spec(weights_sha256)
         if spec is None:
-            return ModelWords(None, "", {}, (), is_here=False)
+            return ModelWords(None, "", {}, (), NOT_HERE)
         positive = spec.decision.positive
         shown = positive if positive is not None else spec.classes[-1]
-        return ModelWords(positive, shown, dict(spec.meanings), _figures(spec), is_here=True)
+        return ModelWords(
+            positive, shown, dict(spec.meanings), _figures(spec), "" if spec.has_maps else WITHOUT_MAPS
+        )
 
     def card(self, weights_sha256: str) -> Mapping[str, float]:
         """Return a model's figures on its validation images by name, {} of a model that is not at hand."""
@@ -117,15 +121,27 @@ def _figures(spec: ModelSpec) -> tuple[tuple[str, str], ...]:
     colours = " in RGB" if spec.preprocessing.is_colour else ""
     figures = [
         ("network", f"{printable(spec.architecture)}, input {spec.preprocessing.image_size} pixels{colours}"),
-        ("classes", ", ".join(printable(f"{one}: {spec.meanings.get(one, one)}") for one in spec.classes)),
-        ("calibration", f"temperature {spec.decision.temperature:.3f}, fitted on held-out images"),
+        ("classes", _classes(spec)),
     ]
+    if spec.foreign is not None:
+        source, licence = spec.provenance.software.get("file", ""), spec.foreign.licence
+        figures += [("file", printable(source)), ("licence", printable(licence)), ("heatmaps", "none")]
+        return (*(one for one in figures if one[1]), ("rejection", NEVER_REJECTS))
+    figures.append(("calibration", f"temperature {spec.decision.temperature:.3f}, fitted on held-out images"))
     measured = spec.provenance.metrics.get("validation", {})
     for key, words in _SHOWN_METRICS.items():
         figure = measured.get(key) if isinstance(measured, dict) else None
         if isinstance(figure, dict) and isinstance(figure.get("value"), int | float):
             figures.append((words, _with_interval(figure)))
     return tuple(figures)
+
+
+def _classes(spec: ModelSpec) -> str:
+    words = [
+        printable(f"{one}: {spec.meanings[one]}" if one in spec.meanings else one) for one in spec.classes
+    ]
+    more = len(words) - _MOST_CLASSES
+    return ", ".join(words[:_MOST_CLASSES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @functools.cache

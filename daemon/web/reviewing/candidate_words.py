@@ -26,7 +26,7 @@ def candidate_words(connection: sa.Connection, candidate: ReviewCandidate, book:
     row = candidate.row
     words = book.of(row.weights_sha256)
     asked = f"model={row.weights_sha256[:16]}"
-    heatmap = f"/image/{row.id}/heatmap.webp?{asked}" if words.is_here else None
+    heatmap = None if words.no_heatmap else f"/image/{row.id}/heatmap.webp?{asked}"
     return {
         "id": row.id,
         "name": printable_name(row.path),
@@ -36,7 +36,7 @@ def candidate_words(connection: sa.Connection, candidate: ReviewCandidate, book:
         "origin": candidate.origin.name.lower(),
         "plain": f"/image/{row.id}/plain.webp?{asked}",
         "heatmap": heatmap,
-        "heatmap_of": book.meaning(words.shown, [row]) if words.is_here else None,
+        "heatmap_of": None if words.no_heatmap else book.meaning(words.shown, [row]),
         "classes": _classes(connection, row, book),
         "said": _said(row, book),
         "series": _series(connection, row),

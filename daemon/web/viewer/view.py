@@ -61,7 +61,7 @@ def _model(row: ResultRow, book: ModelBook) -> dict[str, object]:
         "name": printable(f"{row.model} {row.model_version} {row.weights_sha256[:8]}"),
         "said": _said(row, book.meaning(row.label, [row]) if row.label is not None else None),
         "shade": colour(row.label, row.status, [row.label or ""], _positive(row, book)),
-        "shown": book.meaning(words.shown, [row]) if words.is_here else None,
+        "shown": None if words.no_heatmap else book.meaning(words.shown, [row]),
         "positive": row.positive,
     }
 

@@ -214,7 +214,7 @@ def test_a_folder_without_permission_is_a_finding(tmp_path: Path, around: Surrou
 
 def test_openvino_is_imported_without_reporting_its_use_over_the_network() -> None:
     code = (
-        "import threading; from daemon.engines.openvino_import import openvino_without_telemetry as load;"
+        "import threading; from trainer.model.openvino_import import openvino_without_telemetry as load;"
         "load(); print([thread.name for thread in threading.enumerate()])"
     )
 
