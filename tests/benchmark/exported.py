@@ -4,8 +4,8 @@
 
 The shipped model, the network that is trained from scratch by default and torchvision's MobileNetV3 small,
 the latter two with drawn weights, written as ONNX and for OpenVINO. Images are those of ../shared/data,
-spread over all folders, where there are some, else drawn heads. Figures are the largest differences as shares
-of each output's largest value (or of 1).
+spread over all folders, where there are some, else drawn heads. Figures are largest differences as shares of
+each output's largest value (or of 1).
 """
 
 from __future__ import annotations
