@@ -85,13 +85,16 @@ def _ours(folder: Path, architecture: str, side: int, steps: int) -> float:
     from trainer.data.training_set import TrainingSet
     from trainer.model.spec import Preprocessing
     from trainer.networks.registry import build
-    from trainer.training.config import Epoch, Plan
+    from trainer.training.config import Epoch, Plan, TrainingStart
     from trainer.training.loop import fit
 
     class Stopwatch:
         """Begins after the first steps, which allocate and choose kernels, in both contenders."""
 
         began = ended = 0.0
+
+        def started(self, start: TrainingStart) -> None:
+            del start
 
         def stepped(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
             del epoch, loss, accuracy

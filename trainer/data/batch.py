@@ -17,6 +17,17 @@ class Batch:
     maps: Tensor  # (batch, 1, M, M) float32, M = S // 4: the share of each cell that lesion covers, 0..1
     known: Tensor  # (batch,) bool: whether the map is known (always for tumour-free pictures: all zero)
 
+    def parts(self, count: int) -> list[Batch]:
+        """Return the batch in at most so many parts of about the same size."""
+        if count == 1:
+            return [self]
+        pieces = [part.chunk(count) for part in (self.pictures, self.labels, self.maps, self.known)]
+        return [Batch(*piece) for piece in zip(*pieces, strict=True)]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(part.to(device) for part in (self.pictures, self.labels, self.maps, self.known)))
+
 
 def changed(batch: Batch, places: Tensor, pictures: Tensor, label: int, maps: Tensor) -> Batch:
     """Return the batch with other pictures (k, 1, S, S), float in 0..255, and their maps at k places.

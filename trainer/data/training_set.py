@@ -8,7 +8,7 @@ import torch
 
 from trainer.data.annotations import MAP_REDUCTION, Annotations
 from trainer.data.batch import Batch
-from trainer.images.arrays import Grey, Ints, planes
+from trainer.images.arrays import Floats, Grey, Ints, planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class TrainingSet:
     negative: int = 0  # places of the classes that a drawn lesion leads from and to
     positive: int = 1
     annotations: Annotations | None = None  # None: it is only known that negatives have no lesion
+    class_weights: Floats | None = None  # (classes,), of the loss; None: all weigh the same
 
     def batch(self, indices: Ints) -> Batch:
         """Return the pictures at `indices` (n,) with what is known of where lesions are."""

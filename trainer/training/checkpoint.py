@@ -84,10 +84,12 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt") as stream:
                 stored = json.loads((stream.metadata() or {})[_KEY])
+                # What was no part of the plan when it was stored was done as by default.
+                before = asdict(Plan()) | stored["setting"]
                 differing = [
                     name
                     for name, value in (asdict(plan) | self._setting).items()
-                    if name not in _MAY_CHANGE and stored["setting"].get(name) != value
+                    if name not in _MAY_CHANGE and before.get(name) != value
                 ]
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError) as error:

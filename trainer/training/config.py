@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from trainer.data.exclusions import NO_EXCLUSIONS, Exclusions
+from trainer.images.arrays import Grey
 
 # An epoch draws at least so many images: a set of two hundred is gone through several times, changed
 # anew each time, or thirty epochs of it would be a hundred steps; from scratch it takes a thousand and more.
@@ -27,6 +28,7 @@ class Plan:
 
     epochs: int = 30
     batch: int = 0  # 0: 64, and 32 with fewer than 1,000 training images
+    accumulate: int = 1  # so many batches make the gradient of a step
     learning_rate: float = 2e-3
     body_rate: float = 1.0  # the body's learning rate as a share of the head's; small for a trained body
     frozen: int = 0  # so many of the body's first parts stay as they are
@@ -37,6 +39,7 @@ class Plan:
     samples_per_epoch: int = 0  # 0: as many as there are training images, but 512 (1,600) at least
     from_scratch: bool = True
     balance: str = "source-label"  # "none", "label" or "source-label"
+    class_weights: str = "none"  # of the loss: "none", "balanced" or "A=2,B=1"; see class_weights.py
     lesions: float = 0.0  # share of the negative pictures drawn that get a lesion and become positive
     localisation: float = 1.0  # weight of the lesion map's loss, of a network that has one
     # Where masks or boxes of lesions are known, see trainer.data.lesions.lesion_mix:
@@ -46,8 +49,8 @@ class Plan:
     max_minutes: float = 0.0  # 0: no limit
 
     def of_an_epoch(self, images: int) -> tuple[int, int]:
-        """Return the size of a batch and how many of them an epoch over so many training images takes."""
-        batch = self.batch or (_BATCH if images >= _SMALL_SET else _SMALL_BATCH)
+        """Return the images of a step and how many steps an epoch over so many training images takes."""
+        batch = (self.batch or (_BATCH if images >= _SMALL_SET else _SMALL_BATCH)) * self.accumulate
         fewest = _FEWEST_FROM_SCRATCH if self.from_scratch else _FEWEST_SAMPLES
         samples = self.samples_per_epoch or max(fewest, images)
         return min(batch, images), max(1, samples // batch)
@@ -67,8 +70,23 @@ class Epoch:
     val_auc: float  # nan with more than two classes
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingStart:
+    """What is known when the first step is about to be made."""
+
+    history: Sequence[Epoch]  # epochs of before, of a training that is gone on with
+    epochs: int  # at most so many in all
+    steps: int  # of an epoch
+    images: int  # of a step
+    # Returns so many training pictures (n, channels, S, S), uint8, as the network gets them: augmented.
+    sample: Callable[[int], Grey]
+
+
 class Listener(Protocol):
     """Who shows how training goes."""
+
+    def started(self, start: TrainingStart) -> None:
+        """Called once, before the first step."""
 
     def stepped(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
         """Called after every batch, with the means of this epoch so far."""
@@ -109,6 +127,8 @@ class RunConfig:
     annotations: Path | None = None  # masks and boxes of lesions
     licences: Mapping[str, str] | None = None  # source -> licence, for the card
     command: str = ""
+    validation: tuple[Path, ...] = ()  # roots that are judged on, in place of a part of the data
+    options: Mapping[str, Any] = field(default_factory=dict)  # option -> value, for loggers
 
     @property
     def groups_file(self) -> Path | None:

@@ -26,12 +26,12 @@ from trainer.data.lesions.lesion_mix import Lesions, mix_lesions
 from trainer.data.training_set import TrainingSet
 from trainer.evaluation.calibration import fit_shift
 from trainer.evaluation.metrics import roc_auc
-from trainer.images.arrays import Doubles
+from trainer.images.arrays import Doubles, Grey
 from trainer.networks.classifier import Classifier
 from trainer.networks.inference import _autocast, predict
 from trainer.training.allocator import keep_freed_memory
 from trainer.training.checkpoint import Checkpoint, TrainingState
-from trainer.training.config import Epoch, Listener, Plan
+from trainer.training.config import Epoch, Listener, Plan, TrainingStart
 from trainer.training.localisation_loss import localisation_loss
 
 _WARM_UP_STEPS = 100
@@ -41,6 +41,8 @@ _AVERAGE_STEPS = 200
 # In the last quarter of the steps, at low rates, lesions are put into fewer of the tumour-free images: what
 # the network says must fit images as they come. It costs unseen sources nothing (trainer/EXPERIMENTS.md).
 _END, _AT_THE_END = 0.25, 0.3
+
+_SAMPLE = 1 << 40  # the number of no epoch
 
 TensorList = tuple[Tensor, ...] | list[Tensor]
 
@@ -68,10 +70,11 @@ def fit(
     """
     keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last)
-    loop = _Loop(network, data, plan, device, listener)
+    loop = TrainingLoop(network, data, plan, device, listener)
     state = loop.state
     if checkpoint is not None:
         checkpoint.load(plan, state)
+    listener.started(loop.start())
     began = time.monotonic()
     stopped = ""
     while not (stopped := _why_stop(state.history, plan, time.monotonic() - began)):
@@ -88,7 +91,7 @@ def fit(
     return Trained(tuple(state.history), _best_epoch(state.history), stopped)
 
 
-class _Loop:
+class TrainingLoop:
     """One training: its state, and an epoch at a time."""
 
     def __init__(
@@ -103,6 +106,23 @@ class _Loop:
         self._lesions = Lesions.of(plan.lesions, plan.pasted, plan.healed, plan.seams)
         self._few_lesions = Lesions.of(plan.lesions * _AT_THE_END, plan.pasted, plan.healed, plan.seams)
         self._batch, self._steps = plan.of_an_epoch(len(data.train))
+        weights = data.class_weights
+        self._class_weights = None if weights is None else torch.from_numpy(weights).to(device)
+
+    def start(self) -> TrainingStart:
+        """Return what is known before the first step."""
+        return TrainingStart(
+            tuple(self.state.history), self._plan.epochs, self._steps, self._batch, self._sample
+        )
+
+    def _sample(self, count: int) -> Grey:
+        """Return pictures (n, channels, S, S) as the network gets them; no training step draws by them."""
+        chance = np.random.default_rng((self._plan.seed, _SAMPLE))
+        generator = torch.Generator().manual_seed(self._plan.seed)
+        pictures = self._drawn(self._lesions, chance, generator).pictures
+        # Spread over the batch, which is in the order of the files: else they were of one class.
+        some = pictures[torch.linspace(0, len(pictures) - 1, min(count, len(pictures))).long()]
+        return some.clamp(0, 255).to(torch.uint8).numpy()
 
     def epoch(self, number: int) -> Epoch:
         """Train for one epoch, then judge the averaged weights on the validation images."""
@@ -115,10 +135,11 @@ class _Loop:
         self.state.network.train()
         for step in range(steps):
             done = number * steps + step
-            rate = self._set_learning_rate(done)
+            rate = _learning_rate(self._plan, done, steps * self._plan.epochs)
+            self._set_rate(rate)
             shares = self._lesions if done < (1 - _END) * steps * self._plan.epochs else self._few_lesions
             batch = self._drawn(shares, rng, generator)
-            loss, accuracy = self._step(batch)
+            loss, accuracy = self.step(batch)
             # The copy that the average began with counts as the first of its terms.
             self._average.n_averaged.fill_(done + 1)
             self._average.update_parameters(self.state.network)
@@ -132,11 +153,14 @@ class _Loop:
         _refuse_divergence(epoch)
         return epoch
 
-    def _set_learning_rate(self, step: int) -> float:
-        rate = _learning_rate(self._plan, step, self._plan.epochs * self._steps)
+    def try_rate(self, rate: float, rng: np.random.Generator, generator: torch.Generator) -> float:
+        """Make a step at this learning rate, beside any schedule; return its loss of the labels."""
+        self._set_rate(rate)
+        return self.step(self._drawn(self._lesions, rng, generator))[0]
+
+    def _set_rate(self, rate: float) -> None:
         for group in self.state.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        return rate
 
     def _drawn(self, shares: Lesions, rng: np.random.Generator, generator: torch.Generator) -> Batch:
         """Return the next batch, with lesions mixed in and augmented, on the device."""
@@ -144,26 +168,44 @@ class _Loop:
         indices = np.sort(rng.choice(data.train, self._batch, p=self._weights))
         batch = data.batch(indices)
         batch = mix_lesions(batch, shares, data.negative, data.positive, generator)
-        batch = augment(batch, generator)
-        return Batch(
-            *(part.to(self._device) for part in (batch.pictures, batch.labels, batch.maps, batch.known))
-        )
+        return augment(batch, generator)
 
-    def _step(self, batch: Batch) -> tuple[float, float]:
-        """Make one step and return (loss of the labels, share of right answers)."""
-        network, optimiser, labels = self.state.network, self.state.optimiser, batch.labels
+    def step(self, batch: Batch) -> tuple[float, float]:
+        """Make one step and return (loss of the labels, share of right answers).
+
+        With `accumulate` the gradient is the sum of those of the batch's parts, each by its share of the
+        loss: that of the batch as a whole, but for norms, which see a part at a time.
+        """
+        state, whole = self.state, self._weight_of(batch.labels)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss = right = 0.0
+        for part in batch.parts(self._plan.accumulate):
+            share = self._weight_of(part.labels) / whole
+            of_labels, hits = self._add_gradient(part.to(self._device), share)
+            loss, right = loss + of_labels * share, right + hits
+        nn.utils.clip_grad_norm_(state.network.parameters(), _MAX_NORM)
+        state.optimiser.step()
+        return loss, right / len(batch.labels)
+
+    def _add_gradient(self, batch: Batch, share: float) -> tuple[float, float]:
+        """Add the gradient of a batch's loss, times `share`; return (loss of the labels, right answers)."""
+        network, labels = self.state.network, batch.labels
         with _autocast(labels.device, network):
             images = batch.pictures.contiguous(memory_format=torch.channels_last)
             (logits, _, _), lesions = network.localised(images)
-        of_labels = F.cross_entropy(logits.float(), labels, label_smoothing=self._plan.label_smoothing)
+        of_labels = F.cross_entropy(
+            logits.float(), labels, self._class_weights, label_smoothing=self._plan.label_smoothing
+        )
         loss = of_labels
         if lesions is not None:
             loss = loss + self._plan.localisation * localisation_loss(lesions, batch.maps, batch.known)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), _MAX_NORM)
-        optimiser.step()
-        return float(of_labels.detach()), float((logits.argmax(1) == labels).float().mean())
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return float(of_labels.detach()), float((logits.argmax(1) == labels).sum())
+
+    def _weight_of(self, labels: Tensor) -> float:
+        """Return what labels weigh together in the loss, whose mean is over these weights."""
+        weights = self._data.class_weights
+        return float(len(labels)) if weights is None else float(weights[labels.numpy()].sum())
 
 
 def _refuse_divergence(epoch: Epoch) -> None:

@@ -19,7 +19,7 @@ from trainer.networks.classifier import Classifier
 from trainer.networks.inference import predict
 from trainer.networks.registry import build
 from trainer.training.checkpoint import Checkpoint
-from trainer.training.config import Epoch, Plan
+from trainer.training.config import Epoch, Plan, TrainingStart
 from trainer.training.loop import _learning_rate, _parameter_groups, _sampling_weights, fit
 
 HOW = Preprocessing(image_size=32)
@@ -32,6 +32,8 @@ class Quiet:
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
+
+    def started(self, start: TrainingStart) -> None: ...
 
     def stepped(self, *_: Any) -> None: ...
 
