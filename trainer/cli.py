@@ -17,8 +17,10 @@ from trainer.commands.train import train, train_options
 COMMANDS = {
     "audit": "audit",
     "calibrate": "calibrate",
+    "compare": "compare",
     "eval": "evaluate",
     "export": "export",
+    "list": "list",
     "models": "models",
     "series": "series",
     "upgrade": "upgrade",
@@ -72,13 +74,13 @@ def cli(context: click.Context, /, **options: Any) -> int:
     Examples:
       bt-train --data data/
       bt-train --data a/ --data b/ --merge yes=glioma,pituitary -o runs/both
-      bt-train --data data/ -o runs/first --resume
+      bt-train --data data/ --name first
+      bt-train --resume -o runs/first
+      bt-train --config runs/first/run.toml --lr 0.001 --name slower
     """  # noqa: D301 - click wants the character
     if context.invoked_subcommand is not None:
         return 0
-    if not options["data"]:
-        raise click.UsageError("nothing to train on: give --data DIR", context)
-    return train(options)
+    return train(context, options)
 
 
 def main(arguments: list[str] | None = None) -> Any:

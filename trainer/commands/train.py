@@ -8,28 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.paths import cache_folder
-from config.text import printable
-from trainer.commands.options import EXCLUDE_LIST, FOLDER, command_line, exclusions_of
+from trainer.commands.config_file import FIND, LearningRate, layered, option_values
+from trainer.commands.options import EXCLUDE_LIST, FOLDER
+from trainer.commands.train_config import resolved_options, run_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trainer.training.config import Plan, RunConfig
+    from trainer.training.config import RunConfig
     from trainer.training.progress import Console
-
-# A body that comes from ImageNet is changed this much more slowly than the new head.
-_TRAINED_BODY_RATE = 0.1
-# Edges and textures, which are the same everywhere; what follows is half of the work of a step.
-_FROZEN_PARTS = 6
-_EPOCHS, _EPOCHS_FROM_TRAINED = 30, 8
 
 _OPTIONS = (
     click.option(
         "--data", multiple=True, type=FOLDER, metavar="DIR", help="Folder of class folders; repeatable."
     ),
     click.option(
-        "-o", "--output", type=FOLDER, metavar="DIR", help="Where the results go (default: runs/TIME)."
+        "-o",
+        "--output",
+        type=FOLDER,
+        metavar="DIR",
+        help="Where the results go (default: runs/NAME, or runs/TIME without --name).",
+    ),
+    click.option(
+        "--config",
+        type=FOLDER,
+        metavar="FILE",
+        help="Options from a TOML file, by their names (epochs = 10); the command line goes before it. Every "
+        "run folder holds one, run.toml. Paths in it are relative to it.",
+    ),
+    click.option(
+        "--val",
+        multiple=True,
+        type=FOLDER,
+        metavar="DIR",
+        help="Judge on this folder of class folders, in place of a part of --data; repeatable.",
     ),
     click.option(
         "--merge", multiple=True, metavar="NEW=A,B", help="Give folders A and B the class NEW; repeatable."
@@ -49,11 +61,20 @@ _OPTIONS = (
         help="Images per step (default: 64; 32 with fewer than 1,000 images).",
     ),
     click.option(
+        "--accumulate",
+        default=1,
+        show_default=True,
+        metavar="N",
+        type=click.IntRange(1, 1024),
+        help="Add the gradients of N batches before a step: as N times --batch, in the memory of one.",
+    ),
+    click.option(
         "--lr",
         default=2e-3,
         show_default=True,
-        type=click.FloatRange(0, min_open=True),
-        help="Learning rate.",
+        type=LearningRate(),
+        metavar="RATE|find",
+        help="Learning rate; find looks for it first, and draws lr_find.png.",
     ),
     click.option(
         "--image-size",
@@ -142,10 +163,15 @@ _OPTIONS = (
     ),
     click.option(
         "--balance",
-        default="source-label",
-        show_default=True,
         type=click.Choice(["none", "label", "source-label"]),
-        help="How classes and sources are weighed.",
+        help="What is drawn equally often (default: source-label; none with --class-weights balanced).",
+    ),
+    click.option(
+        "--class-weights",
+        default="none",
+        show_default=True,
+        metavar="none|balanced|A=2,B=1",
+        help="What classes weigh in the loss; balanced: the inverse of how many images they have.",
     ),
     click.option(
         "--lesions",
@@ -194,7 +220,14 @@ _OPTIONS = (
         help="Start from ImageNet weights (default: the Lite0 networks, whose "
         "weights are installed; torchvision's are downloaded).",
     ),
-    click.option("--name", default="model", show_default=True, help="The model's name, as rows show it."),
+    click.option("--name", help="The model's name, as rows show it (default: model), and its run folder's."),
+    click.option(
+        "--log",
+        default="auto",
+        show_default=True,
+        metavar="auto|none|NAME,...",
+        help="Loggers: tensorboard, mlflow, wandb; auto is TensorBoard where it is installed.",
+    ),
     click.option(
         "--meaning", multiple=True, metavar="CLASS=WORDS", help="What a class means, for people; repeatable."
     ),
@@ -215,60 +248,57 @@ def train_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def train(options: dict[str, Any]) -> int:
+def train(context: click.Context, options: dict[str, Any]) -> int:
     """Train as the options say and print the result; return the exit code."""
     import json
 
+    from trainer.runs.run_file import RUN_FILE, write_run_file
+    from trainer.training.run_folder import how_to_go_on, made_folder
+
+    output, options, notes = _layered(context, options)
+    from trainer.loggers.select import loggers
     from trainer.training.progress import Console, summary
     from trainer.training.run import run_training
-    from trainer.training.run_folder import how_to_go_on, made_folder, run_folder
 
-    output = run_folder(options["output"], resume=options["resume"], overwrite=options["overwrite"])
-    request = _run_config(options, output)
-    with made_folder(output, overwrite=options["overwrite"]), Console(request.plan.epochs) as console:
+    callbacks, command = loggers(options["log"]), context.command
+    with made_folder(output, overwrite=options["overwrite"]), Console(options["epochs"]) as console:
+        for note in notes:
+            console.say(note)
         try:
-            report = run_training(request, console, _measured(options, request, console))
+            if options["lr"] == FIND:
+                options["lr"] = _found_rate(run_config(command, options | {"lr": 1.0}, output), console)
+            write_run_file(output / RUN_FILE, option_values(command, options))
+            request = run_config(command, options, output)
+            measured = _measured(options, request, console)
+            report = run_training(request, console, measured, callbacks)
         except KeyboardInterrupt:
             console.say(how_to_go_on(output))
             raise
+        options["lesions"] = report["plan"]["lesions"]  # the images decided it, if nothing was given
+        write_run_file(output / RUN_FILE, option_values(command, options))
     click.echo(json.dumps(report, sort_keys=True) if options["as_json"] else summary(report, output))
     return 0
 
 
-def _run_config(options: dict[str, Any], output: Path) -> RunConfig:
-    from trainer.data.dataset import parse_merge
-    from trainer.networks.registry import registered
-    from trainer.training.config import RunConfig
+def _layered(context: click.Context, options: dict[str, Any]) -> tuple[Path, dict[str, Any], list[str]]:
+    """Return the run's folder, the options with every default resolved, and what is to be said of them."""
+    from trainer.training.run_folder import run_folder
 
-    pretrained = _starts_from_imagenet(options)
-    return RunConfig(
-        data=options["data"],
-        output=output,
-        cache=cache_folder(),
-        plan=_plan(options, pretrained=pretrained),
-        merge=parse_merge(options["merge"]),
-        architecture=options["arch"],
-        colour=options["colour"],
-        image_size=options["image_size"] or registered(options["arch"]).image_size,
-        groups=options["groups"],
-        validation_share=options["validation_share"],
-        sensitivity=options["sensitivity"],
-        leave_out=options["leave_out"],
-        external=options["external"],
-        exclusions=exclusions_of(options["exclude_list"]),
-        device=options["device"],
-        resume=options["resume"],
-        deterministic=options["deterministic"],
-        init=options["init"],
-        lesions=options["lesions"],
-        synthetic_heads=options["synthetic_heads"],
-        pretrained=pretrained,
-        name=options["name"],
-        meanings=dict(_pair(text) for text in options["meaning"]),
-        annotations=options["annotations"],
-        licences=dict(_pair(text) for text in options["licence"]),
-        command=command_line(),
-    )  # fmt: skip
+    given = layered(context, options, None).values
+    output = run_folder(
+        given["output"], given["name"], resume=options["resume"], overwrite=options["overwrite"]
+    )
+    found = layered(context, options, output if options["resume"] else None)
+    if not found.values["data"]:
+        raise click.UsageError("nothing to train on: give --data DIR", context)
+    return output, resolved_options(found.values), found.notes
+
+
+def _found_rate(request: RunConfig, console: Console) -> float:
+    """Look for a learning rate, draw what was seen and return it."""
+    from trainer.training.lr_find import find_learning_rate
+
+    return find_learning_rate(request, console)
 
 
 def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> dict[str, Any]:
@@ -278,6 +308,7 @@ def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> 
 
     measured: dict[str, Any] = {}
     whole = console.epochs
+    request = replace(request, validation=())  # every image of --data is judged once, by turns
     if options["round_epochs"]:
         console.epochs = options["round_epochs"]
         request = replace(request, plan=replace(request.plan, epochs=console.epochs))
@@ -299,47 +330,3 @@ def _measured(options: dict[str, Any], request: RunConfig, console: Console) -> 
         console.say(rounds_text(report, place.output))
     console.epochs = whole
     return measured
-
-
-def _starts_from_imagenet(options: dict[str, Any]) -> bool:
-    if options["pretrained"] is not None:
-        return bool(options["pretrained"])
-    return options["init"] is None and _has_installed_weights(options["arch"])
-
-
-def _has_installed_weights(architecture: str) -> bool:
-    from trainer.networks.registry import registered
-
-    pretrained = registered(architecture).pretrained
-    return pretrained is not None and pretrained.installed
-
-
-def _plan(options: dict[str, Any], *, pretrained: bool) -> Plan:
-    from trainer.training.config import Plan
-
-    trained = pretrained or options["init"] is not None
-    frozen = options["freeze"]
-    if frozen is None:
-        frozen = _FROZEN_PARTS if pretrained and _has_installed_weights(options["arch"]) else 0
-    return Plan(
-        epochs=options["epochs"] or (_EPOCHS_FROM_TRAINED if trained else _EPOCHS),
-        batch=options["batch"],
-        learning_rate=options["lr"],
-        body_rate=_TRAINED_BODY_RATE if pretrained else 1.0,
-        frozen=frozen,
-        patience=options["patience"],
-        seed=options["seed"],
-        samples_per_epoch=options["samples"],
-        from_scratch=not trained,
-        balance=options["balance"],
-        max_minutes=options["max_minutes"],
-    )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    label, separator, words = text.partition("=")
-    if not separator:
-        raise click.UsageError(
-            f"{printable(text)} is no pair; write --meaning 'yes=tumour', --licence 'data=CC0'"
-        )
-    return label, words

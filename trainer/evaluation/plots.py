@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -17,6 +18,8 @@ from trainer.images.arrays import Doubles, Ints
 
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"
+_OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", ":")
 
 
 def draw_curves(history: Sequence[Any], best_epoch: int, path: Path) -> None:
@@ -34,6 +37,46 @@ def draw_curves(history: Sequence[Any], best_epoch: int, path: Path) -> None:
         axes.axvline(best_epoch, color=ORANGE, linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(title=title, xlabel="epoch")
         axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_several(
+    panels: Mapping[str, Sequence[tuple[str, Sequence[int], Sequence[float]]]],
+    best: Sequence[int],
+    path: Path,
+) -> None:
+    """Draw the curves (name, epochs, values) of several runs, a panel each title, `best` epochs marked."""
+    figure, all_axes = _figure(len(panels))
+    for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+        for number, ((name, epochs, values), kept) in enumerate(zip(curves, best, strict=True)):
+            colour = _OKABE_ITO[number % len(_OKABE_ITO)]
+            line = _LINES[number // len(_OKABE_ITO) % len(_LINES)]
+            axes.plot(epochs, values, line, color=colour, label=name, marker="." if len(epochs) < 3 else "")
+            here = [place for place, epoch in enumerate(epochs) if epoch == kept]
+            axes.plot([kept for _ in here], [values[place] for place in here], "o", color=colour)
+        axes.set(title=title, xlabel="epoch (dot: the one kept)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        values = [value for _, _, some in curves for value in some]
+        if title.endswith("loss"):
+            axes.set_ylim(bottom=0)
+        else:  # from chance, or less, to all right
+            axes.set_ylim(min(0.5, *values) - 0.02, 1.02)
+    all_axes[0].legend(frameon=False, fontsize="small")
+    _save(figure, path)
+
+
+def draw_learning_rates(
+    rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float, path: Path
+) -> None:
+    """Draw the loss of each step of a learning-rate range test over its rate, and the rate chosen."""
+    figure, (axes,) = _figure(1)
+    axes.plot(rates, losses, color=GREY, alpha=0.5, label="loss of the step")
+    axes.plot(rates, smooth, color=BLUE, label="smoothed")
+    axes.axvline(chosen, color=ORANGE, linestyle=":", label=f"chosen: {chosen:g}")
+    # What diverges at the end would press everything else flat.
+    axes.set(title="Learning-rate range test", xlabel="learning rate", ylabel="loss", xscale="log")
+    axes.set_ylim(0, max(1.5 * smooth[0], 1.1 * max(smooth[: max(1, len(smooth) // 2)])))
+    axes.legend(frameon=False)
     _save(figure, path)
 
 

@@ -20,6 +20,7 @@ from trainer.evaluation.calibrated import Calibrated
 from trainer.evaluation.model_card import write_card
 from trainer.evaluation.plots import draw_confusion, draw_curves, draw_scores
 from trainer.evaluation.worst_errors import JudgedImages, draw_worst
+from trainer.images.arrays import Doubles, Ints
 from trainer.model.prediction import probabilities
 from trainer.model.seen import Seen
 from trainer.model.spec import ModelSpec, Provenance
@@ -30,7 +31,7 @@ from trainer.networks.loading import tensors_of
 from trainer.training.config import Epoch
 from trainer.training.loop import Trained
 from trainer.training.prepare import Experiment
-from trainer.training.run_folder import METRICS_NAME, WEIGHTS_NAME
+from trainer.training.run_folder import METRICS_NAME, PREDICTIONS_NAME, WEIGHTS_NAME
 
 
 def write_run(
@@ -46,6 +47,7 @@ def write_run(
     tensors = tensors_of(network) | calibrated.tensors | reference.tensors()
     digest = write_weights(config.output / WEIGHTS_NAME, spec, tensors, _seen(experiment))
     _draw_worst(experiment, calibrated)
+    _write_predictions(experiment, calibrated)
     whole = {
         "weights": {"file": WEIGHTS_NAME, "sha256": digest},
         "parameters": parameters(network),
@@ -131,13 +133,33 @@ def _seen(experiment: Experiment) -> Seen:
     return before | Seen.of(trained=trained, fitted=fitted)
 
 
-def _draw_worst(experiment: Experiment, calibrated: Calibrated) -> None:
-    dataset, decision, validation = experiment.dataset, calibrated.decision, experiment.validation
+def _answers(experiment: Experiment, calibrated: Calibrated) -> tuple[Doubles, Ints]:
+    """Return calibrated probabilities (n, classes) of the validation images, and the class (n,) given."""
+    decision = calibrated.decision
     likely = probabilities(calibrated.logits, decision.temperature).astype(np.float64)
-    given = likely.argmax(axis=1)
-    if decision.positive is not None:
-        positive = dataset.classes.index(decision.positive)
-        given = np.where(likely[:, positive] >= decision.threshold, positive, 1 - positive)
+    if decision.positive is None:
+        return likely, likely.argmax(axis=1)
+    positive = experiment.dataset.classes.index(decision.positive)
+    return likely, np.where(likely[:, positive] >= decision.threshold, positive, 1 - positive)
+
+
+def _write_predictions(experiment: Experiment, calibrated: Calibrated) -> None:
+    """Write what is said of each validation image; its group is a number, as patients are."""
+    dataset, (likely, given) = experiment.dataset, _answers(experiment, calibrated)
+    path = experiment.config.output / PREDICTIONS_NAME
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.writer(stream)
+        head = ("file", "sha256", "label", "said", "group")
+        writer.writerow([*head, *(f"p_{name}" for name in dataset.classes)])
+        for index, row, said in zip(experiment.validation.tolist(), likely, given.tolist(), strict=True):
+            image, group = dataset.files[index], int(experiment.groups[index])
+            known = (image.name, dataset.hashes[index], image.label, dataset.classes[said], group)
+            writer.writerow([*known, *(f"{value:.6f}" for value in row)])
+
+
+def _draw_worst(experiment: Experiment, calibrated: Calibrated) -> None:
+    dataset, validation = experiment.dataset, experiment.validation
+    likely, given = _answers(experiment, calibrated)
     judged = JudgedImages(
         images=dataset.pictures[validation],
         names=[dataset.files[index].name for index in validation.tolist()],

@@ -17,7 +17,6 @@ import numpy as np
 
 from config.errors import DataError, UsageError
 from config.text import printable
-from trainer.data.dataset import Dataset
 from trainer.data.memberships import numbered
 from trainer.data.splits import folds, split
 from trainer.evaluation.baseline import nearest_neighbour
@@ -36,12 +35,11 @@ from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import Reporter, RunConfig
 from trainer.training.loop import fit
 from trainer.training.prepare import Experiment, images_named, open_experiment
-from trainer.training.run_folder import CHECKPOINT_NAME
+from trainer.training.run_folder import CHECKPOINT_NAME, PREDICTIONS_NAME
 
 # Of the images a round may learn from, so much decides which epoch is kept.
 _DECIDING_SHARE = 0.12
 _MOST_FOLDS = 20
-_PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,23 +288,26 @@ def _write_predictions(
     Patients and series are numbers: who they are stays in the images and in the groups file.
     """
     folder = experiment.config.output
-    with (folder / _PREDICTIONS).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+    with (folder / PREDICTIONS_NAME).open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
         writer = csv.writer(stream)
         names = experiment.dataset.classes
-        known = ("patient", "series", "position")
+        known = ("patient", "series", "position", "sha256", "group")
         writer.writerow(["file", "label", "round", "inside", *(f"p_{name}" for name in names), *known])
         numbers = numbered(experiment.dataset.memberships)
         for fold, rows in zip(results, likely, strict=True):
-            writer.writerows(_prediction_rows(experiment.dataset, fold, rows, numbers))
+            writer.writerows(_prediction_rows(experiment, fold, rows, numbers))
 
 
 def _prediction_rows(
-    dataset: Dataset, fold: FoldPredictions, likely: Floats, numbers: Sequence[tuple[str, str, str]]
+    experiment: Experiment, fold: FoldPredictions, likely: Floats, numbers: Sequence[tuple[str, str, str]]
 ) -> list[list[Any]]:
-    rows = []
+    dataset, rows = experiment.dataset, []
     for index, inside, row in zip(fold.indices.tolist(), fold.inside, likely, strict=True):
         image, said = dataset.files[index], [f"{value:.6f}" for value in row]
-        rows.append([image.name, image.label, fold.name, int(inside), *said, *numbers[index]])
+        known = (*numbers[index], dataset.hashes[index], int(experiment.groups[index]))
+        rows.append([image.name, image.label, fold.name, int(inside), *said, *known])
     return rows
 
 

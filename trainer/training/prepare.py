@@ -29,6 +29,7 @@ from trainer.networks.classifier import Classifier
 from trainer.networks.inference import pick_device
 from trainer.networks.loading import copy_fitting, load_pretrained
 from trainer.networks.registry import build, registered
+from trainer.training.class_weights import class_weights
 from trainer.training.config import Plan, Reporter, RunConfig
 
 # Measured on sources left out: a third and a half do equally well, none far worse (trainer/EXPERIMENTS.md).
@@ -77,6 +78,8 @@ class Experiment:
     @property
     def split_name(self) -> str:
         """How reports name the split."""
+        if self.config.validation:
+            return "by folder"
         return "random: near-duplicates leak" if self.config.groups == "none" else "by group"
 
     @property
@@ -86,6 +89,7 @@ class Experiment:
         return TrainingSet(
             dataset.pictures, dataset.labels, dataset.sources, self.train, self.validation,
             1 - index, index, self.annotations,
+            class_weights(self.config.plan.class_weights, dataset.classes, dataset.labels[self.train]),
         )  # fmt: skip
 
     @property
@@ -155,11 +159,12 @@ def open_experiment(config: RunConfig, reporter: Reporter) -> Experiment:
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(1)
+    _check_colour(config)
+    roots = (*config.data, *config.validation)
     # With external collections the list may be about theirs alone.
     exclusions = config.exclusions.where_named() if config.external else config.exclusions
-    collection = Collection(config.data, config.merge, config.cache, exclusions, config.groups_file)
+    collection = Collection(roots, config.merge, config.cache, exclusions, config.groups_file)
     preprocessing = preprocessing_of(config)
-    _check_colour(config)
     dataset = collection.load(preprocessing, reporter.decoding)
     for image, reason in dataset.unreadable:
         reporter.say(f"left out {printable(str(image.path))}: {reason}")
@@ -237,6 +242,13 @@ def _limit_examples(config: RunConfig, preprocessing: Preprocessing, strangers: 
     return LimitExamples(
         heads=(synthetic_heads(folder, preprocessing, HEADS, seed),),
         strangers=(*real, synthetic_tomograms(folder, preprocessing, TOMOGRAMS, seed)),
+    )
+
+
+def images_below(dataset: Dataset, roots: Sequence[Path]) -> Bools:
+    """Mark the images (n,) that lie in one of the folders `roots`."""
+    return np.array(
+        [any(image.path.is_relative_to(root) for root in roots) for image in dataset.files], dtype=bool
     )
 
 

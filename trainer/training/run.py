@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,33 +29,55 @@ from trainer.evaluation.report import (
     series_figures,
 )
 from trainer.images.arrays import Bools, Grey, Ints
+from trainer.model.prediction import probabilities
+from trainer.model.seen import seen_warning
 from trainer.model.series_rule import SeriesRule
 from trainer.model.spec import Decision, SeriesDecision
+from trainer.model.weights import read_weights
 from trainer.networks.inference import predict
 from trainer.training.artifacts import write_run
+from trainer.training.callbacks import Callback, CallbackReporter, RunEnd
 from trainer.training.checkpoint import Checkpoint
 from trainer.training.config import Reporter, RunConfig
 from trainer.training.loop import Trained, fit
-from trainer.training.prepare import Experiment, images_named, open_experiment
+from trainer.training.prepare import Experiment, images_below, images_named, open_experiment
 from trainer.training.run_folder import CHECKPOINT_NAME, METRICS_NAME, SPLIT_NAME
 
 _TOMOGRAMS = 200  # that the limit is judged on
 
 
 def run_training(
-    config: RunConfig, reporter: Reporter, measured: Mapping[str, Any] | None = None
+    config: RunConfig,
+    reporter: Reporter,
+    measured: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train, judge and write everything into `config.output`; return what metrics.json holds.
 
     `measured` is what several trainings of the same kind have shown (see `cross_validation`), for the card.
+    `callbacks` are told how it goes.
     """
+    telling = CallbackReporter(reporter, callbacks, config.output, config.options)
+    try:
+        return _run(config, telling, dict(measured or {}))
+    finally:
+        telling.close()
+
+
+def divided_experiment(config: RunConfig, reporter: Reporter) -> tuple[Experiment, Bools]:
+    """Return the experiment with its split, and the images (n,) that are left out to be judged on at last."""
     whole = open_experiment(config, reporter)
     outside = _left_out(whole)
     related = np.isin(whole.groups, np.unique(whole.groups[outside])) & ~outside
     if related.any():
         reporter.say(f"{int(related.sum())} twins of what is left out take no part")
-    experiment = whole.divided(*_split(whole, np.flatnonzero(~outside & ~related)))
+    experiment = whole.divided(*_split(whole, np.flatnonzero(~outside & ~related), reporter))
     reporter.say(_described(experiment))
+    return experiment, outside
+
+
+def _run(config: RunConfig, reporter: CallbackReporter, measured: dict[str, Any]) -> dict[str, Any]:
+    experiment, outside = divided_experiment(config, reporter)
     network, plan = experiment.new_network(), experiment.plan
     if plan.lesions:
         reporter.say(f"lesions are put into {plan.lesions:.0%} of the tumour-free images (--lesions 0: none)")
@@ -66,7 +88,7 @@ def run_training(
     data = experiment.training_set
     trained = fit(network, data, plan, experiment.device, reporter, checkpoint)
     calibrated = calibrate_network(network, data, experiment.calibration, experiment.device)
-    measured = _of_first_training(config.init) | dict(measured or {})
+    measured = _of_first_training(config.init) | measured
     if "pooled" in (rounds := measured.get("left_out_rounds", {})):
         calibrated = replace(calibrated, decision=Decision(**rounds["pooled"]["decision"]))
     calibrated = replace(calibrated, series=_series_decision(measured))
@@ -79,7 +101,16 @@ def run_training(
         )
         external = load_external(collection, experiment.dataset, experiment.preprocessing, reporter)
         report["external"] = external.figures(calibrated, experiment.device)
-    return write_run(experiment, calibrated, trained, report | measured)
+    whole = write_run(experiment, calibrated, trained, report | measured)
+    reporter.ended(_end(experiment, calibrated, whole))
+    return whole
+
+
+def _end(experiment: Experiment, calibrated: Calibrated, report: Mapping[str, Any]) -> RunEnd:
+    dataset = experiment.dataset
+    likely = probabilities(calibrated.logits, calibrated.decision.temperature).astype(np.float64)
+    truth = dataset.labels[experiment.validation]
+    return RunEnd(experiment.config.output, report, dataset.classes, truth, likely)
 
 
 def _series_decision(measured: Mapping[str, Any]) -> SeriesDecision | None:
@@ -115,12 +146,14 @@ def _left_out(experiment: Experiment) -> Bools:
     return marked
 
 
-def _split(experiment: Experiment, inside: Ints) -> tuple[Ints, Ints]:
+def _split(experiment: Experiment, inside: Ints, reporter: Reporter) -> tuple[Ints, Ints]:
     """Return the indices trained on and judged on; `--init` keeps the split of the run it starts from.
 
-    Else images that the first run learnt would be judged on by the second.
+    Else images that the first run learnt would be judged on by the second. `--val` comes before both.
     """
     config, dataset = experiment.config, experiment.dataset
+    if config.validation:
+        return _by_folder(experiment, inside, reporter)
     labels, sources = dataset.labels[inside], dataset.sources[inside]
     if config.init is not None and (before := config.init.parent / SPLIT_NAME).exists():
         held_out = set(before.read_text().split())
@@ -132,6 +165,20 @@ def _split(experiment: Experiment, inside: Ints) -> tuple[Ints, Ints]:
         groups = experiment.groups[inside]
         train, validation = split(labels, groups, sources, config.validation_share, config.plan.seed)
     return inside[train], inside[validation]
+
+
+def _by_folder(experiment: Experiment, inside: Ints, reporter: Reporter) -> tuple[Ints, Ints]:
+    """Return the split that `--val` names; what has a twin or its patient there is not learnt from."""
+    dataset, groups = experiment.dataset, experiment.groups
+    judged = images_below(dataset, experiment.config.validation)[inside]
+    related = np.isin(groups[inside], np.unique(groups[inside][judged])) & ~judged
+    if related.any():
+        reporter.say(f"{int(related.sum())} twins of the validation images take no part in the training")
+    if experiment.config.init is not None:
+        seen = read_weights(experiment.config.init).seen
+        if warning := seen_warning(seen, (), [dataset.hashes[n] for n in inside[judged].tolist()], ()):
+            reporter.say(f"warning: of --val, {warning}")
+    return inside[~judged & ~related], inside[judged]
 
 
 def _measured(experiment: Experiment, calibrated: Calibrated, trained: Trained) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Loggers: a run's curves and pictures for TensorBoard, MLflow and Weights & Biases."""

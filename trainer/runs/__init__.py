@@ -1,0 +1,1 @@
+"""Run folders: their configuration, what they hold, and how several compare."""
