@@ -52,7 +52,8 @@ def layered(context: click.Context, options: Mapping[str, Any], begun: Path | No
         before = _values(read_run_file(begun / RUN_FILE), context)
         if "lr" in given and found.values["lr"] == FIND:
             given.discard("lr")  # it was found when the run was begun
-        _compare(found, {name: before[name] for name in before if name in given}, begun)
+        held = {parameter.name for parameter in _parameters(context.command).values()} - {"output"}
+        _compare(found, {name: before.get(name) for name in sorted(given) if name in held}, begun)
         found.values |= {name: value for name, value in before.items() if name not in given}
     return found
 
