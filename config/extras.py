@@ -23,6 +23,9 @@ EXTRAS = {
     "pynetdicom": "listen",
     "highdicom": "sr",
     "apprise": "notify",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
 }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from config.extras import installed
 from tests.conftest import REPOSITORY
 from trainer.images.phantom import phantom
 
@@ -156,6 +157,8 @@ def _home() -> Path:
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
+        # The logger that is on wherever it is installed.
+        *(["torch.utils.tensorboard"] if installed("tensorboard") else []),
         "torch._dynamo",  # which the first optimiser imports
         "trainer.cli",
         "trainer.training.run",

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from config.errors import BtError
 from config.text import printable
@@ -21,9 +22,11 @@ from trainer.training.run import divided_experiment
 PICTURE = "lr_find.png"
 _STEPS = 100
 _LOWEST, _HIGHEST = 1e-6, 1.0
-# The loss is smoothed by a moving average; where it is so many times its least, the test ends.
-_KEEP, _LOST = 0.9, 4.0
-_FEWEST = 10  # steps without which nothing can be said
+# Where the mean loss of so many steps is so many times its least, the test ends.
+_RECENT, _LOST = 5, 4.0
+_SIGMA = 5.0  # steps, of the smoothing
+_CLEAR = 0.05  # a loss that falls by less than this share of itself tells little
+_FEWEST = 20  # steps without which nothing can be said
 
 
 def find_learning_rate(config: RunConfig, reporter: Reporter) -> float:
@@ -36,10 +39,13 @@ def find_learning_rate(config: RunConfig, reporter: Reporter) -> float:
     reporter.say(f"trying {_STEPS} learning rates from {_LOWEST:g} to {_HIGHEST:g}")
     rates, losses = _range_test(experiment, experiment.new_network(), reporter)
     smooth = smoothed(losses)
-    chosen = float(f"{rates[valley(smooth)]:.1e}")
+    place, fall = steepest(smooth)
+    chosen = float(f"{rates[place]:.1e}")
     path = config.output / PICTURE
     draw_learning_rates(rates, losses, smooth, chosen, path)
-    reporter.say(f"learning rate {chosen:g}, as the loss falls there (see {printable(str(path))})")
+    reporter.say(f"learning rate {chosen:g}, where the loss falls fastest (see {printable(str(path))})")
+    if fall < _CLEAR:
+        reporter.say(f"warning: the loss fell by {fall:.0%} only, which says little; the default is 0.002")
     return chosen
 
 
@@ -62,38 +68,33 @@ def _range_test(
             break
         rates.append(rate)
         losses.append(loss)
-        now = smoothed(losses)[-1]
-        least = min(least, now)
-        if now > _LOST * least:
+        recent = sum(losses[-_RECENT:]) / _RECENT
+        least = min(least, recent) if len(losses) >= _RECENT else math.inf
+        if recent > _LOST * least:
             break
     return rates, losses
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """Return an exponential moving average, without the bias of its beginning (as in Adam)."""
-    mean, values = 0.0, []
-    for number, loss in enumerate(losses, start=1):
-        mean = _KEEP * mean + (1 - _KEEP) * loss
-        values.append(mean / (1 - _KEEP**number))
+    """Return the losses smoothed by a Gaussian, which does not lag.
+
+    What diverges counts no more than twice the loss of the beginning.
+    """
+    first = float(np.mean(losses[:_RECENT])) if losses else 0.0
+    held = np.minimum(np.asarray(losses, dtype=np.float64), 2 * first)
+    values: list[float] = gaussian_filter1d(held, _SIGMA, mode="nearest").tolist() if losses else []
     return values
 
 
-def valley(losses: Sequence[float]) -> int:
-    """Return the place in the longest fall of the loss where fastai's `valley` takes the rate: at half of it.
+def steepest(smooth: Sequence[float]) -> tuple[int, float]:
+    """Return the place where smoothed losses fall fastest on their way to the least, and how far they fall.
 
-    The longest fall is the longest subsequence that decreases; unlike the steepest step it is not one of
-    noise. Raises BtError if there is none.
+    The fall is a share of the highest before. fastai's `valley`, the longest subsequence that falls, took
+    rates ten times as small on noisy losses of small batches. Raises BtError where the loss never falls.
     """
-    lengths, before = [1] * len(losses), [-1] * len(losses)
-    for late in range(len(losses)):
-        for early in range(late):
-            if losses[late] < losses[early] and lengths[early] >= lengths[late]:
-                lengths[late], before[late] = lengths[early] + 1, early
-    end = int(np.argmax(lengths)) if lengths else -1
-    places = []
-    while end >= 0:
-        places.append(end)
-        end = before[end]
-    if len(losses) < _FEWEST or len(places) < _FEWEST:
+    least = int(np.argmin(smooth)) if smooth else 0
+    if len(smooth) < _FEWEST or not least:
         raise BtError("no learning rate made the loss fall", hint="give --lr 0.002, or look at the images")
-    return places[len(places) // 2]
+    place = int(np.argmin(np.gradient(np.asarray(smooth))[: least + 1]))
+    top = max(smooth[: least + 1])
+    return place, (top - smooth[least]) / top

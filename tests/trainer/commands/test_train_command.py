@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from config.extras import installed
 from daemon.engines.build_openvino import make_engine
 from daemon.service.drift import reference_bins
 from tests.support.label_maps import drawn_labels, write_label_map
@@ -63,8 +64,9 @@ def test_training_writes_weights_metrics_history_pictures_and_card(whole: Run) -
     written = {path.name for path in whole.folder.iterdir()}
     assert written == {
         "CARD.md", "checkpoint.safetensors", "confusion.png", "curves.png", "history.csv",
-        "metrics.json", "model.safetensors", "scores.png", "validation.txt", "worst.png",
-    }  # fmt: skip
+        "metrics.json", "model.safetensors", "predictions.csv", "run.toml", "scores.png", "validation.txt",
+        "worst.png",
+    } | ({"tensorboard"} if installed("tensorboard") else set())  # fmt: skip
     spec = read_weights(whole.folder / "model.safetensors").spec
     assert spec.classes == ("no", "yes")
     assert spec.decision.positive == "yes"
@@ -247,7 +249,7 @@ def test_resume_refuses_other_options(whole: Run, tmp_path: Path) -> None:
     assert whole.done.returncode == 0, whole.done.stderr
     assert second.returncode == third.returncode == 2
     assert "another seed" in second.stderr
-    assert "another architecture" in third.stderr
+    assert "another arch ('seed-cnn', now 'cnn')" in third.stderr
 
 
 @pytest.mark.defects(33)

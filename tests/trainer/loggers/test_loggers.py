@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from trainer.loggers.select import loggers
 from trainer.model.weights import read_weights
 from trainer.training.callbacks import CallbackReporter, RunEnd, RunStart
 from trainer.training.config import Epoch, Reporter, TrainingStart
+
+pytestmark = pytest.mark.timeout(600)  # the fixtures' trainings import every logger
 
 SMALL = ("--image-size", "32", "--epochs", "6", "--batch", "8", "--samples", "24", "--arch", "seed-cnn")
 LOGGED = [name for name in ("tensorboard", "mlflow", "wandb") if installed(name)]
@@ -41,15 +44,13 @@ def whole(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def killed(whole: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, killed with SIGKILL in the middle of an epoch, twice, and resumed to its end."""
+    """The same run, killed with SIGKILL in the middle of an epoch, and resumed to its end."""
     run = tmp_path_factory.mktemp("killed") / "run"
-    for after, resume in (("epoch 2/", False), ("epoch 4/", True)):
-        words = ("--resume", "-o", run) if resume else (*whole.options, "-o", run)
-        training = Training(*words)
-        for line in training.errors:
-            if line.startswith(after):
-                break
-        assert training.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    training = Training(*whole.options, "-o", run)
+    for line in training.errors:
+        if line.startswith("epoch 3/"):
+            break
+    assert training.stop(signal.SIGKILL)[0] == -signal.SIGKILL
     done = train("--resume", "-o", run)
     assert done.returncode == 0, done.stderr
     assert "warning: the logger" not in done.stderr
@@ -60,7 +61,9 @@ def _events(run: Path) -> Any:
     """Read event files with TensorBoard's own reader, which is told to hide nothing."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run / "tensorboard"), {"images": 0, "scalars": 0}, purge_orphaned_data=False)
+    events = EventAccumulator(
+        str(run / "tensorboard"), {"images": 0, "scalars": 0}, purge_orphaned_data=False
+    )
     events.Reload()
     return events
 
@@ -120,7 +123,9 @@ def _mlflow_history(run: Path) -> dict[str, list[tuple[int, float]]]:
     assert told.info.status == "FINISHED"
     assert told.data.params["arch"] == "seed-cnn"
     assert {one.path for one in client.list_artifacts(identity)} == {
-        "curves.png", "confusion.png", "scores.png",
+        "curves.png",
+        "confusion.png",
+        "scores.png",
     }  # fmt: skip - no picture of a patient
     return {
         name: [(metric.step, metric.value) for metric in client.get_metric_history(identity, name)]
@@ -139,22 +144,34 @@ def test_mlflow_of_a_killed_run_holds_what_an_uninterrupted_one_holds(whole: Run
     assert [step for step, _ in before["loss/train"]] == EPOCHS
 
 
+def _wandb_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of a file of Weights & Biases: LevelDB's log format after a head of 7 bytes."""
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in {1, 4}:  # full, last
+            yield whole
+            whole = b""
+
+
 def _wandb_history(run: Path) -> Iterator[Mapping[str, float]]:
     """Yield the rows of the newest offline run, from its file."""
-    import json
-
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     newest = max(run.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
-    store = DataStore()
-    store.open_for_scan(str(newest))
-    while (data := store.scan_data()) is not None:
+    for data in _wandb_records(newest):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         if record.HasField("history"):
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in
-                   record.history.item}  # fmt: skip
+            row = {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                for item in record.history.item
+            }
             yield {name: value for name, value in row.items() if name in {*TAGS, "_step"}}
 
 
