@@ -165,7 +165,7 @@ def _wandb_history(run: Path) -> Iterator[Mapping[str, float]]:
 
     newest = max(run.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     for data in _wandb_records(newest):
-        record = wandb_internal_pb2.Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
         record.ParseFromString(data)
         if record.HasField("history"):
             row = {
@@ -197,6 +197,8 @@ class _Quiet(Reporter):
         self.said.append(message)
 
     def started(self, start: TrainingStart) -> None: ...
+
+    def stepped(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None: ...
 
     def finished_epoch(self, epoch: Epoch, *, best: bool) -> None: ...
 
