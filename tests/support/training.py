@@ -48,20 +48,22 @@ def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def train(*arguments: str | Path, others: int = FEW_OTHERS) -> subprocess.CompletedProcess[str]:
+def train(
+    *arguments: str | Path, others: int = FEW_OTHERS, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run `bt-train` to its end, in a process of its own that finds torch imported already.
 
-    A training draws `others` pictures of other kinds.
+    A training draws `others` pictures of other kinds. Raises TimeoutError after so many seconds.
     """
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
         process = _FORKS.Process(target=_train, args=(words, _environment(), output, errors, others))
         process.start()
-        process.join(120)
+        process.join(seconds)
         if process.is_alive():
             process.kill()
-            raise TimeoutError(f"bt-train {' '.join(words)} took longer than 120 s")
+            raise TimeoutError(f"bt-train {' '.join(words)} took longer than {seconds:.0f} s")
         return subprocess.CompletedProcess(
             words, process.exitcode or 0, output.read_text(), errors.read_text()
         )

@@ -13,7 +13,7 @@ import pytest
 
 from config.errors import UsageError
 from config.extras import installed
-from tests.support.training import Run, Training, draw_heads, train, trained
+from tests.support.training import Run, Training, draw_heads, train
 from trainer.loggers import select
 from trainer.loggers.select import loggers
 from trainer.model.weights import read_weights
@@ -39,7 +39,8 @@ def whole(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An uninterrupted run with every logger that is installed."""
     folder = tmp_path_factory.mktemp("whole")
     options = ("--data", heads, *SMALL, "--patience", "0", "--deterministic")
-    return trained(folder / "run", *options, "--log", ",".join(LOGGED) or "none")
+    options = (*options, "--log", ",".join(LOGGED) or "none")
+    return Run(options, folder / "run", train(*options, "-o", folder / "run", seconds=300))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def killed(whole: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if line.startswith("epoch 3/"):
             break
     assert training.stop(signal.SIGKILL)[0] == -signal.SIGKILL
-    done = train("--resume", "-o", run)
+    done = train("--resume", "-o", run, seconds=300)
     assert done.returncode == 0, done.stderr
     assert "warning: the logger" not in done.stderr
     return run
