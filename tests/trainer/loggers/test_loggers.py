@@ -39,8 +39,8 @@ def whole(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An uninterrupted run with every logger that is installed."""
     folder = tmp_path_factory.mktemp("whole")
     options = ("--data", heads, *SMALL, "--patience", "0", "--deterministic")
-    options = (*options, "--log", ",".join(LOGGED) or "none")
-    return Run(options, folder / "run", train(*options, "-o", folder / "run", seconds=300))
+    logged = (*options, "--log", ",".join(LOGGED) or "none")
+    return Run(logged, folder / "run", train(*logged, "-o", folder / "run", seconds=300))
 
 
 @pytest.fixture(scope="module")
