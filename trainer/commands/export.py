@@ -21,9 +21,9 @@ from trainer.commands.options import FOLDER
 def command(weights: Path, onnx: Path | None, openvino: Path | None, data: Path | None) -> None:
     """Write the network of a weights file for other programs, with its whole spec in the metadata.
 
-    It takes pictures (batch, 1, side, side) of 8 bits, preprocessed as the spec says, and gives logits,
-    features and maps. Before a file appears it is run (ONNX Runtime, OpenVINO) on 64 drawn pictures and the
-    images of DIR: answers that differ from the network's by more than 0.0001 are an error.
+    It takes pictures (batch, 1 or 3, side, side) of 8 bits, preprocessed as the spec says, and gives
+    logits, features and maps. Before a file appears it is run (ONNX Runtime, OpenVINO) on 64 drawn pictures
+    and the images of DIR: answers that differ from the network's by more than 0.0001 are an error.
 
     \b
     Example:

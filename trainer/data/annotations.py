@@ -138,7 +138,7 @@ def _draw(
     """Return a picture's map; None if the mask cannot be read or has another shape than the picture."""
     limits = Limits()
     try:
-        slices = decode(read_file(image.path, limits).data, limits, preprocessing.image_size).slices
+        slices = decode(read_file(image.path, limits).data, limits, preprocessing.reading_size).slices
         picture = slices[len(slices) // 2].image
         mask = _ellipses(picture.size, boxes) if mask_path is None else _read_mask(mask_path, limits)
     except PictureError:

@@ -261,7 +261,7 @@ class _Decoding:
         limits = Limits()
         content = read_file(path, limits)
         picture = decode(
-            content.data, limits, self.preprocessing.image_size, colour=self.preprocessing.is_colour
+            content.data, limits, self.preprocessing.reading_size, colour=self.preprocessing.is_colour
         )
         middle = picture.slices[len(picture.slices) // 2].image
         membership = pseudonymous(picture.membership, self.key)

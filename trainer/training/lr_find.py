@@ -90,7 +90,8 @@ def steepest(smooth: Sequence[float]) -> tuple[int, float]:
     """Return the place where smoothed losses fall fastest on their way to the least, and how far they fall.
 
     The fall is a share of the highest before. fastai's `valley`, the longest subsequence that falls, took
-    rates ten times as small on noisy losses of small batches. Raises BtError where the loss never falls.
+    rates five to ten times as small on the noisy losses of two small collections. Raises BtError where the
+    loss never falls.
     """
     least = int(np.argmin(smooth)) if smooth else 0
     if len(smooth) < _FEWEST or not least:

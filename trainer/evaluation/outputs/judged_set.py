@@ -78,10 +78,10 @@ def judge_collection(
     """
     weights = read_weights(weights_path)
     spec = weights.spec
+    network = load(weights).to(device)  # first: what torch does not compute is refused before images are read
     dataset = collection.load(spec.preprocessing, progress)
     labels = dataset.labels_in(spec.classes)
     groups = group_ids(dataset.hashes, near_duplicates(dataset.pictures), dataset.patients)
-    network = load(weights).to(device)
     logits, features = predict(network, dataset.pictures, device)
     limit = spec.out_of_distribution
     away = None if limit is None else distances(features, weights.tensors)
