@@ -13,16 +13,21 @@ import pytest
 from PIL import Image
 
 from daemon.engines.cache import engine_for_drawing
+from daemon.engines.factory import open_engine
 from daemon.engines.parity import drawn_heads
 from daemon.heatmaps.on_demand import heatmaps
-from daemon.heatmaps.thumbnails import RendererSetup, Thumbnail, ThumbnailRenderer, Wanted
+from daemon.heatmaps.raw_picture import RawPicture
+from daemon.heatmaps.thumbnails import RendererSetup, Thumbnail, ThumbnailRenderer, Wanted, WantedHeat
 from tests.support.flowers import flower
 from tests.support.models import SMALL, untrained_model
 from trainer.images.picture import Limits
 from trainer.images.read import JudgedFile
 from trainer.images.warm_map import overlay
 from trainer.model.identity import weights_sha256
+from trainer.model.prediction import judge
+from trainer.model.preprocess import preprocess
 from trainer.model.spec import Preprocessing
+from trainer.model.weights import read_spec, read_weights
 
 COLOUR = replace(SMALL, preprocessing=Preprocessing.of_colour(64))
 
@@ -55,6 +60,32 @@ def test_thumbnails_are_in_colour_with_a_heatmap(weights: Path, photograph: Path
     plain, heatmap = (Image.open(io.BytesIO(data)) for data in (drawn.plain, drawn.heatmap))
     assert plain.size == heatmap.size == (96, 96)
     assert _chroma(plain) > 30  # a purple flower on a coloured ground
+
+
+def test_a_viewer_s_layer_lies_where_the_network_looked_and_has_its_score(
+    weights: Path, photograph: Path, tmp_path: Path
+) -> None:
+    """The score is that of the coloured picture: what a viewer shows of it is grey."""
+    spec = read_spec(weights)
+    sha256 = weights_sha256(weights)
+    prepared = engine_for_drawing(weights, sha256, tmp_path / "cache")
+    file = JudgedFile(b"", os.fsencode(photograph), hashlib.sha256(photograph.read_bytes()).digest())
+
+    with ThumbnailRenderer(RendererSetup(prepared, Limits(), 1 << 30), seconds=60) as renderer:
+        seen = renderer.heat(WantedHeat(file, 0, sha256))
+
+    assert isinstance(seen, RawPicture), seen
+    with Image.open(photograph) as picture:
+        pixels = preprocess(picture.convert("RGB"), spec.preprocessing)
+        width, height = picture.size
+    output = open_engine(prepared).run(pixels[None])
+    (prediction,) = judge(output.logits, output.features, spec, read_weights(weights).tensors)
+    assert seen.facts["score"] == pytest.approx(prediction.score(spec), abs=1e-5)
+    side = max(width, height)
+    across, down = side / width / 2, side / height / 2
+    assert seen.facts["square"] == pytest.approx(
+        (0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down), abs=0.02
+    )
 
 
 def test_heatmaps_of_photographs_are_drawn(weights: Path, photograph: Path, tmp_path: Path) -> None:
