@@ -23,6 +23,7 @@ EXTRAS = {
     "pynetdicom": "listen",
     "highdicom": "sr",
     "apprise": "notify",
+    "timm": "timm",
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
     "wandb": "wandb",

@@ -26,6 +26,7 @@ from daemon.engines.openvino_engine import COMPILED, MODEL, openvino
 from daemon.engines.openvino_graph import graph
 from daemon.engines.reference_check import check_reference
 from daemon.process import limit_memory
+from trainer.model.layers import is_of_timm
 from trainer.model.openvino_import import converter
 from trainer.model.weights import Weights, read_weights
 
@@ -90,6 +91,11 @@ def _require_torch(weights: Weights) -> None:
             f"a network of the kind {printable(weights.spec.architecture)} needs torchvision, which is not "
             "installed",
             hint=install_hint("train"),
+        )
+    if is_of_timm(weights.spec.architecture) and not installed("timm"):
+        raise UsageError(
+            f"the network {printable(weights.spec.architecture)} needs timm, which is not installed",
+            hint=install_hint("timm"),
         )
 
 

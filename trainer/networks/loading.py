@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -62,14 +64,24 @@ def copy_fitting(tensors: Tensors, network: nn.Module) -> None:
             own[name].copy_(torch.from_numpy(value.copy()))
 
 
-def load_pretrained(architecture: str, network: Classifier) -> None:
-    """Put ImageNet weights into the body; torchvision's are downloaded unless torch's cache has them."""
+def load_pretrained(architecture: str, network: Classifier, file: Path | None = None) -> None:
+    """Put ImageNet weights into the body; torchvision's and timm's are downloaded unless a cache has them.
+
+    `file` holds those of a network of timm. Raises UsageError.
+    """
     pretrained = registered(architecture).pretrained
     if pretrained is None:
         raise UsageError(
             f"{architecture} has no pretrained weights", hint="give --arch efficientnet_lite0, or --init FILE"
         )
-    pretrained.load(network.body)
+    if file is None:
+        pretrained.load(network.body)
+    elif pretrained.load_file is None:
+        raise UsageError(
+            f"--pretrained-file is for networks of timm, not for {architecture}", hint="give --init FILE"
+        )
+    else:
+        pretrained.load_file(network.body, file)
 
 
 def _is_counter(name: str) -> bool:

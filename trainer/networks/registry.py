@@ -17,20 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from config.errors import UsageError
 from config.text import printable
-from trainer.model.layers import Block, Convolution, Layer, described, localisation
+from trainer.model.layers import TIMM, Block, Convolution, Layer, described, is_of_timm, localisation
 from trainer.model.spec import IMAGENET_MEAN, IMAGENET_STD, PerChannel, Preprocessing
 from trainer.networks.body import Body, PlainBody
 from trainer.networks.classifier import Classifier
 from trainer.networks.lite0 import Lite0, load_imagenet
+from trainer.networks.timm_body import TimmBody, load_timm_weights, timm_defaults
 
-# (options, channels of the pictures) -> (module, its output channels)
-BodyMaker = Callable[[dict[str, Any], int], tuple[Body, int]]
+# (options, what the pictures are) -> (module, its output channels)
+BodyMaker = Callable[[dict[str, Any], Preprocessing], tuple[Body, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Pretrained:
 
     load: Callable[[Any], None]  # puts them into a body
     installed: bool  # with this project: nothing is downloaded to start from them
+    load_file: Callable[[Any, Path], None] | None = None  # the same from a file, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def build(
     """Return a new network with random weights; raise UsageError for a name that is not in the registry."""
     entry = registered(architecture)
     preprocessing = preprocessing or Preprocessing()
-    body, channels = entry.body(options or {}, preprocessing.channels)
+    body, channels = entry.body(options or {}, preprocessing)
     network = Classifier(body, (channels, classes), localisation(architecture), entry.grey, preprocessing)
     network.float32_on_cpu = entry.float32_on_cpu
     return network
@@ -74,6 +77,8 @@ def build(
 
 def registered(architecture: str) -> Architecture:
     """Return an architecture by its name; raise UsageError if there is none."""
+    if is_of_timm(architecture):
+        return _timm(architecture.removeprefix(TIMM))
     entry = ARCHITECTURES.get(architecture)
     if entry is None:
         raise UsageError(
@@ -82,11 +87,39 @@ def registered(architecture: str) -> Architecture:
     return entry
 
 
+def _timm(name: str) -> Architecture:
+    """Return a network of timm; raise UsageError if it is not installed or does not know it."""
+    told = timm_defaults(name)
+
+    def make(_: dict[str, Any], pictures: Preprocessing) -> tuple[Body, int]:
+        body = TimmBody(name, pictures.image_size)
+        return body, body.channels
+
+    return Architecture(
+        "of timm",
+        make,
+        Pretrained(
+            load_timm_weights(name, None),
+            installed=False,
+            load_file=lambda body, file: load_timm_weights(name, file)(body),
+        ),
+        mean=_three(told["mean"]),
+        std=_three(told["std"]),
+        float32_on_cpu=True,
+        image_size=int(told["input_size"][-1]),
+    )
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
 def _described(name: str) -> BodyMaker:
     """Return how to make a network that `trainer.model.layers` describes."""
 
-    def make(options: dict[str, Any], pictures: int) -> tuple[Body, int]:
-        layers = described(name, options, pictures)
+    def make(options: dict[str, Any], pictures: Preprocessing) -> tuple[Body, int]:
+        layers = described(name, options, pictures.channels)
         assert layers is not None
         channels = next(layer.outputs for layer in reversed(layers) if isinstance(layer, Convolution))
         if any(isinstance(layer, Block) for layer in layers):
@@ -125,7 +158,7 @@ def _convolutions_of(name: str, channels: int) -> tuple[BodyMaker, Pretrained]:
 def _torchvision(name: str, cut: Callable[[Any], PlainBody], channels: int) -> tuple[BodyMaker, Pretrained]:
     """Return how to make torchvision's network without its head, and to load its ImageNet weights."""
 
-    def make(_: dict[str, Any], __: int) -> tuple[Body, int]:
+    def make(_: dict[str, Any], __: Preprocessing) -> tuple[Body, int]:
         from torchvision import models
 
         return cut(getattr(models, name)(weights=None)), channels

@@ -120,6 +120,7 @@ class RunConfig:
     deterministic: bool = False
     init: Path | None = None
     pretrained: bool = False
+    pretrained_file: Path | None = None  # with the weights of a network of timm; else they are downloaded
     lesions: float | None = None  # None: see plan_of
     synthetic_heads: Path | None = None  # a folder of label maps, of which heads and tomograms are made
     name: str = "model"

@@ -142,7 +142,7 @@ class Experiment:
         if config.init is not None:
             _start_from(config.init, config, network)
         elif config.pretrained:
-            load_pretrained(config.architecture, network)
+            load_pretrained(config.architecture, network, config.pretrained_file)
         if config.init is not None or config.pretrained:
             count = min(len(self.train), _USUAL_IMAGES)
             some = self.train[np.linspace(0, len(self.train) - 1, count).astype(np.int64)]

@@ -47,7 +47,7 @@ class Evil:
 def say(data):
     os.write(int(sys.argv[1]), data)
 decode = trainer.images.decode.decode
-def hostile(data, limits, size):
+def hostile(data, limits, size, **options):
     if data.startswith(b"HANG"):
         time.sleep(3600)
     if data.startswith(b"CRASH"):
@@ -78,7 +78,7 @@ def hostile(data, limits, size):
         os.kill(os.getpid(), signal.SIGKILL)
     if data.startswith(b"EAT"):
         bytearray(20 << 30)
-    return decode(data, limits, size)
+    return decode(data, limits, size, **options)
 trainer.images.decode.decode = hostile
 """
 
