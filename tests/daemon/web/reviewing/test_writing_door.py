@@ -39,6 +39,22 @@ def server(database: Path, engine_cache: Path) -> Iterator[Server]:
     _stopped(server)
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database in which nothing is ever answered: of the tests whose every request is refused."""
+    found = tmp_path_factory.mktemp("untouched") / "x.db"
+    open_scored(found, [0.55 + number / 1000 for number in range(IMAGES)]).close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def refusing(untouched: Path, engine_cache: Path) -> Iterator[Server]:
+    """Serve it once: a refused request changes nothing that another finds, and a start takes longest."""
+    server = _served(untouched, engine_cache, "--write", "--token", TOKEN)
+    yield server
+    assert _stopped(server) == 0
+
+
 def _answer(file_id: int = 1, **changes: object) -> dict[str, object]:
     return {
         "request": str(uuid.uuid4()), "id": file_id, "model": SCORING.weights_sha256, "answer": "class",
@@ -115,15 +131,15 @@ def test_nobody_takes_back_what_another_said(server: Server, database: Path) -> 
     ],
 )
 def test_strangers_write_nothing(
-    server: Server, database: Path, headers: dict[str, str], status: int
+    refusing: Server, untouched: Path, headers: dict[str, str], status: int
 ) -> None:
-    assert _post(server, "/api/review", _answer(), **headers).status == status
-    assert _standing(database) == []
+    assert _post(refusing, "/api/review", _answer(), **headers).status == status
+    assert _standing(untouched) == []
 
 
-def test_a_token_in_the_address_is_none_for_writing(server: Server, database: Path) -> None:
-    assert _post(server, f"/api/review?token={TOKEN}", _answer(), cookie="").status == 401
-    assert _standing(database) == []
+def test_a_token_in_the_address_is_none_for_writing(refusing: Server, untouched: Path) -> None:
+    assert _post(refusing, f"/api/review?token={TOKEN}", _answer(), cookie="").status == 401
+    assert _standing(untouched) == []
 
 
 def test_a_program_writes_with_the_token_in_a_header(server: Server, database: Path) -> None:
@@ -134,8 +150,8 @@ def test_a_program_writes_with_the_token_in_a_header(server: Server, database: P
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_no_other_method_writes(server: Server, method: str) -> None:
-    answer = server.ask("/api/review", method, cookie=f"bt_token={TOKEN}")
+def test_no_other_method_writes(refusing: Server, method: str) -> None:
+    answer = refusing.ask("/api/review", method, cookie=f"bt_token={TOKEN}")
 
     assert answer.status == 405
 
@@ -143,8 +159,8 @@ def test_no_other_method_writes(server: Server, method: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/results", "/api/results", "/api/review/next", "/review", "/api/reviews"]
 )
-def test_nothing_else_can_be_written_to(server: Server, path: str) -> None:
-    assert _post(server, path, _answer()).status == 405
+def test_nothing_else_can_be_written_to(refusing: Server, path: str) -> None:
+    assert _post(refusing, path, _answer()).status == 405
 
 
 def test_without_write_nothing_can_be_written(database: Path, engine_cache: Path) -> None:
@@ -192,19 +208,19 @@ def test_writing_needs_a_token_on_this_machine_too(database: Path, engine_cache:
     ],
 )
 def test_what_cannot_be_meant_is_one_line(
-    server: Server, database: Path, changes: dict[str, Any], words: str
+    refusing: Server, untouched: Path, changes: dict[str, Any], words: str
 ) -> None:
-    answer = _post(server, "/api/review", _answer(**changes))
+    answer = _post(refusing, "/api/review", _answer(**changes))
 
     assert answer.status == 400
     assert words in str(answer.json()["error"])
-    assert _standing(database) == []
+    assert _standing(untouched) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"null", b'{"a":' * 10_000])
-def test_a_body_that_is_no_answer_is_refused(server: Server, database: Path, body: bytes) -> None:
-    assert _post(server, "/api/review", body).status == 400
-    assert _standing(database) == []
+def test_a_body_that_is_no_answer_is_refused(refusing: Server, untouched: Path, body: bytes) -> None:
+    assert _post(refusing, "/api/review", body).status == 400
+    assert _standing(untouched) == []
 
 
 def test_a_note_of_64_k_is_kept_and_a_body_beyond_all_notes_is_not_read(
@@ -260,5 +276,5 @@ def test_a_blind_sample_is_said_to_be_drawn_at_random(server: Server) -> None:
     "query", ["reviewer=&n=2", "reviewer=A&n=0", "reviewer=A&n=999", "reviewer=A&queue=x", "reviewer=A&id=x",
               "reviewer=A&without=a", "reviewer=A%00&n=1", "reviewer=A&id=1e9"],
 )  # fmt: skip
-def test_questions_that_cannot_be_meant_are_refused(server: Server, query: str) -> None:
-    assert server.ask(f"/api/review/next?{query}", cookie=f"bt_token={TOKEN}").status == 400
+def test_questions_that_cannot_be_meant_are_refused(refusing: Server, query: str) -> None:
+    assert refusing.ask(f"/api/review/next?{query}", cookie=f"bt_token={TOKEN}").status == 400
