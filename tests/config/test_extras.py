@@ -22,6 +22,26 @@ _WITHOUT = (
     "from {program}.cli import main; sys.argv[0] = '{program}'; main()\n"
 )
 
+# Every module of the daemon's half; what Alembic runs itself is no module to import.
+_IMPORT_ALL = """
+import importlib, pkgutil, sys
+for package in ("config", "storage", "daemon", "trainer.images", "trainer.model"):
+    folders = importlib.import_module(package).__path__
+    for name in (package, *(one.name for one in pkgutil.walk_packages(folders, package + "."))):
+        if name != "storage.migrations.env" and not name.endswith("__main__"):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                print(name, error.name)
+            else:
+                print(name)
+"""
+# Modules that are imported by who asked for what they are for, and what each needs.
+_NEEDS = {"daemon.engines.build_torch": "torch", "daemon.engines.torch_cuda": "torch",
+          "daemon.engines.torch_engine": "torch",
+          **{f"daemon.listen.{name}": "pynetdicom"
+             for name in ("association", "contexts", "listener", "receiver", "server")}}  # fmt: skip
+
 
 def _run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -75,6 +95,27 @@ def test_structured_reports_without_their_extra_name_the_command_that_installs_i
     assert line.startswith("bt-daemon: this needs the packages of the extra 'sr' (highdicom is not")
     assert line.endswith("; pip install 'bt-daemon[sr]'")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_every_module_of_the_daemon_is_imported_without_the_extras() -> None:
+    absent, _, _ = _WITHOUT.partition("from {program}")
+
+    done = subprocess.run(
+        [sys.executable, "-c", absent + _IMPORT_ALL],
+        cwd=REPOSITORY, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    told = [line.split(" ") for line in done.stdout.splitlines()]
+    assert {name: missing[0] for name, *missing in told if missing} == _NEEDS
+    modules = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for package in ("config", "storage", "daemon", "trainer/images", "trainer/model")
+        for path in (REPOSITORY / package).rglob("*.py")
+        if path.stem not in {"__init__", "__main__"} and "migrations" not in path.parts
+    }
+    assert modules <= {name for name, *_ in told}
 
 
 @pytest.mark.slow
