@@ -33,22 +33,40 @@ TYPED = ("1", "2", "a", "x", "s")
 SAID = {"1": "class", "2": "class", "a": "class", "x": "other-kind", "s": "skip"}
 
 
-@pytest.fixture
-def database(tmp_path: Path, engine_cache: Path) -> Path:
+@pytest.fixture(scope="module")
+def judged_once(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Path:
     """Fifty images with pictures that wait for a person; one has a hostile name."""
-    (tmp_path / "inbox").mkdir()
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "inbox").mkdir()
     for number in range(IMAGES):
         name = HOSTILE if number == IMAGES - 1 else b"%02d.png" % number
         head = phantom(number, lesion=number % 2 == 1, size=64)
-        with open(os.path.join(os.fsencode(tmp_path), b"inbox", name), "wb") as file:
+        with open(os.path.join(os.fsencode(folder), b"inbox", name), "wb") as file:
             head.save(file, "PNG")
-    path = tmp_path / "x.db"
-    watch = ["watch", str(tmp_path / "inbox"), "--once", "--settle", "0s", "--db", str(path), "-q"]
+    path = folder / "x.db"
+    watch = ["watch", str(folder / "inbox"), "--once", "--settle", "0s", "--db", str(path), "-q"]
     assert main([*watch, "--cache", str(engine_cache)]) == 0
     # The model is sure of most drawn heads; what a person is asked must not hang on that.
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE result SET status = 1, label_id = coalesce(label_id, 1), confidence = 0.5")
     return path
+
+
+@pytest.fixture
+def database(judged_once: Path, tmp_path: Path) -> Path:
+    """Return a copy of it to answer in."""
+    with closing(sqlite3.connect(judged_once)) as source, closing(sqlite3.connect(tmp_path / "x.db")) as copy:
+        source.backup(copy)
+    return tmp_path / "x.db"
+
+
+@pytest.fixture(scope="module")
+def unanswered(judged_once: Path, engine_cache: Path) -> Iterator[Server]:
+    """Serve it to the tests that look at pages and answer nothing."""
+    server = _served(judged_once, engine_cache, "--write", "--token", TOKEN)
+    yield server
+    assert _stopped(server) == 0
+    assert _standing(judged_once) == []
 
 
 @pytest.fixture
@@ -193,12 +211,12 @@ def test_the_random_sample_hides_what_the_network_said(server: Server, database:
     assert (row.label, row.answer, row.in_sample) == ("yes", ReviewAnswer.CLASS, True)
 
 
-def test_a_hostile_name_is_text(server: Server) -> None:
+def test_a_hostile_name_is_text(unanswered: Server) -> None:
     with browser() as tab:
-        _begin(tab, server, "Ann")
-        found = server.ask("/api/results?q=onerror", cookie=f"bt_token={TOKEN}").json()["results"]
+        _begin(tab, unanswered, "Ann")
+        found = unanswered.ask("/api/results?q=onerror", cookie=f"bt_token={TOKEN}").json()["results"]
         assert isinstance(found, list)
-        tab.open(f"{server.address.partition('?')[0]}review?id={found[0]['id']}")
+        tab.open(f"{unanswered.address.partition('?')[0]}review?id={found[0]['id']}")
         _shown(tab)
         name = _name(tab)
         images = tab.run("document.querySelectorAll('#image-name img').length")
@@ -210,9 +228,9 @@ def test_a_hostile_name_is_text(server: Server) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 800)])
 @pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_nothing_serious(server: Server, width: int, height: int, dark: bool) -> None:
+def test_axe_finds_nothing_serious(unanswered: Server, width: int, height: int, dark: bool) -> None:
     with browser() as tab:
-        _begin(tab, server, "Ann")
+        _begin(tab, unanswered, "Ann")
         tab.device(width, height, dark=dark)
         working = tab.audit()
         is_wide = tab.run("document.documentElement.scrollWidth") <= width
