@@ -86,6 +86,7 @@ def test_writer_flushes_every_commit_and_guards_references(tmp_path: Path) -> No
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+@pytest.mark.slow
 def test_new_database_is_what_the_migrations_lead_to(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"

@@ -142,6 +142,7 @@ def test_a_worker_that_dies_or_hangs_costs_one_picture(judged_folder: Path, engi
     assert isinstance(dead, Thumbnail)  # it died while it drew nothing: no picture is to blame
 
 
+@pytest.mark.slow
 @pytest.mark.defects(21)
 def test_the_drawing_process_outlives_the_thread_that_started_it(
     judged_folder: Path, engine_cache: Path

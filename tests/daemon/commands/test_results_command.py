@@ -343,6 +343,7 @@ def test_at_any_width_ids_and_numbers_are_whole_and_nothing_is_broken(store: Sto
             assert all(re.search(r"\d+\.png +yes +0\.987 +ok", line) for line in table[2:])
 
 
+@pytest.mark.slow
 def test_a_page_whose_total_would_need_every_row_does_not_wait_for_it(store: Store) -> None:
     store.put([(b"%d.png" % number, judged()) for number in range(40)])
 
@@ -461,6 +462,7 @@ def test_output_is_utf_8_whatever_the_locale(store: Store, command: str) -> None
     assert "Größe 脳.png" in ran.stdout.decode()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(store: Store) -> None:
     store.put([(b"%d.png" % number, judged()) for number in range(100)])
 
@@ -477,6 +479,7 @@ def test_a_full_disk_is_one_line(store: Store) -> None:
     assert (ran.returncode, ran.stderr) == (1, "bt-daemon: cannot write: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_following_shows_the_latest_and_then_each_new_one(filled: Store) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "results", "--follow", "--format", "jsonl", "-n", "2",

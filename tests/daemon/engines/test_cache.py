@@ -58,6 +58,7 @@ def _files(folder: str) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.defects(15)
 def test_lanes_open_what_was_compiled_and_compile_nothing(made: PreparedEngine, tmp_path: Path) -> None:
     before = _files(made.folder)

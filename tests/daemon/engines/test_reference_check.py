@@ -50,6 +50,7 @@ class Off:
         return replace(said, **{name: getattr(said, name) + np.float32(by) for name, by in self._off.items()})
 
 
+@pytest.mark.slow
 def test_the_shipped_model_computes_here_what_its_training_computed() -> None:
     weights = read_weights(default_weights())
 
@@ -77,6 +78,7 @@ def test_an_engine_that_computes_something_else_is_refused(
         check_reference(weights, Off(weights, **off))
 
 
+@pytest.mark.slow
 def test_an_engine_with_another_lesion_map_is_refused(tmp_path: Path) -> None:
     """The highest places of a lesion map count, not its mean: what maps are is told by the reference."""
     spec = replace(SMALL, architecture="lite0_six_map", architecture_options={})
@@ -138,6 +140,7 @@ def test_a_file_of_an_earlier_version_without_torch_is_used_and_says_what_is_not
     assert "not compared with its training" in prepared.why
 
 
+@pytest.mark.slow
 def test_the_line_of_a_start_says_how_long_the_engine_took(
     small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

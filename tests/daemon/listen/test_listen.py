@@ -63,6 +63,7 @@ def _is_named_by_its_content(path: Path) -> bool:
     return path.name == hashlib.sha256(path.read_bytes()).hexdigest()[:32] + ".dcm"
 
 
+@pytest.mark.slow
 def test_every_object_that_is_answered_is_a_whole_file_and_none_is_there_twice(
     inbox: Path, objects: list[Path]
 ) -> None:
@@ -80,6 +81,7 @@ def test_every_object_that_is_answered_is_a_whole_file_and_none_is_there_twice(
     assert f"{len(objects)} were here already" in listener.said()
 
 
+@pytest.mark.slow
 def test_no_patient_and_no_uid_stands_in_a_name_a_line_or_an_answer(inbox: Path, objects: list[Path]) -> None:
     with listening(inbox, "-v", "--max-bytes", "20000") as listener:
         answers = send(listener.port, objects)
@@ -92,6 +94,7 @@ def test_no_patient_and_no_uid_stands_in_a_name_a_line_or_an_answer(inbox: Path,
         assert word.lower() not in shown.lower().replace("affected sop instance uid", "")
 
 
+@pytest.mark.slow
 def test_a_listener_imports_neither_torch_nor_a_database(listener: Listener) -> None:
     mapped = Path(f"/proc/{listener.process.pid}/maps").read_text()
 
@@ -99,6 +102,7 @@ def test_a_listener_imports_neither_torch_nor_a_database(listener: Listener) -> 
     assert "sqlite" not in mapped
 
 
+@pytest.mark.slow
 def test_c_echo_is_answered_and_said(listener: Listener) -> None:
     with associated(listener.port, caller([(VERIFICATION, EXPLICIT)])) as association:
         answer = association.send_c_echo()
@@ -128,6 +132,7 @@ def test_a_disk_that_is_to_keep_some_room_refuses(inbox: Path, objects: list[Pat
     assert os.listdir(inbox) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 def test_a_full_disk_refuses_leaves_nothing_and_takes_again_when_there_is_room(
     inbox: Path, objects: list[Path]
@@ -150,6 +155,7 @@ def test_a_full_disk_refuses_leaves_nothing_and_takes_again_when_there_is_room(
     assert statuses(taken) == [0]
 
 
+@pytest.mark.slow
 def test_an_inbox_that_is_away_refuses_and_goes_on_when_it_is_back(
     inbox: Path, objects: list[Path], listener: Listener
 ) -> None:
@@ -164,6 +170,7 @@ def test_an_inbox_that_is_away_refuses_and_goes_on_when_it_is_back(
     assert statuses(taken) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_what_does_not_match_its_request_or_is_no_data_set_is_not_stored(
     inbox: Path, listener: Listener
@@ -228,6 +235,7 @@ def test_one_caller_too_many_is_rejected_until_another_leaves(inbox: Path) -> No
             assert third.is_established
 
 
+@pytest.mark.slow
 def test_a_caller_that_says_nothing_or_lies_about_lengths_does_not_keep_others_away(
     inbox: Path, objects: list[Path], listener: Listener
 ) -> None:
@@ -309,6 +317,7 @@ def test_a_stop_while_objects_come_in_answers_or_forgets_and_the_next_start_clea
     assert "removed 1 half-written files" in listener.said()
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_does_not_end_a_listener_and_ctrl_c_does(listener: Listener) -> None:
     listener.process.send_signal(signal.SIGHUP)
     listener.until_it_says("SIGHUP")
@@ -361,6 +370,7 @@ def _after_the_head(path: Path) -> bytes:
     return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not real_slices(), reason="the shared images are not here")
 def test_real_slices_come_through_byte_for_byte(inbox: Path, listener: Listener) -> None:
     paths = real_slices()

@@ -142,6 +142,7 @@ def service(inbox: Path, database: Path, **settings: Any) -> Iterator[Service]:
         waker.close()
 
 
+@pytest.mark.slow
 def test_a_receiver_that_hangs_holds_no_turn_of_the_loop_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +223,7 @@ def test_daemon_whose_receiver_hangs_judges_and_stops_in_time(tmp_path: Path) ->
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_bad_address_or_class_is_one_line_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     database = tmp_path / "r.db"

@@ -177,6 +177,7 @@ def test_what_a_weights_file_does_not_say_is_not_known_and_never_an_alarm(
     assert bool(watching.lines) == ("score" in known)
 
 
+@pytest.mark.slow
 def test_chance_raises_no_alarm_in_fifty_thousand_images() -> None:
     watching = Watching()
 
@@ -186,6 +187,7 @@ def test_chance_raises_no_alarm_in_fifty_thousand_images() -> None:
     assert set(watching.states().values()) == {DriftState.STEADY}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", [25, 150])
 def test_studies_of_like_slices_raise_no_alarm(study: int) -> None:
     watching = Watching()
@@ -289,6 +291,7 @@ def test_memory_of_another_version_is_passed_over(change: Any) -> None:
     assert json.loads(json.dumps(watching.watch.snapshot())) == kept
 
 
+@pytest.mark.slow
 def test_memory_stays_small_however_many_images_come() -> None:
     watching = Watching()
     sizes = []

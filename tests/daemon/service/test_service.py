@@ -94,6 +94,7 @@ def test_what_was_queued_when_its_inbox_went_away_is_judged_when_it_is_back(
     assert count(database, "SELECT count(*) FROM result WHERE status = 3") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_an_inbox_that_is_away_holds_up_no_other(inbox: Path, database: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
@@ -177,6 +178,7 @@ def test_once_waits_for_an_inbox_that_comes_back(inbox: Path, database: Path, tm
     assert count(database) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_a_folder_that_vanishes_during_the_only_scan_is_looked_for_again(inbox: Path, database: Path) -> None:
     """A root that is away for less than the daemon takes to notice must not end `--once` early."""

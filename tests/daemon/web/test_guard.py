@@ -54,6 +54,7 @@ def guarded() -> Guard:
     return Guard(_nothing, Rules(frozenset({"here"}), TOKEN))
 
 
+@pytest.mark.slow
 @pytest.mark.defects(18)
 @pytest.mark.parametrize(
     ("token", "words"), [("", "is empty"), ("a", "has 1 characters"), ("x" * 15, "has 15")]

@@ -112,6 +112,7 @@ def test_exposition_is_read_back_as_it_was_meant() -> None:
     assert value(text, "c", k="large") == 1 << 60
 
 
+@pytest.mark.slow
 def test_metrics_of_a_dead_daemon_are_read_by_prometheus_and_name_nothing(
     canary_store: Store, engine_cache: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_metrics_of_a_dead_daemon_are_read_by_prometheus_and_name_nothing(
     assert 0 <= value(metrics, "btdaemon_heartbeat_age_seconds") < 60
 
 
+@pytest.mark.slow
 def test_a_degraded_daemon_is_alive_and_not_ready_and_says_why_without_a_name(
     canary_store: Store, engine_cache: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_a_degraded_daemon_is_alive_and_not_ready_and_says_why_without_a_name(
     assert reasons.keys() == {cause.value for cause in HealthCause}
 
 
+@pytest.mark.slow
 def test_without_a_database_and_with_a_damaged_one_all_three_answer(
     tmp_path: Path, engine_cache: Path
 ) -> None:

@@ -102,6 +102,7 @@ def images(tmp_path: Path) -> list[Task]:
     return drawn_images(tmp_path / "inbox")
 
 
+@pytest.mark.slow
 def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: list[Task]) -> None:
     with make_workers(prepared, count=2) as workers:
         outcomes = judge(workers, images)
@@ -111,6 +112,7 @@ def test_every_task_gets_exactly_one_outcome(prepared: PreparedEngine, images: l
     assert workers.restarts == 0
 
 
+@pytest.mark.slow
 def test_on_few_cores_the_other_workers_start_when_the_first_is_ready(
     prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_decoder_that_misbehaves_costs_its_own_file_only(
     assert workers.restarts == restarts
 
 
+@pytest.mark.slow
 def test_a_lane_killed_from_outside_is_replaced_and_its_images_are_judged(
     prepared: PreparedEngine, images: list[Task]
 ) -> None:
@@ -259,6 +262,7 @@ def test_a_lane_killed_before_it_is_ready_blames_no_image(
     assert [type(one.result) for one in outcomes] == [Judged]
 
 
+@pytest.mark.slow
 @pytest.mark.defects(7)
 def test_lanes_killed_faster_than_they_start_are_started_more_slowly_and_never_given_up(
     prepared: PreparedEngine, images: list[Task], caplog: pytest.LogCaptureFixture
@@ -303,6 +307,7 @@ def test_an_engine_that_no_lane_can_open_ends_in_one_line(
     assert workers.restarts == 6
 
 
+@pytest.mark.slow
 def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
     prepared: PreparedEngine, images: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +325,7 @@ def test_a_lane_that_was_idle_for_long_is_not_taken_for_a_hung_one(
     assert workers.restarts == 0
 
 
+@pytest.mark.slow
 def test_a_worker_without_progress_is_counted_as_stuck_until_it_goes_on(
     prepared: PreparedEngine, images: list[Task]
 ) -> None:
@@ -342,6 +348,7 @@ def test_a_worker_without_progress_is_counted_as_stuck_until_it_goes_on(
     assert stuck == Census(wanted=1, ready=1, stuck=1)
 
 
+@pytest.mark.slow
 def test_lanes_hold_no_more_than_two_batches_each(prepared: PreparedEngine, images: list[Task]) -> None:
     with make_workers(prepared, batch=2) as workers:
         rooms = [workers.room(8)]
@@ -364,6 +371,7 @@ def test_the_last_files_go_out_in_smaller_batches(prepared: PreparedEngine, imag
         assert rooms == [0, 1, 3, 10, 64, 10]
 
 
+@pytest.mark.slow
 def test_lanes_end_with_the_daemon_even_when_it_is_killed(prepared: PreparedEngine) -> None:
     script = (
         "import sys, time; from daemon.engines.manifest import Compiled, ErrorBound, PreparedEngine\n"
@@ -416,6 +424,7 @@ def _children_since(before: set[psutil.Process]) -> set[psutil.Process]:
     return set(psutil.Process().children()) - before
 
 
+@pytest.mark.slow
 def test_closing_leaves_no_process_and_no_descriptor(prepared: PreparedEngine, images: list[Task]) -> None:
     ours = psutil.Process()
     children = set(ours.children())

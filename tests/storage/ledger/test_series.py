@@ -252,6 +252,7 @@ def test_series_that_another_process_pruned_is_made_anew(store: Store) -> None:
     assert verdicts(store.connection) == verdicts_of_rows(store.connection)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_verdicts_follow_the_rows_through_anything(store: Store, seed: int) -> None:
     chance = random.Random(seed)

@@ -102,6 +102,7 @@ def _seen(connection: sa.Connection) -> dict[ReviewFilter, set[int]]:
     return {one: reviewed(connection, one) for one in ReviewFilter}
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(query=_queries())
 def test_every_page_is_what_the_command_lists(database: Path, query: Query) -> None:
@@ -121,6 +122,7 @@ def test_every_page_is_what_the_command_lists(database: Path, query: Query) -> N
     assert found.total == len(wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(query=_queries())
 def test_facets_count_what_each_choice_would_leave(database: Path, query: Query) -> None:

@@ -129,6 +129,7 @@ def test_a_page_does_not_wait_for_millions_to_be_told_apart(
     assert patient.images == one.images == 6
 
 
+@pytest.mark.slow
 @pytest.mark.defects(36)
 def test_a_terminal_is_told_of_images_and_judgements(store: Store) -> None:
     page = run_in_terminal("results", "--db", str(store.path), "--no-color", columns=120, rows=30)

@@ -121,6 +121,7 @@ def test_random_ones_of_a_model_that_judged_few_are_found_without_a_long_search(
     store.close()
 
 
+@pytest.mark.slow
 def test_overwritten_and_broken_images_are_offered_to_nobody(store: Store) -> None:
     store.ledger.add([store.version(b"60.png", size=8_000)])
     [broken] = store.add(b"broken.png")
@@ -134,6 +135,7 @@ def test_overwritten_and_broken_images_are_offered_to_nobody(store: Store) -> No
     store.close()
 
 
+@pytest.mark.slow
 def test_filters_narrow_what_is_in_doubt_and_leave_the_random_sample_what_it_is(store: Store) -> None:
     with closing(open_reader(store.path)) as reader:
         doubtful = candidates(reader, Query(labels=("tumour",)), limit=9, origins=DOUBTFUL)

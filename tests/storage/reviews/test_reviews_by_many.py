@@ -48,6 +48,7 @@ _answers = st.tuples(
 _again = st.tuples(st.sampled_from(["undo", "replay"]), _who, st.integers(0, 20))
 
 
+@pytest.mark.slow
 @given(st.lists(_answers | _again, max_size=20))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_stands_is_each_reviewers_last_answer_unless_it_was_undone(
@@ -81,6 +82,7 @@ def test_what_stands_is_each_reviewers_last_answer_unless_it_was_undone(
     assert {request for request, stands in found if stands} == set(last.values())
 
 
+@pytest.mark.slow
 def test_threads_that_answer_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     """Each request is sent twice, by two threads; each file is answered by three reviewers."""
     store = open_scored(tmp_path / "results.db", [0.9] * 20)
@@ -96,6 +98,7 @@ def test_threads_that_answer_at_once_lose_and_double_nothing(tmp_path: Path) -> 
     store.close()
 
 
+@pytest.mark.slow
 def test_processes_that_answer_the_same_files_leave_one_standing_answer_each(tmp_path: Path) -> None:
     store = open_scored(tmp_path / "results.db", [0.9] * 5)
 

@@ -81,6 +81,7 @@ def test_dicom_tags_tell_patients_series_and_positions(heads: Path, tmp_path: Pa
     assert again.memberships == dataset.memberships
 
 
+@pytest.mark.slow
 def test_no_identifier_is_kept_in_the_clear_and_another_user_has_other_pseudonyms(
     heads: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_the_daemon_refuses_weights_that_hold_no_numbers_before_it_makes_an_engi
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.defects(25)
 def test_a_network_whose_answers_are_no_numbers_is_refused_as_bad_weights(tmp_path: Path) -> None:
     """Every number of the file is one; what comes of them is not."""

@@ -59,6 +59,7 @@ def _assert_same(weights: Weights, pictures: np.ndarray) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [96, 97])
 @pytest.mark.parametrize("architecture", DESCRIBED)
 def test_graph_and_torch_say_the_same(architecture: str, side: int) -> None:

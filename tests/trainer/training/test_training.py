@@ -102,6 +102,7 @@ def test_a_second_load_decodes_nothing(
     assert again.hashes == dataset.hashes
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     root = draw_heads(tmp_path / "heads", 2)
     first = load_dataset(find_images([root]), HOW, tmp_path / "cache", workers=1)

@@ -241,6 +241,7 @@ def test_other_methods_do_nothing(door: Door, method: str) -> None:
     assert (status, door.there()) == (405, [])
 
 
+@pytest.mark.slow
 def test_without_write_there_is_no_door(tmp_path: Path) -> None:
     closed = _opened(tmp_path)
     try:
