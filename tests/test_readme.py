@@ -92,7 +92,7 @@ def test_the_readmes_test_command_is_the_one_that_is_checked() -> None:
     assert "pip install . && .venv/bin/bt-daemon demo" in README
     assert "pip install -e '.[train,test]'" in README
     assert ".venv/bin/python -m pytest" in README
-    assert "--editable '.[train,test,check,docs]'" in check
+    assert "--editable '.[train,timm,test,check,docs]'" in check
     assert '"$python" -m pytest' in check
 
 
