@@ -1,4 +1,4 @@
-"""Pictures as plain numbers for a viewer: 8 or 16 bits a pixel with some facts, checked where they arrive."""
+"""Pictures as plain numbers for a viewer, 8, 16 or 24 bits a pixel, with facts; checked where they arrive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_NUMBERS = 4  # in one fact
 
 @dataclass(frozen=True, slots=True)
 class RawPicture:
-    """Pixels row by row, little-endian; `facts` has at least width, height and bits (8 or 16)."""
+    """Pixels row by row, little-endian; `facts` has at least width, height and bits (8, 16, or 24: RGB)."""
 
     facts: dict[str, Fact]
     pixels: bytes
@@ -37,12 +37,13 @@ def decode_raw(data: bytes) -> RawPicture:
         raise ValueError("facts about a picture are named")
     facts = {name: _fact(value) for name, value in told.items()}
     width, height, bits = (facts.get(name) for name in ("width", "height", "bits"))
-    if not (_is_side(width) and _is_side(height) and bits in (8, 16)):
+    if not (_is_side(width) and _is_side(height) and bits in (8, 16, 24)):
         raise ValueError("a picture of no size that was asked for")
     pixels = data[5 + length :]
     assert isinstance(width, int)
     assert isinstance(height, int)
-    if len(pixels) != width * height * (2 if bits == 16 else 1):
+    assert isinstance(bits, int)
+    if len(pixels) != width * height * bits // 8:
         raise ValueError("more or fewer pixels than were announced")
     return RawPicture(facts, pixels)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.images.decode import Limits
     from trainer.model.spec import Preprocessing
 
-_MOST_BYTES = 2 * MOST_SIDE * MOST_SIDE + (64 << 10)
+_MOST_BYTES = 3 * MOST_SIDE * MOST_SIDE + (64 << 10)
 # No thread of the pages waits longer for a file that another one looks at.
 _PATIENCE_SECONDS = 2.0
 
@@ -64,7 +64,8 @@ class SliceReader:
         known), `inverted` (low numbers are bright), `ratio` (how many times as high as wide a pixel is),
         `spacing` (mm between rows and columns, None: not said), `reduced` (by which factor the slice was
         made smaller, by averaging), and `square`, the network's input in shares of width and height (left,
-        upper, right, lower), None where no model is known.
+        upper, right, lower), None where no model is known. Colours come as 24 bits a pixel, RGB, if the model
+        sees them.
         """
         if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
             return NoThumbnail(BUSY)

@@ -1,4 +1,4 @@
-"""The process that reads slices for a viewer: decode, reduce, bring to 8 or 16 bits.
+"""The process that reads slices for a viewer: decode, reduce, bring to 8 or 16 bits, or 24 of colours.
 
     python -m daemon.web.viewer.slice_reader_main DESCRIPTOR
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from daemon.heatmaps.kept_stack import KeptStack
 from daemon.heatmaps.picture_process import READY
@@ -23,12 +23,14 @@ from daemon.heatmaps.thumbnails import NoThumbnail, encode_answer
 from daemon.process import end_with_the_connection, limit_memory, return_free_memory
 from daemon.web.viewer.slice_reader import ReaderSetup, WantedSlice
 from trainer.images.arrays import Array
-from trainer.images.decode import PictureError, Tones
+from trainer.images.decode import Limits, PictureError, Tones, decode
+from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
 from trainer.model.preprocess import input_frame
 
 _IDLE_SECONDS = 10.0  # after which a volume that was looked at is let go
 _MOST_16 = (1 << 16) - 1
+_WHOLE = 1 << 30  # an input size for which no picture is made smaller
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,15 +48,18 @@ def main(arguments: Sequence[str]) -> None:
             if not connection.poll(_IDLE_SECONDS):
                 kept.forget()
                 return_free_memory()
-            connection.send_bytes(answer(connection.recv(), kept))
+            connection.send_bytes(answer(connection.recv(), kept, setup.limits))
 
 
-def answer(wanted: WantedSlice, kept: KeptStack) -> bytes:
+def answer(wanted: WantedSlice, kept: KeptStack, limits: Limits) -> bytes:
     """Return a slice or why there is none, for the parent's `decode_raw_answer`."""
     try:
         stack = kept.of(wanted.file)
-        tones = stack.tones(wanted.slice_index)
         place: dict[str, Fact] = {"slice": wanted.slice_index, "slices": stack.count}
+        coloured = _coloured(wanted, limits)
+        if coloured is not None:
+            return encode_raw(RawPicture(coloured.facts | place, coloured.pixels))
+        tones = stack.tones(wanted.slice_index)
         return encode_raw(raw_slice(tones, place | _seen(tones, wanted)))
     except PictureError as error:
         reason = error.reason
@@ -85,6 +90,42 @@ def raw_slice(tones: Tones, more: dict[str, Fact]) -> RawPicture:
     }
     little = pixels.astype(pixels.dtype.newbyteorder("<"))
     return RawPicture(facts | more, little.tobytes())
+
+
+def _coloured(wanted: WantedSlice, limits: Limits) -> RawPicture | None:
+    """Return a slice in colour, None if it has none or the model sees none."""
+    how = wanted.preprocessing
+    if how is None or not how.is_colour:
+        return None
+    found = decode(read_judged(wanted.file, limits).data, limits, _WHOLE, colour=True).slices
+    image = next((one.image for one in found if one.index == wanted.slice_index), None)
+    if image is None or all(low == high == 0 for low, high in _differences(image)):
+        return None
+    factor = -(-max(image.size) // MOST_SIDE)
+    small = image.reduce(factor) if factor > 1 else image
+    facts: dict[str, Fact] = {
+        "width": small.width,
+        "height": small.height,
+        "bits": 24,
+        "slope": 1.0,
+        "intercept": 0.0,
+        "low": 0.0,
+        "high": 255.0,
+        "inverted": False,
+        "ratio": 1.0,
+        "spacing": None,
+        "reduced": factor,
+        "square": input_frame(image, how).square,
+    }
+    return RawPicture(facts, small.tobytes())
+
+
+def _differences(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """Yield the least and the largest difference between red and each of the other channels."""
+    red, *others = image.split()
+    for other in others:
+        least, most = ImageChops.difference(red, other).getextrema()
+        yield int(least), int(most)  # type: ignore[arg-type]  # of a picture of one channel: two numbers
 
 
 def reduced(values: Array) -> tuple[Array, int]:

@@ -64,9 +64,14 @@ async function fetched(address) {
   }
 }
 
-/** Return what a picture's number at a pixel means. */
+/** Return what a picture's number at a pixel means; of colours their luma. */
 export function valueAt({ facts, data }, x, y) {
-  return facts.intercept + facts.slope * data[y * facts.width + x];
+  const place = y * facts.width + x;
+  if (facts.bits === 24) {
+    const [red, green, blue] = data.subarray(3 * place, 3 * place + 3);
+    return Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
+  }
+  return facts.intercept + facts.slope * data[place];
 }
 
 /** Return the window that a picture comes with: as the network saw it. */
@@ -89,7 +94,19 @@ export function paint(canvas, { facts, data }, { low, high }, inverted) {
   }
   const image = new ImageData(facts.width, facts.height);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let place = 0; place < pixels.length; place += 1) pixels[place] = table[data[place]];
+  if (facts.bits === 24) {
+    // Alpha stays as it is; a shade is in each byte of its entry.
+    for (let place = 0; place < pixels.length; place += 1) {
+      const from = 3 * place;
+      pixels[place] =
+        (255 << 24) |
+        (table[data[from + 2]] & 0xff0000) |
+        (table[data[from + 1]] & 0xff00) |
+        (table[data[from]] & 0xff);
+    }
+  } else {
+    for (let place = 0; place < pixels.length; place += 1) pixels[place] = table[data[place]];
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
