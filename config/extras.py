@@ -27,6 +27,8 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "mlflow": "mlflow",
     "wandb": "wandb",
+    "obstore": "store",
+    "botocore": "store",
 }
 
 

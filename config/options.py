@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from config import parse
+from config.errors import BtError
 from config.settings import Resolved, Settings, declarations, default_words, environment, resolve
+from config.store_url import StoreUrl, names_a_server, parse_store_url
 from config.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -105,7 +107,29 @@ class Place(click.Path):
         """Return it as a Path; raise click's UsageError for an empty one."""
         if not os.fspath(value):
             self.fail("the name is empty", param, ctx)
+        if isinstance(value, str) and names_a_server(value):
+            self.fail(
+                f"{printable(value)} is an address, and this takes a path; object stores are for watch "
+                "and classify",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
+
+
+class Source(Place):
+    """A path, or the address of an object store as a StoreUrl."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a Path or a StoreUrl; raise click's UsageError for what is neither."""
+        if isinstance(value, StoreUrl):
+            return value
+        if not isinstance(value, str) or not names_a_server(value):
+            return super().convert(value, param, ctx)
+        try:
+            return parse_store_url(value)
+        except BtError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Words(click.Choice[str]):

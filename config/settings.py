@@ -103,6 +103,20 @@ class Settings:
     rescan_seconds: float = _setting(
         60.0, "time between two scans of an inbox", parse.duration, key="rescan", metavar="TIME"
     )
+    relist_seconds: float = _setting(
+        3600.0,
+        "time between two listings of an object store: they cost money",
+        parse.duration,
+        key="relist",
+        metavar="TIME",
+    )
+    events: str = _setting(
+        "",
+        "queue that tells of new objects, sqs:URL: found at once, not at the next listing",
+        parse.text,
+        metavar="sqs:URL",
+        words="none",
+    )
     deadline_seconds: float = _setting(
         30.0,
         "when a file that stays empty, truncated or unstable is quarantined",

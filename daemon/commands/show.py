@@ -10,6 +10,7 @@ import click
 
 from config.errors import BtError
 from config.options import Invocation, Place, pass_invocation, program_options
+from config.store_url import is_store_url
 from config.text import printable, printable_name
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _found(connection: sa.Connection, target: bytes) -> list[Story]:
     from storage.queries.history import story
 
     if target.isdigit() and len(target) < 19 and (found := story(connection, int(target))):
+        return found
+    if is_store_url(target) and (found := story(connection, target)):
         return found
     folder, name = os.path.split(os.path.abspath(target))
     for path in dict.fromkeys(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from daemon.store.source_reader import read_judged_source
 from trainer.images.formats.sniff import is_bare_dicom
 from trainer.images.picture import Limits, PictureError
-from trainer.images.read import JudgedFile, read_judged
+from trainer.images.read import JudgedFile
 from trainer.images.silence import silence_loggers
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _header(file: JudgedFile, limits: Limits) -> Dataset:
     from pydicom import dcmread
 
     try:
-        data = read_judged(file, limits).data
+        data = read_judged_source(file, limits).data
     except PictureError:
         raise NoReportError(LeftOut.GONE) from None
     if data[128:132] != b"DICM" and not is_bare_dicom(data):

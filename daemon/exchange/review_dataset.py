@@ -25,11 +25,12 @@ from config.errors import BtError, UsageError
 from config.text import DISCLAIMER, printable
 from daemon.exchange.export_folder import export_folder
 from daemon.output.review_words import ANSWER_WORDS, full_path, reviewed_model, together
+from daemon.store.source_reader import read_judged_source
 from daemon.version import DISTRIBUTION, program_version
 from storage.reviews.answers import StoredReview
 from storage.schema import ReviewAnswer
 from trainer.images.picture import Limits, PictureError, ReadFailure
-from trainer.images.read import JudgedFile, read_judged
+from trainer.images.read import JudgedFile
 
 GROUPS, EXCLUDED, DESCRIPTION = "groups.csv", "exclude.csv", "dataset.json"
 _REJECT = ("reject", "a person said that it is no image of the kind")
@@ -201,9 +202,10 @@ def _put(one: _Labelled, made: Path, request: DatasetRequest) -> NotExported | N
     try:
         if request.is_linked:
             _link(os.path.join(root, path), place)
-            read_judged(JudgedFile(b"", os.fsencode(place), review.sha256), request.limits)
+            read_judged_source(JudgedFile(b"", os.fsencode(place), review.sha256), request.limits)
         else:
-            place.write_bytes(read_judged(JudgedFile(root, path, review.sha256), request.limits).data)
+            file = JudgedFile(root, path, review.sha256)
+            place.write_bytes(read_judged_source(file, request.limits).data)
     except PictureError as error:
         place.unlink(missing_ok=True)
         return _WHY.get(error.kind, NotExported.UNREADABLE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from daemon.store.source_reader import is_source_unchanged, read_judged_source
 from trainer.images.decode import FileContent, Limits, Stack, open_stack
-from trainer.images.read import JudgedFile, is_unchanged, read_judged
+from trainer.images.read import JudgedFile
 
 
 class KeptStack:
@@ -15,10 +16,10 @@ class KeptStack:
 
     def of(self, file: JudgedFile) -> Stack:
         """Return a file's slices; raise PictureError, also if it is not what was judged any more."""
-        if self._kept is not None and self._kept[0] == file and is_unchanged(file, self._kept[1]):
+        if self._kept is not None and self._kept[0] == file and is_source_unchanged(file, self._kept[1]):
             return self._kept[2]
         self.forget()  # first, so that never two volumes are in memory
-        content = read_judged(file, self._limits)
+        content = read_judged_source(file, self._limits)
         stack = open_stack(content.data, self._limits)
         self._kept = (file, content, stack)
         return stack

@@ -13,8 +13,9 @@ from config.errors import BtError
 from config.text import printable, printable_name
 from daemon.engines.factory import open_engine
 from daemon.heatmaps.overlay import class_shown, heatmap
-from trainer.images.decode import Limits, PictureError, decode, read_file
-from trainer.images.read import JudgedFile, read_judged
+from daemon.store.source_reader import read_judged_source, read_source
+from trainer.images.decode import Limits, PictureError, decode
+from trainer.images.read import FileContent, JudgedFile
 from trainer.model.aggregate import combine
 from trainer.model.foreign_network import WITHOUT_MAPS
 from trainer.model.prediction import judge
@@ -44,7 +45,7 @@ def heatmaps(
     for file in files:
         path = file.path if isinstance(file, JudgedFile) else file
         try:
-            content = read_judged(file, limits) if isinstance(file, JudgedFile) else read_file(path, limits)
+            content = _content(file, limits)
             found = decode(content.data, limits, how.reading_size, colour=how.is_colour)
         except PictureError as error:
             raise BtError(f"no heatmap of {printable_name(path)}: {error.reason}") from error
@@ -69,6 +70,12 @@ def heatmaps(
                 weights.sha256,
             ),
         )
+
+
+def _content(file: bytes | JudgedFile, limits: Limits) -> FileContent:
+    if isinstance(file, JudgedFile):
+        return read_judged_source(file, limits)
+    return read_source(file, limits)
 
 
 def write_heatmaps(

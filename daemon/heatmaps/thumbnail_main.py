@@ -33,8 +33,8 @@ from daemon.heatmaps.thumbnails import (
     encode_answer,
 )
 from daemon.process import end_with_the_connection, limit_memory, return_free_memory
+from daemon.store.source_reader import read_judged_source
 from trainer.images.decode import PictureError, ReadFailure, decode
-from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
 from trainer.images.warm_map import overlay, strengths
 from trainer.model.foreign_network import WITHOUT_MAPS
@@ -75,7 +75,7 @@ class _Artist:
         """Return the slice that was judged and, of the same model, its heatmap."""
         spec = self._weights.spec
         how = spec.preprocessing
-        content = read_judged(wanted.file, self._limits)
+        content = read_judged_source(wanted.file, self._limits)
         found = decode(content.data, self._limits, how.reading_size, colour=how.is_colour).slices
         chosen = next((one for one in found if one.index == wanted.slice_index), found[0])
         pixels = preprocess(chosen.image, spec.preprocessing)
@@ -111,7 +111,7 @@ class _Artist:
             return self.stack.of(wanted.file).tones(wanted.slice_index).picture
         # The numbers that a viewer shows of a slice have no colours.
         found = decode(
-            read_judged(wanted.file, self._limits).data, self._limits, how.reading_size, colour=True
+            read_judged_source(wanted.file, self._limits).data, self._limits, how.reading_size, colour=True
         )
         return next((one for one in found.slices if one.index == wanted.slice_index), found.slices[0]).image
 

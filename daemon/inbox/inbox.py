@@ -25,7 +25,7 @@ from daemon.inbox.root_identity import is_real_folder
 from daemon.inbox.root_watch import GUARD_SECONDS, Change, RootWatch
 from daemon.inbox.scan import FileStat, OddEntries, Scanning, Walk, look_at
 from daemon.inbox.stability import Ages, Settling
-from storage.records import FileVersion
+from storage.records import FailureKind, FileVersion
 
 __all__ = ["Clock", "Inbox", "InboxHealth", "InboxRules"]
 
@@ -40,6 +40,8 @@ POLL_SHARE = 20.0
 FOLDERS_LIMIT = 1_000
 # So many kinds of entries that were passed over are named.
 _KINDS_SHOWN = 8
+# What may be the fault of a folder that is away, not of the file.
+_DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
 
 
 @dataclass(slots=True)
@@ -134,6 +136,14 @@ class Inbox:
     def root_present(self) -> bool:
         """Tell whether the folder is the one that is watched: else a missing file proves nothing."""
         return self._root_watch.is_present()
+
+    def doubts(self, file_id: int, kind: FailureKind) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Tell whether a failure may only mean that the folder is away (unmounted, renamed)."""
+        return kind in _DOUBTFUL and not self.root_present()
+
+    def still_there(self, path: bytes) -> bool:
+        """Tell whether a file that a worker found gone is there after all."""
+        return os.path.lexists(os.path.join(self.root, path))
 
     def health(self) -> InboxHealth:
         """Return what has been measured so far."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from config.errors import UsageError
 from config.folders import made_folder
 from config.options import Invocation
+from config.store_url import StoreUrl
 from config.text import printable, printable_name
 from daemon.clock import Clock, SystemClock
 from daemon.log import set_up_log, thread_failures_told
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from daemon.engines.manifest import PreparedEngine
-    from daemon.inbox.inbox import Inbox, InboxRules
+    from daemon.inbox.inbox import InboxRules
+    from daemon.inbox.watched_inbox import WatchedInbox
     from daemon.service.drift import DriftWatch
     from daemon.service.image_log import ImageLog
     from daemon.service.mover import Mover
@@ -40,14 +42,16 @@ if TYPE_CHECKING:
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", "-models/**", ".replaced-*", ".before-*")
 
 
-def watch(invocation: Invocation, folders: Sequence[Path], *, once: bool, reclassify: bool = False) -> int:
+def watch(
+    invocation: Invocation, places: Sequence[Path | StoreUrl], *, once: bool, reclassify: bool = False
+) -> int:
     """Run a daemon over the folders until it is stopped, or with `once` until all is judged; return 0."""
     from daemon.service.signals import StopSignal, Waker
     from daemon.service.systemd_notifier import SystemdNotifier
 
     settings = invocation.settings
     logger = set_up_log(invocation.verbosity, settings.log_format, file=settings.log_file)
-    roots = checked_folders(folders)
+    roots = checked_places(places, settings, logger)
     with ExitStack() as stack:
         stack.enter_context(thread_failures_told(logger))
         waker = Waker()
@@ -110,6 +114,19 @@ def _name_reclassify(service: Service, logger: logging.Logger) -> None:
         logger.info("%s judged by another model only; --reclassify judges them with this one too", images)
 
 
+def checked_places(
+    places: Sequence[Path | StoreUrl], settings: Settings, logger: logging.Logger
+) -> list[Path | StoreUrl]:
+    """Return folders as `checked_folders` does, then the object stores; refuse what cannot be watched."""
+    urls = list(dict.fromkeys(place for place in places if isinstance(place, StoreUrl)))
+    folders = checked_folders([place for place in places if isinstance(place, Path)])
+    if urls or settings.events:
+        from daemon.store.store_setup import check_stores
+
+        check_stores(urls, settings, logger)
+    return [*folders, *urls]
+
+
 def checked_folders(folders: Sequence[Path]) -> list[Path]:
     """Return the folders as absolute paths; refuse what is no folder and one inside another."""
     roots: list[Path] = []
@@ -135,7 +152,7 @@ def checked_folders(folders: Sequence[Path]) -> list[Path]:
 
 @contextmanager
 def open_service(
-    settings: Settings, roots: Sequence[Path], logger: logging.Logger, waker: Waker, *, once: bool
+    settings: Settings, roots: Sequence[Path | StoreUrl], logger: logging.Logger, waker: Waker, *, once: bool
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
     from daemon.inbox.series_pattern import path_reader
@@ -168,7 +185,7 @@ class _Start:
     """What a daemon is started with."""
 
     settings: Settings
-    roots: Sequence[Path]
+    roots: Sequence[Path | StoreUrl]
     logger: logging.Logger
     waker: Waker
     once: bool
@@ -198,11 +215,7 @@ def _service_on(
         with ledger.transaction():
             secret = ledger.series.secret()
         workers.remember(Known(str(path), model_id, secret))
-        rules = inbox_rules(settings, start.roots, path, once=start.once)
-        inboxes = [
-            stack.enter_context(_inbox(root, rules[root], ledger, start.waker, clock, logger))
-            for root in start.roots
-        ]
+        inboxes = [stack.enter_context(_inbox(root, start, ledger, path, clock)) for root in start.roots]
         drift = _drift(connection, prepared, spec, logger)
         beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock, drift=drift)
         service = Service(ledger, inboxes, workers, model_id, start.waker, clock, logger)
@@ -239,7 +252,7 @@ def _drift(
 
 
 def _mover(
-    settings: Settings, ledger: Ledger, inboxes: Sequence[Inbox], clock: Clock, logger: logging.Logger
+    settings: Settings, ledger: Ledger, inboxes: Sequence[WatchedInbox], clock: Clock, logger: logging.Logger
 ) -> Mover:
     """Return what moves finished files; its first turn moves what a crash left undone."""
     from daemon.service.mover import Mover
@@ -249,12 +262,18 @@ def _mover(
 
 
 def _inbox(
-    root: Path, rules: InboxRules, ledger: Ledger, waker: Waker, clock: SystemClock, logger: logging.Logger
-) -> Inbox:
+    root: Path | StoreUrl, start: _Start, ledger: Ledger, database: Path, clock: SystemClock
+) -> WatchedInbox:
+    if isinstance(root, StoreUrl):
+        from daemon.store.store_setup import StoreWorld, store_inbox
+
+        world = StoreWorld(ledger, start.waker.wake, clock, start.logger)
+        return store_inbox(root, start.settings, world, once=start.once)
     from daemon.inbox.inbox import Inbox
 
     path = os.fsencode(root)
-    return Inbox(path, ledger.inbox_id(path), rules, ledger.unknown, waker.wake, clock, logger)
+    rules = inbox_rules(start.settings, [root], database, once=start.once)[root]
+    return Inbox(path, ledger.inbox_id(path), rules, ledger.unknown, start.waker.wake, clock, start.logger)
 
 
 def inbox_rules(

@@ -20,7 +20,7 @@ from typing import Protocol
 from config.errors import BtError, DatabaseError
 from config.text import printable_name
 from daemon.clock import Clock
-from daemon.inbox.inbox import Inbox
+from daemon.inbox.watched_inbox import WatchedInbox
 from daemon.service.mover import Mover
 from daemon.service.signals import StopSignal, Waker
 from daemon.workers.messages import Task
@@ -46,8 +46,6 @@ ONCE_PATIENCE_SECONDS = 10.0
 ONCE_AWAY_SECONDS = 30.0
 # So many files with an error are known by number, to count them once more they are retried and judged.
 ERRORS_REMEMBERED = 100_000
-# What may be the fault of an inbox that is away, not of the file.
-_DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
 
 
 class InboxAwayError(BtError):
@@ -94,7 +92,7 @@ class Service:
     """Owns nothing but the order of things; its parts are opened and closed by the caller."""
 
     ledger: Ledger
-    inboxes: Sequence[Inbox]
+    inboxes: Sequence[WatchedInbox]
     workers: WorkerPool
     model_id: int
     waker: Waker
@@ -162,7 +160,7 @@ class Service:
         if not away:
             return None
         return InboxAwayError(
-            f"inbox is away (renamed, deleted or not mounted): {', '.join(map(printable_name, away))}; "
+            f"inbox is away (renamed, deleted, not mounted or not reached): {', '.join(map(printable_name, away))}; "
             f"{self.ledger.counts().pending} images wait there",
             hint="bring it back and give the same command again",
         )
@@ -230,8 +228,9 @@ class Service:
         """Commit what was found and concluded together; on failure keep it for the next turn."""
         if self.clock.monotonic() < self._store_not_before:
             return
-        outcomes = [self._believed(outcome) for outcome in self._outcomes if not self._doubtful(outcome)]
-        released = [outcome for outcome in self._outcomes if self._doubtful(outcome)]
+        asked = [(outcome, self._doubtful(outcome)) for outcome in self._outcomes]
+        outcomes = [self._believed(outcome) for outcome, doubtful in asked if not doubtful]
+        released = [outcome for outcome, doubtful in asked if doubtful]
         self.check_database()
         try:
             with self.ledger.transaction():
@@ -312,17 +311,17 @@ class Service:
 
     def _doubtful(self, outcome: Outcome) -> bool:
         """Whether a failure may only mean that the inbox itself is away (unmounted, renamed)."""
-        if not isinstance(outcome.result, Failed) or outcome.result.kind not in _DOUBTFUL:
+        if not isinstance(outcome.result, Failed):
             return False
         entry = self._in_flight.get(outcome.file_id)
-        return entry is not None and not self._inbox_of(entry).root_present()
+        return entry is not None and self._inbox_of(entry).doubts(entry.file_id, outcome.result.kind)
 
     def _believed(self, outcome: Outcome) -> Outcome:
         """Return the outcome, or another try where a file is said to be gone and is there."""
         if not isinstance(outcome.result, Failed) or outcome.result.kind is not FailureKind.GONE:
             return outcome
         entry = self._in_flight.get(outcome.file_id)
-        if entry is None or not os.path.lexists(self._path(entry)):
+        if entry is None or not self._inbox_of(entry).still_there(entry.version.path):
             return outcome
         return replace(outcome, result=Failed(FailureKind.TRANSIENT, "was away when it was read"))
 
@@ -383,7 +382,7 @@ class Service:
     def _path(self, entry: Entry) -> bytes:
         return os.path.join(self._inbox_of(entry).root, entry.version.path)
 
-    def _inbox_of(self, entry: Entry) -> Inbox:
+    def _inbox_of(self, entry: Entry) -> WatchedInbox:
         return next(inbox for inbox in self.inboxes if inbox.inbox_id == entry.version.inbox_id)
 
     def _finish(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
+from config.store_url import is_store_url
 from config.text import printable, printable_name
 from daemon.output.cells import clock_time, confidence_text, size_text
 from daemon.output.columns import Column, Kind
@@ -130,12 +131,18 @@ def version_facts(version: VersionStory, zone: tzinfo, style: Style) -> list[tup
         ("first seen", clock_time(version.first_seen_us, zone)),
         ("next try", "" if version.not_before_us is None else clock_time(version.not_before_us, zone)),
         ("modified", clock_time(version.mtime_ns // 1000, zone)),
-        ("size", f"{size_text(version.size)} (inode {version.inode})"),
+        ("size", f"{size_text(version.size)} ({_identifier(version)})"),
         ("sha256", "" if sha256 is None else sha256.hex()),
         ("moved to", "" if version.moved_to is None else printable_name(version.moved_to)),
         *(fact for result in version.results for fact in _result_facts(result, zone, style)),
         *(("failed", _attempt_text(attempt, zone)) for attempt in version.attempts),
     ]
+
+
+def _identifier(version: VersionStory) -> str:
+    """Return what tells a version from others of its size and time, with the word for it."""
+    stored = any(is_store_url(result.inbox) for result in version.results)
+    return f"hash of its ETag {version.inode}" if stored else f"inode {version.inode}"
 
 
 def _result_facts(result: ResultRow, zone: tzinfo, style: Style) -> list[tuple[str, str]]:

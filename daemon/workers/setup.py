@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What a worker sends to a GPU at once: all slices of a volume, or all images of one message and more. The
 # GPU takes what all workers have sent together.
 _DEVICE_BATCH = 64
+# Of the time for one file that one request to an object store may take, with its repetition.
+_REQUEST_SHARE = 0.4
 
 
 def likely_engine(settings: Settings) -> str:
@@ -42,7 +44,14 @@ def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
 
     shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
     batch = _DEVICE_BATCH if shared else max(1, settings.batch)
-    return WorkerSetup(prepared, limits_of(settings), batch, settings.decode_memory, shared=shared)
+    return WorkerSetup(
+        prepared,
+        limits_of(settings),
+        batch,
+        settings.decode_memory,
+        shared=shared,
+        request_seconds=settings.decode_seconds * _REQUEST_SHARE,
+    )
 
 
 def worker_count(settings: Settings) -> int:

@@ -21,12 +21,13 @@ from daemon.engines.factory import open_engine
 from daemon.engines.manifest import PreparedEngine
 from daemon.heatmaps.heatmap_files import HeatmapFiles
 from daemon.process import limit_memory, return_free_memory
+from daemon.store.source_reader import read_source
 from daemon.workers.messages import NO_TASK, PROGRESS, Known, Task, WorkerSetup
 from storage.ledger.result_cache import KnownJudgements
 from storage.pseudonyms import pseudonym
 from storage.records import Failed, FailureKind, Judged, Outcome, SeriesKeys, Status
 from trainer.images.arrays import Floats, Grey
-from trainer.images.decode import decode, read_file
+from trainer.images.decode import decode
 from trainer.images.picture import Membership, Picture, PictureError
 from trainer.model.aggregate import combine
 from trainer.model.prediction import Prediction, distance_tensors, judge
@@ -53,6 +54,7 @@ class Worker:
         self._progress = progress
         self._limits = setup.limits
         self._batch = setup.batch
+        self._request_seconds = setup.request_seconds
         self._mark(NO_TASK)
         weights = read_weights(Path(setup.prepared.weights))
         self._spec: ModelSpec = weights.spec
@@ -102,7 +104,13 @@ class Worker:
         """Read, decode and preprocess a file; return its answer if there is one already, else None."""
         task = item.task
         try:
-            content = read_file(task.path, self._limits, (task.size, task.mtime_ns, task.inode))
+            content = read_source(
+                task.path,
+                self._limits,
+                (task.size, task.mtime_ns, task.inode),
+                progress=lambda: self._mark(item.index),
+                request_seconds=self._request_seconds,
+            )
             item.sha256 = content.sha256
             if self._known is not None and (known := self._known.find([content.sha256])):
                 return known[content.sha256]

@@ -21,10 +21,10 @@ from daemon.heatmaps.picture_process import READY
 from daemon.heatmaps.raw_picture import MOST_SIDE, Fact, RawPicture, encode_raw
 from daemon.heatmaps.thumbnails import NoThumbnail, encode_answer
 from daemon.process import end_with_the_connection, limit_memory, return_free_memory
+from daemon.store.source_reader import read_judged_source
 from daemon.web.viewer.slice_reader import ReaderSetup, WantedSlice
 from trainer.images.arrays import Array
 from trainer.images.decode import Limits, PictureError, Tones, decode
-from trainer.images.read import read_judged
 from trainer.images.silence import silence_c_libraries
 from trainer.model.preprocess import input_frame
 
@@ -97,7 +97,7 @@ def _coloured(wanted: WantedSlice, limits: Limits) -> RawPicture | None:
     how = wanted.preprocessing
     if how is None or not how.is_colour:
         return None
-    found = decode(read_judged(wanted.file, limits).data, limits, _WHOLE, colour=True).slices
+    found = decode(read_judged_source(wanted.file, limits).data, limits, _WHOLE, colour=True).slices
     image = next((one.image for one in found if one.index == wanted.slice_index), None)
     if image is None or all(low == high == 0 for low, high in _differences(image)):
         return None

@@ -1,0 +1,92 @@
+"""A server of S3 and SQS for tests: moto's, on a free port, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+# As moto takes any; AWS's own names, so that the code under test finds them where users have theirs.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_REGION": "us-east-1"}
+
+
+def missing_package() -> str:
+    """Return what a test of object stores lacks, "" if nothing."""
+    packages = ("obstore", "botocore", "moto", "flask")
+    return next((name for name in packages if importlib.util.find_spec(name) is None), "")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectServer:
+    """Where it listens."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What leads every program there."""
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
+
+    def client(self, service: str = "s3") -> Any:
+        """Return botocore's client of it: what other programs do to a bucket or a queue."""
+        import botocore.session
+
+        return botocore.session.Session().create_client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=self.url,
+            aws_access_key_id="tests",
+            aws_secret_access_key="tests",
+        )
+
+
+@contextmanager
+def object_server(port: int = 0) -> Iterator[ObjectServer]:
+    """Run a server that forgets everything at its end; at `port`, or a free one."""
+    port = port or free_port()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environ | {"PYTHONWARNINGS": "ignore"},
+    )
+    try:
+        _await_port(port, process)
+        yield ObjectServer(port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"moto ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError("moto does not listen")
