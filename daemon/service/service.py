@@ -160,7 +160,7 @@ class Service:
         if not away:
             return None
         return InboxAwayError(
-            f"inbox is away (renamed, deleted, not mounted or not reached): {', '.join(map(printable_name, away))}; "
+            f"inbox is away (gone, not mounted or not reached): {', '.join(map(printable_name, away))}; "
             f"{self.ledger.counts().pending} images wait there",
             hint="bring it back and give the same command again",
         )
