@@ -53,15 +53,13 @@ class SqsQueue:
         url: StoreUrl,
         wake: Callable[[], None],
         log: logging.Logger,
-        *,
-        poll_seconds: int = POLL_SECONDS,
     ) -> None:
         self._queue_url = queue_url
         self._url = url
         self._wake = wake
         self._log = log
-        self._poll_seconds = poll_seconds
-        self._client = sqs_client(queue_url, poll_seconds)
+        self._poll_seconds = POLL_SECONDS
+        self._client = sqs_client(queue_url, self._poll_seconds)
         self._arrivals: queue.Queue[Arrival] = queue.Queue(_MESSAGES_AHEAD)
         self._done: collections.deque[str] = collections.deque()
         self._closing = threading.Event()
