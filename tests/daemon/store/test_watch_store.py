@@ -20,6 +20,7 @@ from daemon.service.compose import checked_places, open_service
 from daemon.service.service import Service
 from daemon.service.signals import Waker
 from daemon.store import object_reader, sqs_queue
+from storage.records import Entry, FileVersion
 from tests.support.daemons import Daemon, bt_daemon, count, rows, until
 from tests.support.object_store import Gate, ObjectServer, picture_bytes
 
@@ -125,6 +126,8 @@ def test_a_backfill_that_is_killed_goes_on_where_the_ledger_stands(
     number = 240
     for one in range(number):
         _put(server, bucket, one)
+    # A first start compiles the engine.
+    bt_daemon("watch", f"s3://{bucket}/none", "--once", "--db", tmp_path / "none.db", "--lanes", "1")
     arguments: list[str | Path] = [f"s3://{bucket}/in", "--once", "--lanes", "1"]
     kills = 0
     for share in (0.1, 0.4, 0.7):
@@ -147,7 +150,7 @@ def test_an_object_that_is_overwritten_is_a_new_version(
     """Once before its first version was read, once after: of both there is one row for what is there."""
     _put(server, bucket, 1, "in/x.png")
     with _service(f"s3://{bucket}/in", database, relist_seconds=0.3) as service:
-        service.workers.room = lambda number: 0  # type: ignore[method-assign]  # nobody reads yet
+        service.workers.room = lambda waiting: 0  # type: ignore[method-assign]  # nobody reads yet
         _step_until(service, lambda: service._queue)
         _put(server, bucket, 2, "in/x.png")
         del service.workers.room
@@ -170,7 +173,7 @@ def test_an_object_that_is_deleted_before_it_is_read_has_no_row(
     _put(server, bucket, 1, "in/x.png")
     _put(server, bucket, 2, "in/y.png")
     with _service(f"s3://{bucket}/in", database, once=True) as service:
-        service.workers.room = lambda number: 0  # type: ignore[method-assign]  # nobody reads yet
+        service.workers.room = lambda waiting: 0  # type: ignore[method-assign]  # nobody reads yet
         _step_until(service, lambda: len(service._queue) == 2)
         server.client().delete_object(Bucket=bucket, Key="in/x.png")
         del service.workers.room
@@ -237,15 +240,16 @@ def test_a_message_is_deleted_only_after_the_ledger_holds_what_it_names(
 ) -> None:
     from config.errors import DatabaseError
 
-    class Full(DatabaseError):
+    class FullError(DatabaseError):
         transient = True
 
-    def refuse() -> None:
-        raise Full("the disk is full")
+    def refuse(versions: Sequence[FileVersion]) -> list[Entry]:
+        raise FullError("the disk is full")
 
     with _service(f"s3://{bucket}/in", database, events=f"sqs:{queue}") as service:
         _step_until(service, service.inboxes[0].idle)
-        real, service.ledger.add = service.ledger.add, lambda found: refuse()  # type: ignore[assignment, method-assign, func-returns-value]
+        real = service.ledger.add
+        service.ledger.add = refuse  # type: ignore[method-assign]
         _put(server, bucket, 1)
         _step_until(service, lambda: service._found)
         _step_for(service, 2.5)
