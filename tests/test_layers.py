@@ -102,7 +102,7 @@ LAYERS: dict[str, set[str]] = {
     "daemon.web.finding": {*_BASE, *_QUERIES, *_MODEL, "storage.reviews", "daemon.output",
                            "daemon.web.pages"},
     "daemon.web.viewer": {*_BASE, *_QUERIES, *_MODEL, "daemon.output", "daemon.heatmaps",
-                          "daemon.web.pages"},
+                          "daemon.web.pages", "daemon.store"},
     "daemon.web.reviewing": {*_BASE, *_QUERIES, "daemon.output", "daemon.web.pages", "storage.reviews"},
     "daemon.web.uploading": {*_BASE, *_DATABASE, "daemon.inbox", "daemon.part_files", "storage.ledger"},
     "daemon.web": {*_BASE, *_STORAGE, *_MODEL, "daemon.output", "daemon.views", "daemon.heatmaps",
