@@ -1,6 +1,6 @@
 """How long a bucket of very many keys takes to be listed into the ledger, and in how much memory.
 
-    python -m tests.benchmark.object_listing [--keys 100000] [--store moto|local] [--json FILE]
+    python -m tests.benchmark.object_listing [--keys 100000] [--store local|moto] [--json FILE]
 
 The inbox itself is measured: listing, identity, the question which are new, the ledger's rows. Then once
 more, with all known, as every later listing is. The server runs beside it on the same machine and is slower.
@@ -32,7 +32,7 @@ def main() -> int:
     """Measure, print and return 0 if every key has a row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=100_000)
-    parser.add_argument("--store", choices=("moto", "local"), default="moto")
+    parser.add_argument("--store", choices=("local", "moto"), default="local")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bt-listing-") as name, ExitStack() as stack:
