@@ -136,8 +136,8 @@ def test_the_loss_of_a_step_is_weighed_by_class() -> None:
 
 
 def test_balancing_twice_is_refused_and_once_is_resolved() -> None:
-    options = {"class_weights": "balanced", "balance": None, "pretrained": False, "pretrained_file": None, "init": None,
-               "freeze": None, "arch": "cnn", "epochs": None, "image_size": None}  # fmt: skip
+    options = {"class_weights": "balanced", "balance": None, "pretrained": False, "pretrained_file": None,
+               "init": None, "freeze": None, "arch": "cnn", "epochs": None, "image_size": None}  # fmt: skip
 
     assert resolved_options(options)["balance"] == "none"
     assert resolved_options(options | {"class_weights": "none"})["balance"] == "source-label"
