@@ -109,8 +109,7 @@ class Place(click.Path):
             self.fail("the name is empty", param, ctx)
         if isinstance(value, str) and names_a_server(value):
             self.fail(
-                f"{printable(value)} is an address, and this takes a path; object stores are for watch "
-                "and classify",
+                f"{printable(value)} is an address, and this takes a path; object stores are for watch",
                 param,
                 ctx,
             )
