@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_KINDS_SHOWN = 8  # of what was passed over
 
 # Half-finished or hidden files and folders of sync tools, browsers, editors, desktops and NAS boxes.
 # An upload is renamed to its final name when it is whole; that rename announces it.
@@ -93,6 +96,13 @@ def why_passed_over(name: bytes) -> str:
     if not holds_no_image(name):
         return ""
     return (os.path.splitext(name.lower())[1] or name.lower()).decode("ascii", "replace")
+
+
+def passed_over_in_words(kinds: Counter[str]) -> str:
+    """Return how many of each kind were passed over, the most frequent kinds first."""
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    shown = [f"{number} {why}" for why, number in ordered[:_KINDS_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(kinds) > _KINDS_SHOWN))
 
 
 def _any_of(globs: Sequence[str]) -> re.Pattern[str] | None:

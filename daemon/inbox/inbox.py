@@ -19,7 +19,7 @@ from config.errors import DatabaseError
 from config.text import printable_name
 from daemon.clock import Clock
 from daemon.inbox.events import Hints, kernel_queue_size
-from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules
+from daemon.inbox.filters import DONE_SUFFIX, Choice, InboxRules, passed_over_in_words
 from daemon.inbox.health import InboxHealth
 from daemon.inbox.root_identity import is_real_folder
 from daemon.inbox.root_watch import GUARD_SECONDS, Change, RootWatch
@@ -39,7 +39,6 @@ POLL_SHARE = 20.0
 # More new folders than this at a time are left to one scan of the whole.
 FOLDERS_LIMIT = 1_000
 # So many kinds of entries that were passed over are named.
-_KINDS_SHOWN = 8
 # What may be the fault of a folder that is away, not of the file.
 _DOUBTFUL = (FailureKind.GONE, FailureKind.TRANSIENT)
 
@@ -162,7 +161,7 @@ class Inbox:
             odd_entries=self._odd.count,
             watcher_alive=watch.alive,
             passed_over=self._passed.total(),
-            passed_over_kinds=_in_words(self._passed),
+            passed_over_kinds=passed_over_in_words(self._passed),
         )
 
     def close(self) -> None:
@@ -350,7 +349,7 @@ class Inbox:
         self._passed_said |= found.keys()
         self.log.info(
             "%s: %d passed over (%s); --include GLOB takes files by name, see watch --help",
-            self._shown, found.total(), _in_words(found),
+            self._shown, found.total(), passed_over_in_words(found),
         )  # fmt: skip
 
     def _scan_again(self) -> None:
@@ -388,9 +387,3 @@ class Inbox:
         self._scan.walk, self._scan.wanted_again = None, False
         self._scan.due = now + GUARD_SECONDS
         self._scan.finished = None
-
-
-def _in_words(passed: Counter[str]) -> str:
-    kinds = sorted(passed.items(), key=lambda kind: (-kind[1], kind[0]))
-    shown = [f"{number} {why}" for why, number in kinds[:_KINDS_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(passed) > _KINDS_SHOWN))

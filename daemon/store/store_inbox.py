@@ -18,7 +18,7 @@ from config.errors import DatabaseError
 from config.store_url import StoreUrl
 from config.text import printable_name
 from daemon.clock import Clock
-from daemon.inbox.filters import Choice, InboxRules, why_passed_over
+from daemon.inbox.filters import Choice, InboxRules, passed_over_in_words, why_passed_over
 from daemon.inbox.health import InboxHealth
 from daemon.store.object_identity import ListedObject
 from daemon.store.object_listing import ObjectListing, probe
@@ -35,7 +35,6 @@ _DATABASE_SECONDS = 5.0
 # Keys whose newest look is remembered, so that an older page of the listing does not undo it.
 _RECENT_LIMIT = 100_000
 _BELIEVED_LIMIT = 10_000
-_KINDS_SHOWN = 8
 # A message whose versions the ledger does not hold after so long is left to come again.
 _CONFIRM_SECONDS = 60.0
 _CONFIRM_EVERY_SECONDS = 0.2
@@ -178,7 +177,7 @@ class StoreInbox:
             odd_entries=0,
             watcher_alive=events is None or events.alive,
             passed_over=self._passed.total(),
-            passed_over_kinds=_in_words(self._passed),
+            passed_over_kinds=passed_over_in_words(self._passed),
         )
 
     def close(self) -> None:
@@ -307,7 +306,7 @@ class StoreInbox:
         self._passed_said |= found.keys()
         self.log.info(
             "%s: %d passed over (%s); --include GLOB takes objects by name, see watch --help",
-            self._shown, found.total(), _in_words(found),
+            self._shown, found.total(), passed_over_in_words(found),
         )  # fmt: skip
 
     # The store itself ---------------------------------------------------------------------------
@@ -374,12 +373,6 @@ class StoreInbox:
             self._listing.close()
             self._listing = None
         self._due, self._finished = now + _DATABASE_SECONDS, None
-
-
-def _in_words(passed: Counter[str]) -> str:
-    kinds = sorted(passed.items(), key=lambda kind: (-kind[1], kind[0]))
-    shown = [f"{number} {why}" for why, number in kinds[:_KINDS_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(passed) > _KINDS_SHOWN))
 
 
 def _span(seconds: float) -> str:
