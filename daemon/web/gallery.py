@@ -15,8 +15,9 @@ from storage.queries.results import ResultRow
 # Some thousand thumbnails; what does not fit is drawn again.
 _MOST_BYTES = 64 << 20
 
-# A picture that takes long holds up none that is kept, and no thread of the pages for longer than this.
-_PATIENCE_SECONDS = 6.0
+# A picture that takes long holds up none that is kept, and no thread of the pages for longer than this:
+# the pages ask again for one that was not drawn in time.
+_PATIENCE_SECONDS = 2.0
 
 _Key = tuple[str, int, int]  # kind, result, side or slice
 _Picture = TypeVar("_Picture", Thumbnail, RawPicture)

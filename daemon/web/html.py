@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from config.errors import BtError
 from daemon.heatmaps.model_lookup import NOT_HERE
-from daemon.heatmaps.thumbnails import NoThumbnail
+from daemon.heatmaps.thumbnails import BUSY, NoThumbnail
 from daemon.output.facts import Style
 from daemon.version import program_version
 from daemon.views.daemon_status import Life, drift_text
@@ -157,7 +157,10 @@ def model_page(request: Request) -> Response:
 
 
 def picture(request: Request) -> Response:
-    """A result's picture as WebP, plain or with the heatmap over it; 404 with the reason if there is none."""
+    """A result's picture as WebP, plain or with the heatmap over it.
+
+    404 with the reason if there is none; 503 while others are being drawn, and whoever asks again gets it.
+    """
     site = site_of(request)
     side = THUMBNAIL if request.query_params.get("size") == "small" else LARGE
     with site.reader() as connection:
@@ -166,6 +169,8 @@ def picture(request: Request) -> Response:
         row = next(iter(list(rows(connection, query))), None)
     drawn = NoThumbnail("there is no such image") if row is None else site.gallery.of(row, side)
     if isinstance(drawn, NoThumbnail):
+        if drawn.reason == BUSY:
+            return Response(BUSY, 503, {"retry-after": "1"}, media_type="text/plain")
         return Response(drawn.reason, 404, media_type="text/plain")
     data = drawn.heatmap if request.path_params["kind"] == "heatmap" else drawn.plain
     if data is None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -260,3 +261,26 @@ def test_without_the_model_the_window_is_the_reader_s_own(tmp_path: Path, engine
     assert (facts["low"], facts["high"]) == (0, 255)
     assert server.ask("/api/heat/1").status == 404
     assert _stopped(server) == 0
+
+
+def test_a_picture_that_is_not_drawn_in_time_is_told_to_be_asked_for_again(server: Server) -> None:
+    addresses = [f"/image/{_id(server, name)}/plain.webp?size=small" for name in ("dot.png", "ink.jpg")]
+    assert server.ask(addresses[0]).status == 200  # the drawing process is there now
+    (drawing,) = [
+        one for one in psutil.Process(server.process.pid).children()
+        if "daemon.heatmaps.thumbnail_main" in one.cmdline()
+    ]  # fmt: skip
+    large = [address.removesuffix("?size=small") for address in addresses]  # not kept from before
+    drawing.suspend()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(server.ask, address) for address in large]
+            late = next(as_completed(asked)).result()
+            drawing.resume()
+            in_time = [one.result() for one in asked]
+    finally:
+        drawing.resume()
+
+    assert (late.status, late.headers["retry-after"]) == (503, "1")
+    assert sorted(one.status for one in in_time) == [200, 503]
+    assert [server.ask(address).status for address in large] == [200, 200]
