@@ -58,15 +58,20 @@ class ObjectServer:
 
 
 @contextmanager
-def object_server(port: int = 0) -> Iterator[ObjectServer]:
-    """Run a server that forgets everything at its end; at `port`, or a free one."""
+def object_server(port: int = 0, *, asks_who: bool = False) -> Iterator[ObjectServer]:
+    """Run a server that forgets everything at its end; at `port`, or a free one.
+
+    With `asks_who` it knows nobody, and denies every request.
+    """
     port = port or free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=environ | {"PYTHONWARNINGS": "ignore"},
+        env=environ
+        | {"PYTHONWARNINGS": "ignore"}
+        | ({"INITIAL_NO_AUTH_ACTION_COUNT": "0"} if asks_who else {}),
     )
     try:
         _await_port(port, process)

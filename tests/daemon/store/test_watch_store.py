@@ -22,7 +22,7 @@ from daemon.service.signals import Waker
 from daemon.store import object_reader, sqs_queue
 from storage.records import Entry, FileVersion
 from tests.support.daemons import Daemon, bt_daemon, count, rows, until
-from tests.support.object_store import Gate, ObjectServer, picture_bytes
+from tests.support.object_store import Gate, ObjectServer, object_server, picture_bytes
 
 _PATIENCE_SECONDS = 60.0
 
@@ -374,3 +374,22 @@ def test_an_object_that_is_overwritten_while_a_worker_reads_it_is_judged_as_it_i
     assert told[-1] == hashlib.sha256(picture_bytes(5) + padding).digest()
     assert set(told) <= possible
     assert len(told) == len(set(told))
+
+
+def test_credentials_that_nobody_knows_or_that_are_missing_are_told_in_one_line(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with object_server(asks_who=True) as strict:
+        for name, value in strict.environment.items():
+            monkeypatch.setenv(name, value)
+        unknown = bt_daemon("watch", "s3://mri/in", "--once", "--db", database)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        missing = bt_daemon("watch", "s3://mri/in", "--once", "--db", database)
+
+    for done, why in ((unknown, "denies access (403 InvalidAccessKeyId)"), (missing, "without credentials")):
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert why in line
+        assert "set AWS_ACCESS_KEY_ID" in line
+    assert not database.exists()
