@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config.errors import UsageError
-from config.options import Invocation, Place, Words, commas, pass_invocation, program_options
+from config.options import Invocation, Place, pass_invocation, program_options
 from config.text import printable
-from storage.records import Status
+from daemon.commands.filter_options import filter_options
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from daemon.heatmaps.model_lookup import ModelsAtHand
     from daemon.views.result_options import ResultRequest
     from storage.query import Query
-
-STATUSES = (*(status.value for status in Status), "all")
 
 
 @click.command(short_help="What came in as HTML, BIDS dataset or DICOM reports.")
@@ -37,16 +35,7 @@ STATUSES = (*(status.value for status in Status), "all")
     help="Write a DICOM Structured Report of each DICOM series, which names the patient as its files do.",
 )
 @click.option("--overwrite", is_flag=True, help="Write over an earlier export in DIR.")
-@click.option("--since", metavar="WHEN", help="Not before: today, this week, 7d, 2026-11, 2026-11-01 14:30.")
-@click.option("--until", metavar="WHEN", help="Before that time.")
-@click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
-@click.option(
-    "--status", "statuses", type=Words(STATUSES), multiple=True, callback=commas,
-    metavar="[ok|uncertain|rejected|error|all],...", help="Only these statuses.",
-)  # fmt: skip
-@click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
-@click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
+@filter_options(scores=False)
 @click.option(
     "--pictures", type=click.IntRange(0, 2000), default=300, show_default=True, metavar="N",
     help="Show at most N images; 0: none.",

@@ -10,17 +10,15 @@ import click
 from config.options import (
     Invocation,
     Place,
-    Words,
-    commas,
     joined,
     pass_invocation,
     program_options,
     setting_options,
 )
+from daemon.commands.filter_options import filter_options
 from daemon.output.words import SCORE
 from daemon.views.result_options import FORMATS
 from storage.query import Grouping, ReviewFilter, Sort
-from storage.records import Status
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -31,7 +29,6 @@ GROUPINGS = tuple(grouping.value for grouping in Grouping)
 SORTS = tuple(sort.value for sort in Sort)
 REVIEWS = tuple(review.value for review in ReviewFilter)
 MOST = 2**63 - 1  # what the database can count to
-STATUSES = (*(status.value for status in Status), "all")
 
 
 @click.command(
@@ -44,27 +41,7 @@ STATUSES = (*(status.value for status in Status), "all")
     show_default=True,
     help="One row an image, or an answer for each series, study or patient.",
 )
-@click.option(
-    "--since",
-    metavar="WHEN",
-    help="Not before: today, this week, 2h ago, 7d, 14:30, 2026-11, 2026-11-01 14:30.",
-)
-@click.option("--until", metavar="WHEN", help="Before that time.")
-@click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
-@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="Score at least X, 0 to 1.")
-@click.option("--max-score", type=click.FloatRange(0, 1), metavar="X", help="Score at most X, 0 to 1.")
-@click.option(
-    "--status",
-    "statuses",
-    type=Words(STATUSES),
-    multiple=True,
-    callback=commas,
-    metavar="[ok|uncertain|rejected|error|all],...",
-    help="Only these statuses.",
-)
-@click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
-@click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
+@filter_options()
 @click.option(
     "--review",
     type=click.Choice(REVIEWS),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config.errors import UsageError
-from config.options import Invocation, Place, Words, commas, joined, pass_invocation, program_options
+from config.options import Invocation, Place, joined, pass_invocation, program_options
 from config.text import DISCLAIMER, printable, printable_name
+from daemon.commands.filter_options import filter_options
 from daemon.views.result_options import FORMATS
 from storage.query import ReviewFilter
-from storage.records import Status
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from daemon.views.result_options import ResultRequest
 
 QUEUES = ("uncertain", "near", "random", "all")
-STATUSES = (*(status.value for status in Status), "all")
 _SHOWN_LINES = 50  # of a file that cannot be imported
 _SHOWN_FILES = 10  # of images that are left out of a dataset
 _DEFAULT_LIMIT = 50
@@ -43,18 +42,7 @@ _DEFAULT_LIMIT = 50
 )  # fmt: skip
 @click.option("--done", is_flag=True, help="What people said instead of what waits for them.")
 @click.option("--summary", is_flag=True, help="How often people agree with each model, with 95 % intervals.")
-@click.option("--since", metavar="WHEN", help="Not before: today, this week, 7d, 2026-11, 2026-11-01 14:30.")
-@click.option("--until", metavar="WHEN", help="Before that time.")
-@click.option("--class", "labels", metavar="NAME,...", multiple=True, help="Only these classes of the model.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="X", help="At least so sure, 0 to 1.")
-@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="Score at least X, 0 to 1.")
-@click.option("--max-score", type=click.FloatRange(0, 1), metavar="X", help="Score at most X, 0 to 1.")
-@click.option(
-    "--status", "statuses", type=Words(STATUSES), multiple=True, callback=commas,
-    metavar="[ok|uncertain|rejected|error|all],...", help="Only these statuses.",
-)  # fmt: skip
-@click.option("--model", metavar="NAME|HASH", help="Only judged by this model.")
-@click.option("-q", "text", metavar="TEXT", default="", help="TEXT is part of the path or of the reason.")
+@filter_options()
 @click.option(
     "--review", type=click.Choice([one.value for one in ReviewFilter][1:]),
     help="With --done or --export-dataset: only images about which this was said.",
