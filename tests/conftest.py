@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -33,6 +34,10 @@ SHARED = REPOSITORY.parent / "shared"
 # would inherit that; the tests that interrupt one need it to listen.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# Images of containers set it: each of hundreds of processes would compile their modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A process per core runs tests: libraries that start as many threads each would stand in each other's way.
 if "PYTEST_XDIST_WORKER" in os.environ:
