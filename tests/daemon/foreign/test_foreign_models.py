@@ -29,6 +29,9 @@ from tests.support.pictures import head
 
 pytestmark = pytest.mark.slow
 
+# To choose a precision 252 heads are drawn, which takes longer than all else with so small a network: for
+# what does not ask how fast the processor is.
+FP32 = ("--precision", "fp32")
 _SHARES = {"red": (200, 20, 10), "green": (30, 180, 40), "blue": (0, 60, 255)}
 
 
@@ -73,7 +76,9 @@ def _expected(colour: tuple[int, int, int]) -> float:
 def test_it_says_what_the_network_says(
     network: dict[str, object], changes: dict[str, str], photos: Path, tmp_path: Path
 ) -> None:
-    found = _classes(photos, *_given(tmp_path, colour_network(**network), **changes))  # type: ignore[arg-type]
+    given = _given(tmp_path, colour_network(**network), **changes)  # type: ignore[arg-type]
+
+    found = _classes(photos, *given, *FP32)
 
     for name, colour in _SHARES.items():
         assert found[name][0] == name
@@ -83,7 +88,7 @@ def test_it_says_what_the_network_says(
 def test_the_order_of_colours_is_the_descriptions(photos: Path, tmp_path: Path) -> None:
     given = _given(tmp_path, colour_network(), input=f'size = {SIDE}\ncolours = "BGR"')
 
-    found = _classes(photos, *given)
+    found = _classes(photos, *given, *FP32)
 
     assert {name: label for name, (label, _) in found.items()} == {
         "red": "blue", "green": "green", "blue": "red"
@@ -94,13 +99,9 @@ def test_one_number_tells_two_classes_apart(photos: Path, tmp_path: Path) -> Non
     redness = np.array([[8, -4, -4]], dtype=np.float32)
     changes = {"top": 'classes = ["other", "red"]', "decision": 'positive = "red"\nthreshold = 0.7'}
 
-    share = _classes(
-        photos,
-        *_given(
-            tmp_path, colour_network(end="Sigmoid", weight=redness), output='gives = "sigmoid"', **changes
-        ),
-    )
-    logit = _classes(photos, *_given(tmp_path, colour_network(weight=redness), **changes))
+    sigmoid = colour_network(end="Sigmoid", weight=redness)
+    share = _classes(photos, *_given(tmp_path, sigmoid, output='gives = "sigmoid"', **changes), *FP32)
+    logit = _classes(photos, *_given(tmp_path, colour_network(weight=redness), **changes), *FP32)
 
     exactly = 1 / (1 + np.exp(-(8 * 200 - 4 * 20 - 4 * 10) / 255))
     for found in (share, logit):
@@ -145,7 +146,7 @@ def test_a_changed_description_is_another_model(photos: Path, tmp_path: Path) ->
 
     for threshold in ("0.5", "0.6", "0.5"):
         given = _given(tmp_path, colour_network(), decision=f'positive = "red"\nthreshold = {threshold}')
-        done = bt_daemon("watch", photos, "--once", "--reclassify", "--db", database, *given)
+        done = bt_daemon("watch", photos, "--once", "--reclassify", "--db", database, *given, *FP32)
         assert done.returncode == 0, done.stderr
 
     models = sorted(one.name for one in database.with_name("results.db-models").iterdir())
@@ -324,6 +325,6 @@ def test_a_file_without_a_description_and_the_other_way_round_are_told(photos: P
 def test_slices_are_judged_beside_photographs(photos: Path, tmp_path: Path) -> None:
     Image.fromarray(head()).save(photos / "slice.png")
 
-    found = _classes(photos, *_given(tmp_path, colour_network()))
+    found = _classes(photos, *_given(tmp_path, colour_network()), *FP32)
 
     assert found["slice"][1] == pytest.approx(1 / 3, abs=1e-3)
