@@ -107,7 +107,8 @@ def test_a_second_daemon_on_the_same_database_is_refused_in_one_line(inbox: Path
 def test_sigterm_in_a_backlog_ends_with_0_and_the_next_start_does_the_rest(
     inbox: Path, database: Path
 ) -> None:
-    _fill(inbox, 1500)
+    number = 500
+    _fill(inbox, number)
 
     with running(inbox, database=database) as daemon:
         until(lambda: count(database) > 50)
@@ -119,8 +120,8 @@ def test_sigterm_in_a_backlog_ends_with_0_and_the_next_start_does_the_rest(
 
     assert code == 0
     assert took < 10
-    assert committed > 50
-    assert count(database) == 1500
+    assert 50 < committed < number
+    assert count(database) == number
 
 
 def test_killed_at_random_moments_no_image_is_lost_or_doubled(inbox: Path, database: Path) -> None:
