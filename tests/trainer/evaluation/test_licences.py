@@ -27,8 +27,8 @@ def test_no_dependency_of_the_program_is_under_the_gpl() -> None:
         except PackageNotFoundError:
             continue
         licences = [
-            told["License-Expression"] or "",
-            (told["License"] or "").splitlines()[:1],
+            *(told.get_all("License-Expression") or []),
+            *(text.splitlines()[:1] for text in told.get_all("License") or []),
             *(text for text in told.get_all("Classifier") or [] if text.startswith("License")),
         ]
         if "GPL" in str(licences) or "General Public License" in str(licences):
