@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from config.extras import installed
 from config.text import DISCLAIMER
 from daemon.cli import main
 from tests.support.dicom_series import (
@@ -25,10 +26,13 @@ from tests.support.dicom_series import (
 )
 from trainer.images.phantom import phantom
 
-highdicom = pytest.importorskip("highdicom")
 VALIDATOR = shutil.which("dciodvfy")
 
-pytestmark = pytest.mark.slow  # a daemon judges first
+pytestmark = [
+    pytest.mark.slow,  # a daemon judges first
+    # To import it takes a second: for the tests to be found it is not needed.
+    pytest.mark.skipif(not installed("highdicom"), reason="the extra sr is not installed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,8 @@ def _export(judged: Path, folder: Path, *options: str) -> int:
 
 def _reports(folder: Path) -> dict[str, Any]:
     """Return the reports by the SeriesInstanceUID that they are about, as highdicom reads them."""
+    import highdicom
+
     found = {}
     for path in folder.iterdir():
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from config.errors import UsageError
+from config.extras import installed
 from tests.support.daemons import bt_daemon, rows
 from tests.support.flowers import PETALS, draw_flowers
 from tests.support.training import train
@@ -17,7 +18,8 @@ from trainer.networks.loading import load_pretrained
 from trainer.networks.registry import build, registered
 from trainer.networks.timm_body import TimmBody
 
-timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+# To import it takes seconds: for the tests to be found it is not needed.
+pytestmark = pytest.mark.skipif(not installed("timm"), reason="the extra timm is not installed")
 
 # timm's own small networks for tests: convolutions, channels last or first, tokens with one for the class.
 NAMES = ["test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_vit2", "test_mambaout"]
@@ -97,6 +99,7 @@ def test_timm_that_is_not_installed_is_told_with_the_command(monkeypatch: pytest
 
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_trained_weights_come_from_a_file(ending: str, tmp_path: Path) -> None:
+    import timm
     from safetensors.torch import save_file
 
     torch.manual_seed(9)
