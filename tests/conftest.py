@@ -60,20 +60,32 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
+@pytest.fixture(scope="session", autouse=True)
+def folders_of_fixtures(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iterator[None]:
+    """Keep what judges for a whole file, before a test's own folders are there, away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        _lead_to(tmp_path_factory.mktemp("home"), engine_cache, patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_user_folders(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, engine_cache: Path
 ) -> Path:
     """Point every user folder and BT_* variable at fresh temporary folders."""
     home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith("BT_")]:
-        monkeypatch.delenv(name)
-    for name in ("DATA", "CONFIG", "CACHE", "STATE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("BT_CACHE", str(engine_cache))
-    monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
+    _lead_to(home, engine_cache, monkeypatch)
     return home
+
+
+def _lead_to(home: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BT_")]:
+        patch.delenv(name)
+    for name in ("DATA", "CONFIG", "CACHE", "STATE"):
+        patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    patch.setenv("HOME", str(home))
+    patch.setenv("BT_CACHE", str(cache))
+    patch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
 
 
 @pytest.fixture(autouse=True)
