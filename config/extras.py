@@ -29,6 +29,7 @@ EXTRAS = {
     "wandb": "wandb",
     "obstore": "store",
     "botocore": "store",
+    "psycopg": "postgresql",
 }
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from config.errors import UsageError
 from config.text import printable
+from storage.backend.backend import ONE_DAEMON_HINT
 from storage.database_errors import DatabaseUnwritableError
 from storage.file_identity import check_identity
 
@@ -45,7 +46,7 @@ class DatabaseLock:
         self,
         database: Path,
         *,
-        hint: str = "stop it, name all inboxes in one watch command, or give this one another --db",
+        hint: str = ONE_DAEMON_HINT,
         make: bool = True,
     ) -> None:
         """`hint` is the next step for whoever is refused; without `make` there need be no database."""

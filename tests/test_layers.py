@@ -25,6 +25,7 @@ _DATABASE = {
     "storage.random_order",
     "storage.schema",
     "storage.statements",
+    "storage.backend",
     "storage.database",
     "storage.database_copy",
     "storage.counters",
@@ -48,7 +49,7 @@ LAYERS: dict[str, set[str]] = {
     "storage.database_copy": {"config"},
     "storage.file_identity": _STORED,
     "storage.lock": {*_DATABASE, "storage.file_identity"},
-    "storage.database": {
+    "storage.backend": {
         *_STORED,
         "storage.schema",
         "storage.statements",
@@ -56,6 +57,7 @@ LAYERS: dict[str, set[str]] = {
         "storage.file_identity",
         "storage.database_copy",
     },
+    "storage.database": {*_STORED, "storage.backend"},
     "storage.counters": _DATABASE - {"storage.counters"},
     "storage.ledger": _DATABASE,
     "storage.queries": {*_DATABASE, "storage.query", "storage.ledger"},

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from config.errors import UsageError
 from config.filesystem import filesystem_of
 from config.text import printable
+from storage.backend.revisions import check_revision
+from storage.backend.sqlite import free_backup_name
 from storage.database import (
     BUSY_SECONDS,
-    check_revision,
     connect_read_only,
     database_path,
-    free_backup_name,
     open_reader,
     open_writer,
     reading,
@@ -126,7 +126,7 @@ def planned_migration(target: str | os.PathLike[str]) -> Migration:
     """Return what `migrate` would do; raise DatabaseError for a database of a newer version."""
     path = database_path(target)
     before = facts(target).revision
-    check_revision(before, path)
+    check_revision(before, str(path))
     if before in (None, REVISION):
         return Migration(before, REVISION, (), None)
     from storage.migrations import steps_from

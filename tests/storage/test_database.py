@@ -202,7 +202,7 @@ def test_failing_first_start_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
         create(connection)
         raise RuntimeError
 
-    monkeypatch.setattr("storage.database.create", create_and_fail)
+    monkeypatch.setattr("storage.backend.sqlite.create", create_and_fail)
     with pytest.raises(RuntimeError):
         open_writer(path)
     monkeypatch.undo()

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_ORDER = sa.text("((file_id % 2147483647) * 1327217885) % 2147483647")
+_ORDER = "((file_id % 2147483647) * 1327217885) % 2147483647"
 
 
 def upgrade() -> None:
@@ -55,7 +55,8 @@ def upgrade() -> None:
     op.create_index(
         "ix_review_order",
         "review",
-        [_ORDER, "in_sample", "origin"],
+        # PostgreSQL wants an expression in brackets of its own; SQLite keeps the text as it was published.
+        [sa.text(_ORDER if op.get_bind().dialect.name == "sqlite" else f"({_ORDER})"), "in_sample", "origin"],
         sqlite_where=stands,
         postgresql_where=stands,
     )
