@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from storage.schema import TALLY_SECONDS, tally
+from storage.upsert import Upsert, many_upserts
 
 _SECOND_US = 1_000_000
 _FINEST = min(TALLY_SECONDS)
@@ -35,9 +35,7 @@ class TallyChanges:
             merged: Counter[tuple[int, int, int, int, int]] = Counter()
             for (start_us, inbox_id, model_id, label_id, status), delta in self._deltas.items():
                 merged[bucket(start_us, seconds), inbox_id, model_id, label_id, status] += delta
-            rows = [_row(seconds, key, delta) for key, delta in merged.items() if delta]
-            if rows:
-                connection.execute(_UPSERT, rows)
+            _UPSERT.write(connection, [(seconds, *key, delta) for key, delta in merged.items() if delta])
 
 
 def bucket(time_us: int, seconds: int) -> int:
@@ -50,15 +48,13 @@ def drop_empty(connection: sa.Connection) -> None:
     connection.execute(tally.delete().where(tally.c.count == 0))
 
 
-def _row(seconds: int, key: tuple[int, int, int, int, int], delta: int) -> dict[str, int]:
-    names: Iterable[str] = ("start_us", "inbox_id", "model_id", "label_id", "status")
-    return {"seconds": seconds, **dict(zip(names, key, strict=True)), "count": delta}
-
-
-_INSERT = insert(tally)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=list(tally.primary_key.columns),
-    set_={"count": tally.c.count + _INSERT.excluded.count},
+_UPSERT = many_upserts(
+    Upsert(
+        tally,
+        [column.name for column in tally.primary_key.columns],
+        lambda new: {"count": tally.c.count + new.count},
+    ),
+    ["seconds", "start_us", "inbox_id", "model_id", "label_id", "status", "count"],
 )
 
 

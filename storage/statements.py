@@ -12,6 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+Statement = sa.sql.ClauseElement
+
 # Lengths of lists of values in `IN (...)`: a shorter list is filled up with its last value, so that
 # few different texts are ever compiled.
 _LENGTHS = (1, 8, 64, 512)
@@ -21,19 +23,24 @@ LONGEST = _LENGTHS[-1]
 class Prepared:
     """One statement; `names` says in which order a row's values are given."""
 
-    def __init__(self, statement: sa.sql.ClauseElement, names: Sequence[str]) -> None:
+    def __init__(self, statement: Statement | Callable[[str], Statement], names: Sequence[str]) -> None:
+        """`statement` may be what makes it from a dialect's name, where dialects need different ones."""
         self._statement = statement
         self._names = list(names)
-        self._text = ""
+        self._texts: dict[str, str] = {}  # by the dialect's name
 
     def compile(self, connection: sa.Connection) -> None:
         """Make the text now, so that its first run takes no longer than any other."""
         self._compiled(connection)
 
-    def many(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+    def many(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run the statement once per row."""
         if rows:
-            connection.exec_driver_sql(self._compiled(connection), rows)
+            connection.exec_driver_sql(self._compiled(connection), list(rows))
+
+    def run(self, connection: sa.Connection, values: tuple[Any, ...]) -> None:
+        """Run the statement once."""
+        connection.exec_driver_sql(self._compiled(connection), values)
 
     def all(self, connection: sa.Connection, values: tuple[Any, ...]) -> list[Any]:
         """Return all rows of a query, as the driver's plain tuples."""
@@ -42,12 +49,16 @@ class Prepared:
             return list(found.cursor.fetchall())
 
     def _compiled(self, connection: sa.Connection) -> str:
-        if not self._text:
-            compiled: Any = self._statement.compile(dialect=connection.dialect, column_keys=self._names)
+        dialect = connection.dialect
+        text = self._texts.get(dialect.name)
+        if text is None:
+            made = self._statement
+            statement = made if isinstance(made, sa.sql.ClauseElement) else made(dialect.name)
+            compiled: Any = statement.compile(dialect=dialect, column_keys=self._names)
             if compiled.positiontup != self._names:
                 raise AssertionError(f"parameters are {compiled.positiontup}, not {self._names}")
-            self._text = str(compiled)
-        return self._text
+            text = self._texts[dialect.name] = str(compiled)
+        return text
 
 
 class PreparedIn:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from storage.database import reading
 from storage.schema import IS_MOVE_DUE, IS_PENDING, IS_QUARANTINED, file, heartbeat
+from storage.upsert import Upsert, many_upserts
 
 # So many runs are remembered: enough to see that a daemon keeps dying.
 _KEPT = 20
@@ -41,15 +41,8 @@ class Counts:
 
 def store_heartbeat(connection: sa.Connection, beat: Heartbeat) -> None:
     """Write the daemon's one row, within the caller's transaction."""
-    values = {
-        "host": beat.host,
-        "pid": beat.pid,
-        "started_us": beat.started_us,
-        "updated_us": beat.updated_us,
-        "stopped_us": beat.stopped_us,
-        "snapshot": json.dumps(beat.snapshot),
-    }
-    connection.execute(_UPSERT, values)
+    run = (beat.host, beat.pid, beat.started_us)
+    _UPSERT.write(connection, [(*run, beat.updated_us, beat.stopped_us, json.dumps(beat.snapshot))])
     newest = sa.select(heartbeat.c.id).order_by(heartbeat.c.id.desc()).limit(_KEPT)
     connection.execute(heartbeat.delete().where(heartbeat.c.id.not_in(newest)))
 
@@ -90,8 +83,7 @@ def counts(connection: sa.Connection) -> Counts:
     return Counts(pending[0], pending[1], quarantined, moves, pending[2])
 
 
-_INSERT = insert(heartbeat)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=[heartbeat.c.host, heartbeat.c.pid, heartbeat.c.started_us],
-    set_={name: _INSERT.excluded[name] for name in ("updated_us", "stopped_us", "snapshot")},
+_KEYS, _TOLD = ("host", "pid", "started_us"), ("updated_us", "stopped_us", "snapshot")
+_UPSERT = many_upserts(
+    Upsert(heartbeat, _KEYS, lambda new: {name: new[name] for name in _TOLD}), [*_KEYS, *_TOLD]
 )

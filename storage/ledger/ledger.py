@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage.backend.backend import backend_of
 from storage.counters import TallyChanges
 from storage.database import reading, writing
 from storage.ledger import outcomes as storing
@@ -38,7 +39,8 @@ from storage.schema import (
     model,
     result,
 )
-from storage.statements import Prepared, PreparedIn
+from storage.statements import PreparedIn
+from storage.upsert import many_inserts
 
 # Ids that change hands in one transaction when a whole database is gone through (requeue, reclassify).
 _SWEEP = 10_000
@@ -73,7 +75,7 @@ class Ledger:
         self._moving = frozenset(moving)
         self._names = Names(connection)
         self.series = SeriesKeeper(connection, self._names, series)
-        self._data_version = -1
+        self._change_number = -1
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -248,9 +250,9 @@ class Ledger:
     def changed_elsewhere(self) -> bool:
         """Tell whether another process committed (`retry`, `prune`) since the last time this was asked."""
         with reading(self._connection):
-            version = int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
-        changed = self._data_version not in (-1, version)
-        self._data_version = version
+            number = backend_of(self._connection).change_number(self._connection)
+        changed = self._change_number not in (-1, number)
+        self._change_number = number
         return changed
 
     def _current(self, key: tuple[int, bytes], versions: Sequence[FileVersion]) -> dict[bytes, _Current]:
@@ -281,7 +283,7 @@ class Ledger:
         self.series.files_changed(old)
         pending = {"state": int(FileState.PENDING), "attempts": 0}
         self._set_state(back, **pending, first_seen_us=now_us, not_before_us=None)
-        _INSERT.many(self._connection, rows)
+        _INSERT.write(self._connection, rows)
         return entries
 
     def _set_state(self, ids: Sequence[int], **values: Any) -> None:
@@ -359,7 +361,7 @@ _IS_STUCK = (IS_QUARANTINED & file.c.move.is_distinct_from(int(MoveState.MOVED))
 _MODELS = sa.select(sa.func.count()).select_from(model)
 _LAST_ID = sa.select(sa.func.coalesce(sa.func.max(file.c.id), 0))
 _INSERTED = "id folder_id name size mtime_ns inode state attempts first_seen_us previous_id"
-_INSERT = Prepared(file.insert(), _INSERTED.split())
+_INSERT = many_inserts(file, _INSERTED.split())
 _CURRENT = PreparedIn(
     lambda names: sa.select(
         file.c.name, file.c.size, file.c.mtime_ns, file.c.inode, file.c.state, file.c.id

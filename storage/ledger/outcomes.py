@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from storage.counters import TallyChanges
 from storage.ledger.ids import Names, chunks
@@ -18,7 +17,8 @@ from storage.ledger.series_verdicts import Contribution
 from storage.ledger.votes import encoded
 from storage.records import Failed, Judged, Outcome
 from storage.schema import ERROR_CODE, STATUS_CODES, FileState, MoveState, attempt, file, result
-from storage.statements import Prepared, PreparedIn
+from storage.statements import PreparedIn
+from storage.upsert import Upsert, many_inserts, many_updates, many_upserts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _Rows:
     """What is to be written, collected so that each table is written by one statement."""
 
     results: list[tuple[Any, ...]] = field(default_factory=list)  # _RESULT_COLUMNS
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[tuple[Any, ...]] = field(default_factory=list)  # _ATTEMPT_COLUMNS
     states: list[tuple[Any, ...]] = field(default_factory=list)  # _STATE_COLUMNS
     tallies: TallyChanges = field(default_factory=TallyChanges)
 
@@ -88,10 +88,9 @@ def store(
         held = _Held(*row)
         _one(context, held, latest[held.id], moving, rows)
     connection = context.connection
-    _UPSERT.many(connection, rows.results)
-    if rows.attempts:
-        connection.execute(attempt.insert(), rows.attempts)
-    _SET_STATE.many(connection, rows.states)
+    _UPSERT.write(connection, rows.results)
+    _ADD_ATTEMPT.write(connection, rows.attempts)
+    _SET_STATE.write(connection, rows.states)
     rows.tallies.write(connection)
     context.series.write()
     return {row[-1]: FileState(row[0]) for row in rows.states}
@@ -131,15 +130,7 @@ def _failed(
     if step.state in (FileState.GONE, FileState.CHANGED):
         return
     reason_id = context.names.reason_id(step.reason)
-    rows.attempts.append(
-        {
-            "file_id": held.id,
-            "model_id": context.model_id,
-            "at_us": context.now_us,
-            "kind": failed.kind.value,
-            "reason_id": reason_id,
-        }
-    )
+    rows.attempts.append((held.id, context.model_id, context.now_us, failed.kind.value, reason_id))
     if step.state is FileState.QUARANTINED:
         _add_result(context, held, outcome, _Result(ERROR_CODE, reason_id=reason_id), rows)
 
@@ -202,15 +193,16 @@ _HELD = PreparedIn(
     ["model_id"],
 )
 _RESULT_COLUMNS = [column.name for column in result.columns if column.name != "id"]
-_INSERT = insert(result)
-_UPSERT = Prepared(
-    _INSERT.on_conflict_do_update(
-        index_elements=[result.c.file_id, result.c.model_id],
-        set_={
-            name: _INSERT.excluded[name] for name in _RESULT_COLUMNS if name not in ("file_id", "model_id")
-        },
+_RESULT_KEYS = ("file_id", "model_id")
+_UPSERT = many_upserts(
+    Upsert(
+        result,
+        _RESULT_KEYS,
+        lambda new: {name: new[name] for name in _RESULT_COLUMNS if name not in _RESULT_KEYS},
     ),
     _RESULT_COLUMNS,
 )
-_STATE_COLUMNS = ["state", "attempts", "not_before_us", "move", "b_id"]
-_SET_STATE = Prepared(file.update().where(file.c.id == sa.bindparam("b_id")), _STATE_COLUMNS)
+_ATTEMPT_COLUMNS = ["file_id", "model_id", "at_us", "kind", "reason_id"]
+_ADD_ATTEMPT = many_inserts(attempt, _ATTEMPT_COLUMNS)
+_STATE_COLUMNS = ["state", "attempts", "not_before_us", "move", "id"]
+_SET_STATE = many_updates(file, _STATE_COLUMNS, "id")

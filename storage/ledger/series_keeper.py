@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from storage.backend.backend import backend_of
 from storage.ledger.ids import Names
 from storage.ledger.series_verdicts import ReadRule, SeriesVerdicts, VotingRules
 from storage.pseudonyms import SECRET_BYTES, pseudonym
@@ -48,7 +49,7 @@ class SeriesKeeper:
         self._reading = reading
         self._rules = VotingRules(None if reading is None else reading.read_rule)
         self._secret: bytes | None = None
-        self._data_version = -1
+        self._change_number = -1
 
     def secret(self) -> bytes:
         """Return what identifiers are hashed with, within a transaction: it is made the first time."""
@@ -67,11 +68,11 @@ class SeriesKeeper:
 
     def changes(self) -> SeriesChanges:
         """Return the collected changes of one transaction, which has begun."""
-        version = int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
-        if version != self._data_version:  # another process may have pruned series
+        number = backend_of(self._connection).change_number(self._connection)
+        if number != self._change_number:  # another process may have pruned series
             self._names.forget_series()
             self._rules.forget()
-            self._data_version = version
+            self._change_number = number
         return SeriesChanges(self._connection, self._names, self._rules, self._reading, self.secret)
 
     def files_changed(self, file_ids: Sequence[int]) -> None:

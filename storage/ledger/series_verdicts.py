@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from storage.ledger.ids import Names, chunks
 from storage.ledger.votes import decoded, encoded
@@ -30,6 +29,7 @@ from storage.schema import (
     series_verdict,
 )
 from storage.statements import Prepared, PreparedIn
+from storage.upsert import Upsert, many_upserts
 
 _REJECTED = STATUS_CODES[Status.REJECTED]
 
@@ -173,7 +173,7 @@ class SeriesVerdicts:
             rows += self._grown(model_id, rule, added, changed)
             for series_id in changed:
                 rows += self._anew(series_id, model_id, rule)
-        _UPSERT.many(self._connection, rows)
+        _UPSERT.write(self._connection, rows)
         self._added.clear()
         self._changed.clear()
 
@@ -248,12 +248,9 @@ def _sum_of(row: Sequence[Any]) -> _Sum | None:
 
 
 _COLUMNS = [column.name for column in series_verdict.columns]
-_INSERT = insert(series_verdict)
-_UPSERT = Prepared(
-    _INSERT.on_conflict_do_update(
-        index_elements=[series_verdict.c.series_id, series_verdict.c.model_id],
-        set_={name: _INSERT.excluded[name] for name in _COLUMNS if name not in ("series_id", "model_id")},
-    ),
+_KEYS = ("series_id", "model_id")
+_UPSERT = many_upserts(
+    Upsert(series_verdict, _KEYS, lambda new: {name: new[name] for name in _COLUMNS if name not in _KEYS}),
     _COLUMNS,
 )
 _VERDICT = series_verdict.c
