@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from storage.counters import split
+from storage.portable_sql import ZERO, total
 from storage.queries.budget import Budget
-from storage.queries.results import JOINED, needs_rows, row_terms
+from storage.queries.results import JOINED, is_model, needs_rows, row_terms
 from storage.queries.row_pieces import RowPieces
 from storage.query import Query
 from storage.schema import STATUS_CODES, folder, inbox, label, model, result, tally
@@ -64,12 +65,9 @@ class Chosen:
 
 def chosen_kinds(connection: sa.Connection, query: Query) -> Chosen:
     """Return which kinds a query lets through."""
-    named = model.c.weights_sha256.startswith(query.model or "", autoescape=True) | (
-        model.c.name == query.model
-    )
     return Chosen(
         None if query.inbox is None else _ids(connection, inbox.c.id, inbox.c.path == query.inbox),
-        None if query.model is None else _ids(connection, model.c.id, named),
+        None if query.model is None else _ids(connection, model.c.id, is_model(query.model)),
         _ids(connection, label.c.id, label.c.name.in_(query.labels)) if query.labels else None,
         frozenset(STATUS_CODES[one] for one in query.statuses) if query.statuses else None,
     )
@@ -116,16 +114,17 @@ def _from_tallies(connection: sa.Connection, query: Query) -> Counter[ResultKind
         terms = [tally.c.seconds == span.seconds]
         terms += [] if span.since_us is None else [tally.c.start_us >= span.since_us]
         terms += [] if span.until_us is None else [tally.c.start_us < span.until_us]
-        statement = sa.select(*columns, sa.func.sum(tally.c.count)).where(*terms).group_by(*columns)
+        statement = sa.select(*columns, total(tally.c.count)).where(*terms).group_by(*columns)
         for *kind, number in connection.execute(statement):
             counted[ResultKind(*kind)] += number
     return +counted
 
 
 def _kinds(
-    connection: sa.Connection, terms: list[sa.ColumnElement[bool]], most: int = -1
+    connection: sa.Connection, terms: list[sa.ColumnElement[bool]], most: int | None = None
 ) -> list[ResultKind]:
-    columns = (folder.c.inbox_id, result.c.model_id, sa.func.coalesce(result.c.label_id, 0), result.c.status)
+    label_id = sa.func.coalesce(result.c.label_id, ZERO)
+    columns = (folder.c.inbox_id, result.c.model_id, label_id, result.c.status)
     statement = sa.select(*columns).select_from(JOINED).where(*terms).limit(most)
     return [ResultKind(*row) for row in connection.execute(statement)]
 

@@ -155,7 +155,7 @@ def _order(
 
 def _class_places(connection: sa.Connection) -> tuple[sa.ColumnElement[Any], Callable[[str], int]]:
     """Return a class's place among all by name, even numbers from 2 on, and that of any name; 0: none."""
-    known = connection.execute(sa.select(label.c.name, label.c.id).order_by(label.c.name)).all()
+    known = sorted(connection.execute(sa.select(label.c.name, label.c.id)).all())
     names = [row.name for row in known]
     places = {row.id: 2 * place for place, row in enumerate(known, 1)}
     column = sa.case(places, value=result.c.label_id, else_=sa.literal(0)) if places else sa.literal(0)

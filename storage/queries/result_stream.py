@@ -29,9 +29,10 @@ def result_stream(connection: sa.Connection, query: Query) -> Generator[ResultRo
     if query.sort in (Sort.TIME, Sort.ID) and not query.text:
         yield from rows(connection, query)
         return
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    driver.execute("PRAGMA temp_store = FILE").close()
+    if connection.dialect.name == "sqlite":  # a server has its own place for what is sorted
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA temp_store = FILE").close()
     with reading(connection):
         match = find_text(connection, query.text, Budget(math.inf)) if query.text else None
         ids = ordered_ids(connection, query, match)

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from storage.counters import Span, split
 from storage.database import reading
+from storage.portable_sql import ZERO, by_bytes, has_bytes, lowered, total
 from storage.queries.review_sql import review_term
 from storage.queries.score_sql import doubt, doubt_column, score_column
 from storage.query import Key, Query, ReviewFilter, Sort
@@ -146,7 +147,7 @@ def summary(connection: sa.Connection, query: Query = EVERYTHING) -> list[Summar
 def labels(connection: sa.Connection) -> list[str]:
     """Return every class name that was ever stored, sorted."""
     with reading(connection):
-        return list(connection.execute(sa.select(label.c.name).order_by(label.c.name)).scalars())
+        return sorted(connection.execute(sa.select(label.c.name)).scalars())
 
 
 def last_result_id(connection: sa.Connection) -> int:
@@ -208,9 +209,7 @@ def _grouped_tallies(
 ) -> Iterator[tuple[int, int, int, int]]:
     kind = (tally.c.model_id, tally.c.label_id, tally.c.status)
     statement = (
-        sa.select(*kind, sa.func.sum(tally.c.count))
-        .where(*tally_terms(connection, query, span))
-        .group_by(*kind)
+        sa.select(*kind, total(tally.c.count)).where(*tally_terms(connection, query, span)).group_by(*kind)
     )
     yield from connection.execute(statement)
 
@@ -228,7 +227,7 @@ def tally_terms(connection: sa.Connection, query: Query, span: Span) -> list[sa.
 def _grouped_rows(
     connection: sa.Connection, query: Query, since_us: int | None, until_us: int | None
 ) -> Iterator[tuple[int, int, int, int]]:
-    kind = (result.c.model_id, sa.func.coalesce(result.c.label_id, 0), result.c.status)
+    kind = (result.c.model_id, sa.func.coalesce(result.c.label_id, ZERO), result.c.status)
     statement = (
         sa.select(*kind, sa.func.count())
         .select_from(JOINED if needs_join(query) else result)
@@ -305,11 +304,14 @@ def _chosen(
     if query.statuses:
         terms.append(status.in_([STATUS_CODES[word] for word in query.statuses]))
     if query.model is not None:
-        named = model.c.weights_sha256.startswith(query.model, autoescape=True) | (
-            model.c.name == query.model
-        )
-        terms.append(model_id.in_(list(connection.execute(sa.select(model.c.id).where(named)).scalars())))
+        ids = sa.select(model.c.id).where(is_model(query.model))
+        terms.append(model_id.in_(list(connection.execute(ids).scalars())))
     return terms
+
+
+def is_model(named: str) -> sa.ColumnElement[bool]:
+    """Return what a model is called by: its name, or the first letters of its weights' sha256."""
+    return model.c.weights_sha256.startswith(named.lower(), autoescape=True) | (model.c.name == named)
 
 
 def _between(
@@ -327,13 +329,9 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
     """Search bytes, because names need not be text; LIKE would also give % and _ a meaning."""
     wanted = os.fsencode(text).lower()
     return sa.or_(
-        sa.func.instr(_lowered(PATH), wanted) > 0,
-        sa.func.instr(_lowered(sa.func.coalesce(reason.c.text, "")), wanted) > 0,
+        has_bytes(lowered(PATH), wanted),
+        has_bytes(lowered(sa.func.coalesce(reason.c.text, "")), wanted),
     )
-
-
-def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.cast(sa.func.lower(sa.cast(column, sa.Text)), sa.LargeBinary)
 
 
 def is_descending(query: Query) -> bool:
@@ -394,7 +392,7 @@ SORT_COLUMNS: dict[Sort, sa.ColumnElement[Any]] = {
     Sort.SCORE: sa.func.coalesce(score_column, -1.0),
     Sort.DOUBT: doubt_column,
     Sort.FILE: PATH,
-    Sort.CLASS: sa.func.coalesce(label.c.name, ""),
+    Sort.CLASS: by_bytes(sa.func.coalesce(label.c.name, "")),
     Sort.STATUS: result.c.status,
     Sort.ID: result.c.id,
 }

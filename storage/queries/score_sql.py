@@ -12,11 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage.portable_sql import json_length
 from storage.schema import label, model, result
 
 # In a subquery and not joined: coalesce asks it for the rows without a score only, and those are few.
 _by, _given = model.alias("scored_by"), label.alias("given")
-_TWO_CLASSES = sa.func.json_array_length(_by.c.classes) == sa.literal_column("2")
+_TWO_CLASSES = json_length(_by.c.classes) == sa.literal_column("2")
 # `uncertain_low` is stored with every model since schema 0002: a model that has it and no class of interest
 # scores the likeliest class, which is the one given.
 _DERIVED = (

@@ -18,6 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import reading
+from storage.portable_sql import by_bytes, has_bytes, hexadecimal, json_number, lowered, total
+from storage.queries.results import is_model
 from storage.queries.totals import ModelSummaryRow
 from storage.query import Grouping, Query, Sort
 from storage.records import Status
@@ -110,7 +112,7 @@ def series_rows(
         .select_from(_joined(source, columns))
         .where(*_terms(columns, query))
         .order_by(*_order(sa.literal_column("rank"), columns, down=down))
-        .limit(-1 if query.limit is None else query.limit)
+        .limit(query.limit)
         .offset(offset)
         .subquery("chosen")
     )
@@ -139,7 +141,7 @@ def series_summary(connection: sa.Connection, grouping: Grouping, query: Query) 
     )
     named = (model.c.name, model.c.version, model.c.weights_sha256, label.c.name, counted.c.status)
     statement = (
-        sa.select(*named, sa.func.sum(counted.c.number))
+        sa.select(*named, total(counted.c.number))
         .select_from(
             counted.join(model, model.c.id == counted.c.model_id).outerjoin(
                 label, label.c.id == counted.c.label_id
@@ -169,7 +171,7 @@ def slices_of(connection: sa.Connection, series_id: int, weights_sha256: str | N
         sa.select(*_SLICE)
         .select_from(_SLICES)
         .where(*terms)
-        .order_by(result.c.position, folder.c.path, file.c.name)
+        .order_by(result.c.position.nulls_first(), folder.c.path, file.c.name)
     )
     with reading(connection):
         return [_slice_row(row) for row in connection.execute(statement)]
@@ -201,7 +203,7 @@ def _ranked(key: sa.ColumnElement[Any]) -> sa.Subquery:
     within: Any = {"partition_by": [key, series_verdict.c.model_id]}
     decides = [
         sa.case((series_verdict.c.status == _REJECTED, 1), else_=0),
-        series_verdict.c.score.desc(),
+        series_verdict.c.score.desc().nulls_last(),
         series_verdict.c.series_id,
     ]
     together = {
@@ -250,10 +252,7 @@ def _terms(columns: Any, query: Query) -> list[sa.ColumnElement[bool]]:
     if query.statuses:
         terms.append(columns.status.in_([STATUS_CODES[word] for word in query.statuses]))
     if query.model is not None:
-        by_hash = model.c.weights_sha256.startswith(query.model, autoescape=True)
-        terms.append(
-            columns.model_id.in_(sa.select(model.c.id).where(by_hash | (model.c.name == query.model)))
-        )
+        terms.append(columns.model_id.in_(sa.select(model.c.id).where(is_model(query.model))))
     if query.inbox is not None:
         terms.append(sa.func.coalesce(inbox.c.path, b"") == query.inbox)
     if query.text:
@@ -279,13 +278,9 @@ def _contains(text: str) -> sa.ColumnElement[bool]:
     """Search names, pseudonyms and the path of the loudest slice, as bytes: a name need not be text."""
     wanted = os.fsencode(text).lower()
     names = [series.c.name, series.c.study_name, series.c.patient_name]
-    keys = [sa.func.hex(series.c[name]) for name in ("series_key", "study_key", "patient_key")]
+    keys = [hexadecimal(series.c[name]) for name in ("series_key", "study_key", "patient_key")]
     searched = [sa.func.coalesce(part, "") for part in (*names, *keys)]
-    return sa.or_(*(sa.func.instr(_lowered(part), wanted) > 0 for part in (*searched, _PATH)))
-
-
-def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.cast(sa.func.lower(sa.cast(column, sa.Text)), sa.LargeBinary)
+    return sa.or_(*(has_bytes(lowered(part), wanted) for part in (*searched, _PATH)))
 
 
 def _shown(columns: Any) -> list[sa.ColumnElement[Any]]:
@@ -354,7 +349,7 @@ def _order(rank: sa.ColumnElement[Any], columns: Any, *, down: bool) -> tuple[sa
 
 def _sort_columns(columns: Any) -> dict[Sort, sa.ColumnElement[Any]]:
     threshold = sa.func.coalesce(
-        sa.func.json_extract(model.c.series_rule, "$.series.threshold"), model.c.threshold, 0.0
+        json_number(model.c.series_rule, "series", "threshold"), model.c.threshold, 0.0
     )
     return {
         Sort.TIME: columns.touched_us,
@@ -364,8 +359,8 @@ def _sort_columns(columns: Any) -> dict[Sort, sa.ColumnElement[Any]]:
             (columns.label_id.is_(None), 2.0),
             else_=sa.func.coalesce(sa.func.abs(columns.score - threshold), 2.0),
         ),
-        Sort.FILE: sa.func.coalesce(series.c.name, sa.func.hex(series.c.series_key)),
-        Sort.CLASS: sa.func.coalesce(label.c.name, ""),
+        Sort.FILE: by_bytes(sa.func.coalesce(series.c.name, hexadecimal(series.c.series_key))),
+        Sort.CLASS: by_bytes(sa.func.coalesce(label.c.name, "")),
         Sort.STATUS: columns.status,
         Sort.ID: columns.series_id,
     }

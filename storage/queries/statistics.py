@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from storage.counters import Span
 from storage.database import reading
+from storage.portable_sql import by_bytes, total, whole_part
 from storage.queries.results import DAY_SECONDS, JOINED, row_terms, tally_terms
 from storage.queries.score_sql import score_column
 from storage.query import Query
@@ -65,14 +66,14 @@ def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list
     since_us = None if query.since_us is None else query.since_us - query.since_us % step_us
     until_us = None if query.until_us is None else query.until_us + -query.until_us % step_us
     seconds = 86_400 if step_us % 86_400_000_000 == 0 else 60
-    start = tally.c.start_us - tally.c.start_us % step_us
+    start = (tally.c.start_us - tally.c.start_us % step_us).label("begin_us")
     with reading(connection):
         statement = (
-            sa.select(start, label.c.name, tally.c.status, sa.func.sum(tally.c.count))
+            sa.select(start, label.c.name, tally.c.status, total(tally.c.count))
             .select_from(tally.outerjoin(label, label.c.id == tally.c.label_id))
             .where(*tally_terms(connection, query, Span(seconds, since_us, until_us)), tally.c.count > 0)
-            .group_by(start, label.c.name, tally.c.status)
-            .order_by(start, tally.c.status, label.c.name)
+            .group_by("begin_us", label.c.name, tally.c.status)
+            .order_by("begin_us", tally.c.status, by_bytes(label.c.name).nulls_first())
         )
         found = connection.execute(statement).all()
     return [TimelineRow(begin, name, STATUS_OF_CODE[status], number) for begin, name, status, number in found]
@@ -81,14 +82,14 @@ def timeline(connection: sa.Connection, query: Query, step_seconds: int) -> list
 def score_histogram(connection: sa.Connection, query: Query, bins: int = 20) -> dict[str, list[int]]:
     """Return per class that was given how many results have a score in each of `bins` equal parts of 0..1."""
     last = sa.literal(bins - 1)
-    place = sa.case((score_column >= sa.literal(1.0), last), else_=sa.cast(score_column * bins, sa.Integer))
+    place = sa.case((score_column >= sa.literal(1.0), last), else_=whole_part(score_column * bins))
     with reading(connection):
         statement = (
-            sa.select(label.c.name, place, sa.func.count())
+            sa.select(label.c.name, place.label("bin"), sa.func.count())
             .select_from(JOINED)
             .where(*row_terms(connection, query, query.since_us, query.until_us))
             .where(score_column.is_not(None), label.c.name.is_not(None))
-            .group_by(label.c.name, place)
+            .group_by(label.c.name, "bin")
         )
         found = connection.execute(statement).all()
     shares: dict[str, list[int]] = {}
@@ -105,14 +106,14 @@ def models(connection: sa.Connection, query: Query) -> list[ModelRow]:
     span = Span(60, query.since_us, query.until_us)
     if query.since_us is None and query.until_us is None:
         span = Span(DAY_SECONDS, None, None)
-    number = sa.func.sum(tally.c.count)
+    number = total(tally.c.count)
     with reading(connection):
         statement = (
             sa.select(*(model.c[field.name] for field in fields(ModelRow)[:-1]), number)
             .select_from(tally.join(model, model.c.id == tally.c.model_id))
             .where(*tally_terms(connection, query, span), tally.c.count > 0)
             .group_by(model.c.id)
-            .order_by(number.desc())
+            .order_by(number.desc(), model.c.id)
         )
         found: list[Any] = list(connection.execute(statement))
     return [ModelRow(*row) for row in found]
@@ -135,7 +136,7 @@ def reasons(connection: sa.Connection, query: Query, limit: int) -> list[ReasonR
             .select_from(JOINED)
             .where(*row_terms(connection, query, query.since_us, query.until_us))
             .group_by(reason.c.id)
-            .order_by(number.desc(), reason.c.id)
+            .order_by(number.desc(), reason.c.id.nulls_first())
             .limit(limit)
         )
         return [ReasonRow(*row) for row in connection.execute(statement)]

@@ -7,22 +7,19 @@ few names have ends in a list of them; one that many have is looked for again ro
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage.database import reading
+from storage.portable_sql import among, contains, lowered, tail
 from storage.queries.budget import Budget, pieces
 from storage.schema import file, folder, reason, result
 
 # With more matches than this the list is given up; so many take about twenty milliseconds to be joined.
 MOST = 30_000
-# Longer patterns are refused by SQLite's LIKE (50,000 bytes) and typed by nobody.
-_LONGEST_PATTERN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +34,10 @@ class TextMatch:
 def find_text(connection: sa.Connection, text: str, budget: Budget) -> TextMatch:
     """Return where `text` is: by list while the budget and `MOST` suffice, else as a term to be tried."""
     with reading(connection):
-        folders = _ids(connection, sa.select(folder.c.id).where(_contains(folder.c.path, text)))
-        reasons = _ids(connection, sa.select(reason.c.id).where(_contains(reason.c.text, text)))
+        folders = _ids(connection, sa.select(folder.c.id).where(contains(folder.c.path, text)))
+        reasons = _ids(connection, sa.select(reason.c.id).where(contains(reason.c.text, text)))
         named = _file_term(connection, text, folders)
-        by_reason = result.c.reason_id.in_(listed(reasons))
+        by_reason = among(result.c.reason_id, reasons)
         files, searched = _matches(connection, file.c.id, named, budget)
         results: list[int] = []
         if files is not None and reasons:
@@ -50,15 +47,10 @@ def find_text(connection: sa.Connection, text: str, budget: Budget) -> TextMatch
             )
     if files is None:
         return TextMatch(named | by_reason if reasons else named, is_list=False, searched=None)
-    term: sa.ColumnElement[bool] = result.c.file_id.in_(listed(files))
+    term: sa.ColumnElement[bool] = among(result.c.file_id, files)
     if results:
-        term |= result.c.id.in_(listed(results))
+        term |= among(result.c.id, results)
     return TextMatch(term, is_list=True, searched=searched)
-
-
-def listed(ids: Sequence[int]) -> sa.Select[Any]:
-    """Return ids as a subquery of one bound value, however many there are."""
-    return sa.select(sa.func.json_each(json.dumps(list(ids))).table_valued("value").c.value)
 
 
 def _matches(
@@ -79,32 +71,17 @@ def _matches(
 
 def _file_term(connection: sa.Connection, text: str, folders: list[int]) -> sa.ColumnElement[bool]:
     """Return what a file's name or folder must be for its path to have the text."""
-    terms = [file.c.folder_id.in_(listed(folders))] if folders else []
+    terms = [among(file.c.folder_id, folders)] if folders else []
     # A name has no slash: one in the text is inside the folder's path, or the one between it and the name.
     above, slash, begin = text.rpartition("/")
     if not slash:
-        return sa.or_(_contains(file.c.name, text), *terms)
+        return sa.or_(contains(file.c.name, text), *terms)
     wanted, ending = os.fsencode(begin).lower(), os.fsencode(above).lower()
-    tail = sa.func.substr(folder.c.path, -len(ending)) if ending else folder.c.path
-    in_it = _lowered(tail) == ending if ending else folder.c.path != b""
+    in_it = lowered(tail(folder.c.path, len(ending))) == ending if ending else folder.c.path != b""
     below = _ids(connection, sa.select(folder.c.id).where(in_it, folder.c.path != b""))
-    starts = _lowered(sa.func.substr(file.c.name, 1, len(wanted))) == wanted if wanted else sa.true()
-    return sa.or_(file.c.folder_id.in_(listed(below)) & starts, *terms)
-
-
-def _contains(column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
-    """Search bytes, because names need not be text; by the quickest way that is exact for this text."""
-    wanted = os.fsencode(text)
-    if not any(chr(byte).isalpha() for byte in wanted if byte < 128) and wanted.isascii():
-        return sa.func.instr(sa.cast(column, sa.LargeBinary), wanted) > 0
-    if wanted.isascii() and text.isprintable() and len(wanted) <= _LONGEST_PATTERN:
-        # LIKE knows ASCII letters in either case, as lower() does, and lets no other byte pass for one.
-        return sa.cast(column, sa.Text).contains(text, autoescape=True)
-    return sa.func.instr(_lowered(column), wanted.lower()) > 0
-
-
-def _lowered(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.cast(sa.func.lower(sa.cast(column, sa.Text)), sa.LargeBinary)
+    begins = sa.func.substr(file.c.name, 1, len(wanted), type_=sa.LargeBinary)
+    starts = lowered(begins) == wanted if wanted else sa.true()
+    return sa.or_(among(file.c.folder_id, below) & starts, *terms)
 
 
 def _ids(connection: sa.Connection, statement: sa.Select[Any]) -> list[int]:

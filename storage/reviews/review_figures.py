@@ -150,7 +150,7 @@ def _counted(connection: sa.Connection, query: Query) -> sa.Select[Any]:
         .select_from(said.join(_source(query), result.c.file_id == said.c.file_id))
         .where(*row_terms(connection, query, query.since_us, query.until_us))
         .where(result.c.status != ERROR_CODE, *_latest_of_weights(connection))
-        .group_by(*kind)
+        .group_by(*kind[:3], "is_above", *kind[4:])
     )
 
 
