@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from storage.statements import Prepared
 
+# A parameter cannot have the name of a column that is set.
+_ALL = "all_"
 Changes = Callable[[Any], Mapping[str, Any]]  # of the row that could not be inserted -> what is set
 
 
@@ -58,7 +60,7 @@ class ManyRows:
         """`one` is the statement for one row, `many` makes that for the rows of a table."""
         self._one = one
         columns = [table.c[name] for name in names]
-        self._all = Prepared(lambda _: many(_given(columns)), names)
+        self._all = Prepared(lambda _: many(_given(columns)), [f"{_ALL}{name}" for name in names])
         self._convert = [_converter(column) for column in columns]
 
     def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -115,7 +117,7 @@ def many_updates(table: sa.Table, names: Sequence[str], key: str) -> ManyRows:
 
 def _given(columns: Sequence[sa.Column[Any]]) -> sa.FromClause:
     """Return the rows of arrays that are bound by the names of columns."""
-    arrays = [sa.bindparam(column.name, type_=sa.ARRAY(column.type)) for column in columns]
+    arrays = [sa.bindparam(f"{_ALL}{column.name}", type_=sa.ARRAY(column.type)) for column in columns]
     plain = [sa.column(column.name, column.type) for column in columns]
     return sa.func.unnest(*arrays).table_valued(*plain, name="given").render_derived()
 
