@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import databases
+from tests.support.databases import DatabaseMaker, Target
+from tests.support.postgresql_server import PostgresqlServer
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Without the extra `train` the half of the tests runs that needs neither torch nor bt-train.
 _IMPORTS_TORCH = re.compile(
@@ -43,6 +47,21 @@ sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the server of tests with the marker `databases`; without one they start their own."""
+    parser.addoption(
+        "--postgresql",
+        metavar="URL",
+        default=os.environ.get("TEST_POSTGRESQL"),
+        help="a PostgreSQL server to make databases on; else TEST_POSTGRESQL, else one that is started",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests with the marker `databases` on SQLite and on PostgreSQL."""
+    databases.parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -98,6 +117,48 @@ def no_leaked_threads() -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail(f"threads left running: {[thread.name for thread in leaked]}")
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server, for all tests of this process; they are skipped where there is none."""
+    with databases.server(request.config.getoption("--postgresql")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database of a test: SQLite's, and with the marker `databases` each in turn."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def make_database(
+    database_kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[DatabaseMaker]:
+    """What makes databases of that kind, for one test."""
+    yield from _maker(database_kind, tmp_path, request)
+
+
+@pytest.fixture(scope="module")
+def make_module_database(
+    database_kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[DatabaseMaker]:
+    """What makes databases of that kind, for the tests of a module together."""
+    yield from _maker(database_kind, tmp_path_factory.mktemp("database"), request)
+
+
+@pytest.fixture
+def database(make_database: DatabaseMaker) -> Target:
+    """Where a test's database is, or will be."""
+    return make_database()
+
+
+def _maker(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[DatabaseMaker]:
+    with_server = kind == "postgresql"
+    maker = DatabaseMaker(folder, request.getfixturevalue("postgresql") if with_server else None)
+    yield maker
+    maker.close()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ _STORED = {"config", "storage.records", "storage.pseudonyms", "storage.database_
 _DATABASE = {
     *_STORED,
     "storage.random_order",
+    "storage.portable_sql",
     "storage.schema",
     "storage.statements",
     "storage.upsert",
@@ -44,6 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "storage.database_errors": {"config"},
     "storage.query": _STORED,
     "storage.random_order": set(),
+    "storage.portable_sql": set(),
     "storage.schema": {*_STORED, "storage.random_order"},
     "storage.statements": {*_STORED, "storage.schema"},
     "storage.migrations": {*_STORED, "storage.schema"},

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from config.database_url import is_server_url
 from config.errors import UsageError
 from config.files import flush
 from config.text import printable
@@ -39,6 +39,7 @@ from storage.schema import (
     reviewer,
 )
 from storage.statements import Prepared, PreparedIn
+from storage.upsert import insert_of
 
 # So many reviews are written in less than a tenth of a second.
 AT_ONCE = 200
@@ -146,6 +147,8 @@ class ReviewWriter:
 
     def _flush(self) -> None:
         """Wait until what was committed is on the disk; without the lock, so that nobody else waits."""
+        if is_server_url(self._database):  # a server waits for its disk before it says that it committed
+            return
         path = Path(os.path.realpath(database_path(self._database)))  # where SQLite puts its log
         try:
             flush(path.with_name(f"{path.name}-wal"))
@@ -322,8 +325,10 @@ _REQUESTED = PreparedIn(
     ),
     [],
 )
-_ADD_REVIEWER = Prepared(insert(reviewer).on_conflict_do_nothing(), ["name"])
-_ADD_LABEL = Prepared(insert(label).on_conflict_do_nothing(), ["name"])
+_ADD_REVIEWER, _ADD_LABEL = (
+    Prepared(lambda dialect, table=table: insert_of(table, dialect).on_conflict_do_nothing(), ["name"])
+    for table in (reviewer, label)
+)
 
 
 def _number_of(table: sa.Table, parameter: str) -> sa.ScalarSelect[int]:
@@ -343,6 +348,8 @@ _earlier = review.alias("earlier")
 _was_drawn = sa.exists().where(
     _earlier.c.file_id == sa.bindparam("same_file"), _earlier.c.in_sample == sa.literal_column("1")
 )
+_one, _none = sa.literal_column("1", sa.Integer), sa.literal_column("0", sa.Integer)
+_counts_as_drawn = (sa.bindparam("drawn", type_=sa.Integer) == _one) | _was_drawn
 _INSERTED = "request file seen_model by said said_label shown_label shown why drawn same_file remark at"
 _INSERT = Prepared(
     review.insert().values(
@@ -355,9 +362,7 @@ _INSERT = Prepared(
         shown_label_id=sa.bindparam("shown_label"),
         shown_status=sa.bindparam("shown"),
         origin=sa.bindparam("why"),
-        in_sample=sa.func.max(
-            sa.bindparam("drawn", type_=sa.Integer), sa.select(_was_drawn).scalar_subquery()
-        ),
+        in_sample=sa.case((_counts_as_drawn, _one), else_=_none),
         note=sa.bindparam("remark"),
         at_us=sa.bindparam("at"),
     ),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -15,6 +13,9 @@ from storage.ledger.retry import RetryPolicy
 from storage.maintenance import check_backup as maintenance
 from storage.records import Entry, Failed, FailureKind, FileVersion, Judged, ModelRecord, Outcome, Status
 from storage.schema import FileState
+from tests.support.databases import Target, close_at_end, raw
+
+__all__ = ["raw"]
 
 SECOND_US = 1_000_000
 MODEL = ModelRecord("ab" * 32, "brain-mri", "1", "openvino", "bf16", "cpu", ("no_tumour", "tumour"))
@@ -39,7 +40,7 @@ class Clock:
 class Store:
     """One open database with the parts a daemon has."""
 
-    path: Path
+    path: Target
     connection: sa.Connection
     ledger: Ledger
     clock: Clock
@@ -74,18 +75,11 @@ class Store:
             self.closed = True
 
 
-def open_store(path: Path, *, busy_seconds: float = 0.1, move_done: bool = False, **policy: float) -> Store:
+def open_store(path: Target, *, busy_seconds: float = 0.1, move_done: bool = False, **policy: float) -> Store:
     """Open (or make) a database at `path`; `policy` are fields of the RetryPolicy."""
     clock = Clock()
     connection = open_writer(path, busy_seconds=busy_seconds)
+    close_at_end(connection, path)
     moving = {FileState.DONE} if move_done else ()
     ledger = Ledger(connection, clock, RetryPolicy(**policy), moving=moving)  # type: ignore[arg-type]
     return Store(path, connection, ledger, clock, ledger.inbox_id(b"/inbox"), ledger.model_id(MODEL))
-
-
-def raw(path: Path, sql: str) -> list[tuple[object, ...]]:
-    """Run a statement past our own code."""
-    import sqlite3
-
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return connection.execute(sql).fetchall()

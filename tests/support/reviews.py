@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 from storage.database import open_reader
 from storage.query import Query
@@ -16,6 +15,7 @@ from storage.reviews.review_figures import ReviewFigures, review_figures
 from storage.reviews.review_queue import candidates
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.databases import Target
 from tests.support.ledgers import MODEL, Store, open_store
 
 AT_US = 1_790_000_100_000_000
@@ -24,7 +24,7 @@ OTHER = "other"  # said of an image of another kind
 SKIP = "skip"
 
 
-def open_scored(path: Path, scores: Iterable[float | None]) -> Store:
+def open_scored(path: Target, scores: Iterable[float | None]) -> Store:
     """Open a database of one image per score, numbered from 1; None: a rejected one, of score 0.2."""
     store = open_store(path)
     store.model_id = store.ledger.model_id(SCORING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from storage.ledger.series_keeper import ReadPath, SeriesReading
 from storage.ledger.votes import decoded
 from storage.records import Judged, SeriesKeys, Status
 from storage.schema import STATUS_OF_CODE
+from tests.support.databases import Target, close_at_end
 from tests.support.ledgers import MODEL, OTHER_MODEL, Clock, Store
 from trainer.model.series_rule import SeriesRule
 from trainer.model.spec import Decision, SeriesDecision
@@ -29,10 +29,11 @@ SERIES_MODEL = replace(MODEL, positive="tumour", threshold=0.6, series_rule=RULE
 OTHER_SERIES_MODEL = replace(OTHER_MODEL, positive="tumour", threshold=0.6, series_rule=OTHER_RULE.to_json())
 
 
-def open_series_store(path: Path, read_path: ReadPath | None = None) -> Store:
+def open_series_store(path: Target, read_path: ReadPath | None = None) -> Store:
     """Open (or make) a database at `path` with a ledger that keeps series."""
     clock = Clock()
     connection = open_writer(path, busy_seconds=0.1)
+    close_at_end(connection, path)
     ledger = Ledger(connection, clock, series=SeriesReading(SeriesRule.from_json, read_path))
     with ledger.transaction():
         return Store(

@@ -22,6 +22,7 @@ from storage.database import open_writer
 from storage.ledger.ledger import Ledger
 from storage.records import Failed, FileVersion, Judged, ModelRecord, Outcome, Status
 from tests.conftest import REPOSITORY
+from tests.support.databases import Target
 
 # 2026-11-24 08:00:00 UTC
 START_US = 1_795_507_200_000_000
@@ -54,7 +55,7 @@ class Clock:
 class Store:
     """A database that a test fills as the daemon would."""
 
-    path: Path
+    path: Target
     inbox: Path
     clock: Clock = field(default_factory=Clock)
 
@@ -110,7 +111,7 @@ class Ran:
 class Program:
     """`bt-daemon` in this process, on one database."""
 
-    database: Path
+    database: Target
     capture: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str) -> Ran:

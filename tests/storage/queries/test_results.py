@@ -35,16 +35,19 @@ from storage.queries.status import status_snapshot
 from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
+from tests.support.databases import DatabaseMaker, Target
 from tests.support.ledgers import MODEL, OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store
+
+pytestmark = pytest.mark.databases
 
 DAY_US = 86_400 * SECOND_US
 IMAGES = 400
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def filled(make_module_database: DatabaseMaker) -> Iterator[Store]:
     """Three days of results of all kinds, many of one instant, in two inboxes, under two models."""
-    store = open_store(tmp_path_factory.mktemp("filled") / "results.db")
+    store = open_store(make_module_database())
     inboxes = [store.inbox_id, store.ledger.inbox_id(b"/second")]
     compared = {"positive": "tumour", "threshold": 0.5, "uncertain_low": 0.4, "uncertain_high": 0.6}
     models = [store.ledger.model_id(replace(one, **compared)) for one in (MODEL, OTHER_MODEL)]  # type: ignore[arg-type]
@@ -172,9 +175,11 @@ def test_pages_by_key_are_the_whole_in_order_without_a_gap_or_repeat(
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("limit", [0, 1, 9, None])
-def test_rare_results_are_found_on_their_days_alone(tmp_path: Path, limit: int | None, reverse: bool) -> None:
+def test_rare_results_are_found_on_their_days_alone(
+    database: Target, limit: int | None, reverse: bool
+) -> None:
     """Days without any are left out of the search; what is found and its order stay the same."""
-    store = open_store(tmp_path / "results.db")
+    store = open_store(database)
     rare = []
     for day in range(12):
         entries = store.add(*(b"%d-%d.png" % (day, number) for number in range(3)))
@@ -201,8 +206,8 @@ def test_newest_come_first_and_highest_confidence_first(filled: Store) -> None:
     assert sure == sorted(sure, reverse=True)
 
 
-def test_follow_sees_what_was_committed_after_a_result_even_if_the_clock_went_back(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_follow_sees_what_was_committed_after_a_result_even_if_the_clock_went_back(database: Target) -> None:
+    store = open_store(database)
     store.judge(store.add(b"a.png"))
     with open_reader(store.path) as reader:
         seen = last_result_id(reader)
@@ -215,8 +220,8 @@ def test_follow_sees_what_was_committed_after_a_result_even_if_the_clock_went_ba
     store.close()
 
 
-def test_error_row_that_was_retried_comes_again_when_following(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_error_row_that_was_retried_comes_again_when_following(database: Target) -> None:
+    store = open_store(database)
     [entry] = store.add(b"a.png")
     store.fail(entry, FailureKind.PERMANENT)
     store.judge(store.add(b"b.png"))
@@ -230,8 +235,8 @@ def test_error_row_that_was_retried_comes_again_when_following(tmp_path: Path) -
     store.close()
 
 
-def test_row_carries_everything_that_was_stored(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_row_carries_everything_that_was_stored(database: Target) -> None:
+    store = open_store(database)
     judged = Judged(Status.UNCERTAIN, "tumour", 0.51, "near the threshold", 7, 24, {"Modality": "MR"})
     [entry] = store.ledger.add([store.version(b"a.png", folder=b"sub")])
 
@@ -307,8 +312,8 @@ def test_spans_cover_a_range_exactly_once(since: int | None, length: int | None)
             assert not span.seconds or edge is None or edge % (span.seconds * SECOND_US) == 0
 
 
-def test_empty_database_answers_everything(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_empty_database_answers_everything(database: Target) -> None:
+    store = open_store(database)
     connection = store.connection
 
     assert (list(rows(connection)), count(connection), summary(connection), labels(connection)) == (
@@ -353,8 +358,8 @@ def test_models_and_reasons_add_up(filled: Store) -> None:
     )
 
 
-def test_story_tells_versions_attempts_and_results_newest_first(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_story_tells_versions_attempts_and_results_newest_first(database: Target) -> None:
+    store = open_store(database)
     [first] = store.add(b"a.png")
     store.fail(first, FailureKind.TRANSIENT, "busy")
     store.judge([first])
@@ -376,8 +381,8 @@ def test_story_tells_versions_attempts_and_results_newest_first(tmp_path: Path) 
     store.close()
 
 
-def test_troubled_files_are_those_given_up_and_those_tried_again(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_troubled_files_are_those_given_up_and_those_tried_again(database: Target) -> None:
+    store = open_store(database)
     fine, bad, again = store.add(b"a.png", b"b.png", b"c.png")
     store.judge([fine])
     store.fail(bad, FailureKind.PERMANENT, "not an image")
@@ -394,8 +399,8 @@ def test_troubled_files_are_those_given_up_and_those_tried_again(tmp_path: Path)
     store.close()
 
 
-def test_status_tells_what_the_daemon_said_last_and_what_waits(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_status_tells_what_the_daemon_said_last_and_what_waits(database: Target) -> None:
+    store = open_store(database)
     now_us = store.clock.now_us
     done, bad, _ = store.add(b"a.png", b"b.png", b"c.png")
     store.judge([done])
@@ -415,8 +420,8 @@ def test_status_tells_what_the_daemon_said_last_and_what_waits(tmp_path: Path) -
     store.close()
 
 
-def test_only_the_last_runs_are_remembered(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_only_the_last_runs_are_remembered(database: Target) -> None:
+    store = open_store(database)
 
     for run in range(50):
         store.ledger.beat(Heartbeat("host", 1, run, run, None, {}))
@@ -427,8 +432,8 @@ def test_only_the_last_runs_are_remembered(tmp_path: Path) -> None:
     store.close()
 
 
-def test_identical_bytes_are_known_under_the_same_model_only(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db")
+def test_identical_bytes_are_known_under_the_same_model_only(database: Target) -> None:
+    store = open_store(database)
     good, bad = store.add(b"a.png", b"b.png")
     judged = Judged(Status.UNCERTAIN, "tumour", 0.5, "near", 1, 2, {"Modality": "MR"})
     store.judge([good], judged, b"\1" * 32)

@@ -17,10 +17,13 @@ from storage.database import open_reader
 from storage.queries.results import ResultRow, count, rows
 from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, Judged, Status
+from tests.support.databases import Target
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
 from trainer.images.phantom import phantom
 from trainer.model.identity import default_weights
 from trainer.model.weights import read_spec
+
+pytestmark = pytest.mark.databases
 
 TUMOURS = replace(MODEL, positive="yes", threshold=0.27, uncertain_low=0.12, uncertain_high=0.42)
 FOUR = replace(
@@ -29,8 +32,8 @@ FOUR = replace(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results.db", tmp_path / "inbox")
+def store(database: Target, tmp_path: Path) -> Store:
+    return Store(database, tmp_path / "inbox")
 
 
 def _rows(store: Store, query: Query | None = None) -> list[ResultRow]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from storage.queries.series_rows import SeriesRow, series_count, series_rows, series_summary, slices_of
 from storage.query import Grouping, Query, Sort
 from storage.records import Judged, Outcome, PathMembership, Status
+from tests.support.databases import Target
 from tests.support.ledgers import Store
 from tests.support.series import OTHER_SERIES_MODEL, RULE, keys, open_series_store, slice_of
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database: Target) -> Iterator[Store]:
     """Four series: 0 and 1 are of one patient, 2 and 3 of another, each a study; 3 is all rejected."""
-    store = open_series_store(tmp_path / "results.db")
+    store = open_series_store(database)
     for number, scores in enumerate(((0.1, 0.2), (0.9, 0.95, 0.99), (0.3, 0.4), (0.99,))):
         store.clock.advance(60)
         for place, score in enumerate(scores):
@@ -137,8 +139,8 @@ def test_path_names_a_volume_and_nothing_that_says_what_it_is_part_of(store: Sto
     assert found(store)[0].name == keys(7).series.hex()[:12]
 
 
-def test_names_in_the_clear_are_shown_where_they_are(tmp_path: Path) -> None:
-    store = open_series_store(tmp_path / "results.db", lambda path: PathMembership("T1", "monday", "sub-01"))
+def test_names_in_the_clear_are_shown_where_they_are(database: Target) -> None:
+    store = open_series_store(database, lambda path: PathMembership("T1", "monday", "sub-01"))
     add(store, "a.png", slice_of(None, 0.2))
 
     [row] = found(store)

@@ -17,16 +17,19 @@ from storage.queries.results import rows
 from storage.queries.totals import Totals, summary_by_model, totals
 from storage.query import Query
 from storage.records import Failed, FailureKind, Status
+from tests.support.databases import Target
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
+
+pytestmark = pytest.mark.databases
 
 SECOND = replace(MODEL, weights_sha256="ffff0000" * 8, version="2.0")
 NO_IMAGE = Failed(FailureKind.PERMANENT, "not an image")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(database: Target, tmp_path: Path) -> Store:
     """Six images, four of them judged by two models, which disagree."""
-    store = Store(tmp_path / "results.db", tmp_path / "inbox")
+    store = Store(database, tmp_path / "inbox")
     store.put([(b"%d.png" % number, judged("yes", 0.9)) for number in range(4)])
     store.judge_again([judged("no", 0.8)] * 4, SECOND)
     store.put([(b"new.png", judged("no", 0.7)), (b"letter.txt", NO_IMAGE)], model=SECOND)
@@ -80,8 +83,8 @@ def test_a_file_that_was_rewritten_is_another_image(store: Store) -> None:
     assert _totals(store, Query(text="new")) == Totals(images=2, judgements=2, models=1)
 
 
-def test_images_are_counted_exactly_whatever_is_asked(tmp_path: Path) -> None:
-    store, chance = Store(tmp_path / "results.db", tmp_path / "inbox"), random.Random(3)
+def test_images_are_counted_exactly_whatever_is_asked(database: Target, tmp_path: Path) -> None:
+    store, chance = Store(database, tmp_path / "inbox"), random.Random(3)
     store.put([(b"%d.png" % n, judged(chance.choice(["yes", "no"]), chance.random())) for n in range(120)])
     store.judge_again([judged(chance.choice(["yes", "no"]), chance.random()) for _ in range(70)], SECOND)
     since = store.clock() - 150_000_000

@@ -6,7 +6,6 @@ import random
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +18,7 @@ from storage.reviews.review_rows import review_rows
 from storage.reviews.review_writer import ReviewWriter
 from storage.reviews.shares import Beside, Share, share
 from storage.schema import ReviewOrigin
+from tests.support.databases import Target
 from tests.support.reviews import (
     AT_US,
     OTHER,
@@ -31,6 +31,8 @@ from tests.support.reviews import (
     said,
     say,
 )  # fmt: skip
+
+pytestmark = pytest.mark.databases
 
 DOUBTFUL = (ReviewOrigin.UNCERTAIN, ReviewOrigin.NEAR)
 RANDOM = (ReviewOrigin.RANDOM,)
@@ -63,8 +65,8 @@ def test_interval_is_wilsons(k: int, n: int, low: float, high: float) -> None:
     assert share(0, 0) is None
 
 
-def test_answers_are_compared_with_what_the_model_said(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9, 0.9, 0.1, 0.1, None, None, 0.9])
+def test_answers_are_compared_with_what_the_model_said(database: Target) -> None:
+    store = open_scored(database, [0.9, 0.9, 0.1, 0.1, None, None, 0.9])
     say(
         store,
         said(1, "tumour"), said(2, "no_tumour"), said(3, "no_tumour"), said(4, OTHER), said(5, OTHER),
@@ -85,8 +87,8 @@ def test_answers_are_compared_with_what_the_model_said(tmp_path: Path) -> None:
     store.close()
 
 
-def test_answers_of_other_origins_alone_are_no_sample(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [number / 100 for number in range(100)])
+def test_answers_of_other_origins_alone_are_no_sample(database: Target) -> None:
+    store = open_scored(database, [number / 100 for number in range(100)])
     answer_queue(store, DOUBTFUL, 100, lambda _: "tumour")
 
     [found] = figures_of(store)
@@ -97,7 +99,7 @@ def test_answers_of_other_origins_alone_are_no_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_sample_is_unbiased_though_the_doubtful_were_answered_first(tmp_path: Path, seed: int) -> None:
+def test_sample_is_unbiased_though_the_doubtful_were_answered_first(database: Target, seed: int) -> None:
     """Of 3,000 images a tenth is in doubt, and the model wrong about half of those."""
     chance = random.Random(seed)
     scores = [chance.choice((0.03, 0.97) if chance.random() < 0.9 else (0.58, 0.62)) for _ in range(3_000)]
@@ -106,7 +108,7 @@ def test_sample_is_unbiased_though_the_doubtful_were_answered_first(tmp_path: Pa
         "tumour" if (score >= 0.6) is not mistaken else "no_tumour"
         for score, mistaken in zip(scores, wrong, strict=True)
     ]
-    store = open_scored(tmp_path / "results.db", scores)
+    store = open_scored(database, scores)
 
     answer_queue(store, DOUBTFUL, 320, lambda file_id: truths[file_id - 1])
     [first] = figures_of(store)
@@ -128,8 +130,8 @@ def test_sample_is_unbiased_though_the_doubtful_were_answered_first(tmp_path: Pa
     store.close()
 
 
-def test_sample_is_what_stands_before_the_last_random_one_and_nothing_behind_a_gap(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 20)
+def test_sample_is_what_stands_before_the_last_random_one_and_nothing_behind_a_gap(database: Target) -> None:
+    store = open_scored(database, [0.9] * 20)
     order = list(in_random_order(20))
     say(store, said(order[1], "tumour"), said(order[4], "tumour"), said(order[7], "tumour"))
 
@@ -152,8 +154,8 @@ def test_sample_is_what_stands_before_the_last_random_one_and_nothing_behind_a_g
     store.close()
 
 
-def test_image_of_the_sample_stays_in_it_when_it_is_answered_again(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 5)
+def test_image_of_the_sample_stays_in_it_when_it_is_answered_again(database: Target) -> None:
+    store = open_scored(database, [0.9] * 5)
     [first, *_] = in_random_order(5)
     answer = said(first, "tumour", origin=ReviewOrigin.RANDOM)
     say(store, answer)
@@ -168,9 +170,9 @@ def test_image_of_the_sample_stays_in_it_when_it_is_answered_again(tmp_path: Pat
     store.close()
 
 
-def test_new_images_answered_for_their_doubt_do_not_slip_into_the_sample(tmp_path: Path) -> None:
+def test_new_images_answered_for_their_doubt_do_not_slip_into_the_sample(database: Target) -> None:
     """A batch arrives while a reviewer still holds random ones; only its doubtful images are answered."""
-    store = open_scored(tmp_path / "results.db", [0.9] * 100)
+    store = open_scored(database, [0.9] * 100)
     held = list(islice(in_random_order(100), 60))
     say(store, *(said(number, "tumour", origin=ReviewOrigin.RANDOM) for number in held[:50]))
     entries = store.add(*(b"new-%d.png" % number for number in range(100)))
@@ -188,8 +190,8 @@ def test_new_images_answered_for_their_doubt_do_not_slip_into_the_sample(tmp_pat
     store.close()
 
 
-def test_what_was_said_of_one_models_answer_measures_the_next_one_too(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9, 0.1, 0.9, 0.1])
+def test_what_was_said_of_one_models_answer_measures_the_next_one_too(database: Target) -> None:
+    store = open_scored(database, [0.9, 0.1, 0.9, 0.1])
     say(
         store,
         *(said(number, "tumour", origin=ReviewOrigin.RANDOM) for number in in_random_order(4)),
@@ -210,8 +212,8 @@ def test_what_was_said_of_one_models_answer_measures_the_next_one_too(tmp_path: 
     store.close()
 
 
-def test_weights_on_two_engines_are_one_model(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9, 0.1])
+def test_weights_on_two_engines_are_one_model(database: Target) -> None:
+    store = open_scored(database, [0.9, 0.1])
     other_engine = store.ledger.model_id(replace(SCORING, engine="torch"))
     store.ledger.record([Outcome(1, judged_as(0.1))], other_engine)
     say(store, said(1, "tumour"), said(2, "tumour"))
@@ -222,8 +224,8 @@ def test_weights_on_two_engines_are_one_model(tmp_path: Path) -> None:
     store.close()
 
 
-def test_rejected_image_counts_by_its_score_as_in_the_card(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [None, 0.9])
+def test_rejected_image_counts_by_its_score_as_in_the_card(database: Target) -> None:
+    store = open_scored(database, [None, 0.9])
     say(store, *(said(number, "tumour", origin=ReviewOrigin.RANDOM) for number in (1, 2)))
 
     [found] = figures_of(store)
@@ -233,8 +235,8 @@ def test_rejected_image_counts_by_its_score_as_in_the_card(tmp_path: Path) -> No
     store.close()
 
 
-def test_card_is_compared_where_both_have_the_figure(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 18 + [0.1] * 2)
+def test_card_is_compared_where_both_have_the_figure(database: Target) -> None:
+    store = open_scored(database, [0.9] * 18 + [0.1] * 2)
     say(store, *(said(number, "tumour", origin=ReviewOrigin.RANDOM) for number in range(1, 21)))
     [found] = figures_of(store)
 
@@ -246,8 +248,8 @@ def test_card_is_compared_where_both_have_the_figure(tmp_path: Path) -> None:
     store.close()
 
 
-def test_figures_are_narrowed_down_by_a_query(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9, 0.9, 0.1])
+def test_figures_are_narrowed_down_by_a_query(database: Target) -> None:
+    store = open_scored(database, [0.9, 0.9, 0.1])
     say(store, said(1, "tumour"), said(2, "no_tumour"), said(3, "tumour"))
 
     found = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +13,19 @@ from storage.query import Query, ReviewFilter, Sort
 from storage.records import Failed, FailureKind, Outcome, Status
 from storage.reviews.review_queue import ReviewWaiting, waiting
 from storage.reviews.review_rows import review_rows
+from tests.support.databases import Target
 from tests.support.ledgers import Store
 from tests.support.reviews import AT_US, OTHER, SKIP, open_scored, said, say
+
+pytestmark = pytest.mark.databases
 
 ALL = Query()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database: Target) -> Iterator[Store]:
     """Ten images: 1 agreed, 2 corrected, 3 disputed, 4 of another kind, 5 rejected rightly, 6 wrongly."""
-    store = open_scored(tmp_path / "results.db", [0.9, 0.9, 0.9, 0.9, None, None, 0.6, 0.6, 0.9])
+    store = open_scored(database, [0.9, 0.9, 0.9, 0.9, None, None, 0.6, 0.6, 0.9])
     [broken] = store.add(b"broken.png")
     store.ledger.record([Outcome(broken.file_id, Failed(FailureKind.PERMANENT, "no image"))], store.model_id)
     say(

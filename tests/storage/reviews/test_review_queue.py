@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,16 +16,19 @@ from storage.reviews.answers import Review
 from storage.reviews.review_queue import ORIGINS, ReviewWaiting, candidates, waiting
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.databases import Target
 from tests.support.ledgers import MODEL, OTHER_MODEL, Store, open_store
+
+pytestmark = pytest.mark.databases
 
 AT_US = 1_790_000_100_000_000
 DOUBTFUL = (ReviewOrigin.UNCERTAIN, ReviewOrigin.NEAR)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(database: Target) -> Store:
     """Scores 0.00 to 0.99 with the threshold at 0.6 and uncertain from 0.55 to 0.65."""
-    store = open_store(tmp_path / "results.db")
+    store = open_store(database)
     model = replace(MODEL, positive="tumour", threshold=0.6, uncertain_low=0.55, uncertain_high=0.65)
     store.model_id = store.ledger.model_id(model)
     for number, entry in enumerate(store.add(*(b"%02d.png" % number for number in range(100)))):

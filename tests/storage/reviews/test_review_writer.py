@@ -17,15 +17,18 @@ from storage.reviews.answers import Review
 from storage.reviews.review_rows import review_rows, reviews_of
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.databases import Target
 from tests.support.ledgers import MODEL, Store, open_store, raw
+
+pytestmark = pytest.mark.databases
 
 AT_US = 1_790_000_100_000_000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(database: Target) -> Store:
     """Three images: one sure, one uncertain, one rejected."""
-    store = open_store(tmp_path / "results.db")
+    store = open_store(database)
     sure, doubtful, other = store.add(b"sure.png", b"doubtful.png", b"other.png")
     store.judge([sure])
     store.judge([doubtful], Judged(Status.UNCERTAIN, "no_tumour", 0.55, score=0.45))

@@ -23,6 +23,7 @@ from storage.reviews.answers import Review
 from storage.reviews.review_rows import review_rows
 from storage.reviews.review_writer import ReviewWriter
 from tests.conftest import REPOSITORY
+from tests.support.databases import DatabaseMaker, Target
 from tests.support.ledgers import Store, raw
 from tests.support.reviews import AT_US, OTHER, SKIP, open_scored, said
 
@@ -31,8 +32,8 @@ FILES = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return open_scored(tmp_path_factory.mktemp("reviews") / "results.db", [0.9] * len(FILES))
+def shared(make_module_database: DatabaseMaker) -> Store:
+    return open_scored(make_module_database(), [0.9] * len(FILES))
 
 
 def stored(path: Path) -> list[tuple[bytes, bool]]:
@@ -83,9 +84,9 @@ def test_what_stands_is_each_reviewers_last_answer_unless_it_was_undone(
 
 
 @pytest.mark.slow
-def test_threads_that_answer_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_threads_that_answer_at_once_lose_and_double_nothing(database: Target) -> None:
     """Each request is sent twice, by two threads; each file is answered by three reviewers."""
-    store = open_scored(tmp_path / "results.db", [0.9] * 20)
+    store = open_scored(database, [0.9] * 20)
     writer = ReviewWriter(str(store.path), busy_seconds=60)
     answers = [said(number, "tumour", name) for number in range(1, 21) for name in REVIEWERS]
 
@@ -99,8 +100,8 @@ def test_threads_that_answer_at_once_lose_and_double_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_processes_that_answer_the_same_files_leave_one_standing_answer_each(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 5)
+def test_processes_that_answer_the_same_files_leave_one_standing_answer_each(database: Target) -> None:
+    store = open_scored(database, [0.9] * 5)
 
     done = [_reviewer(store.path, name, rounds=10) for name in REVIEWERS]
     assert [process.wait(120) for process in done] == [0] * len(done)
@@ -113,8 +114,8 @@ def test_processes_that_answer_the_same_files_leave_one_standing_answer_each(tmp
 
 
 @pytest.mark.slow
-def test_killed_reviewer_leaves_whole_answers_and_nobody_waiting(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 5)
+def test_killed_reviewer_leaves_whole_answers_and_nobody_waiting(database: Target) -> None:
+    store = open_scored(database, [0.9] * 5)
     for number in range(10):
         process = _reviewer(store.path, "ada", rounds=100_000)
         _wait_for_more(store.path)
@@ -135,8 +136,8 @@ def test_killed_reviewer_leaves_whole_answers_and_nobody_waiting(tmp_path: Path)
     store.close()
 
 
-def test_stopped_reviewer_with_the_lock_makes_others_wait_and_give_up_with_a_hint(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9])
+def test_stopped_reviewer_with_the_lock_makes_others_wait_and_give_up_with_a_hint(database: Target) -> None:
+    store = open_scored(database, [0.9])
     answer = said(1, "tumour")
     with closing(sqlite3.connect(store.path, isolation_level=None)) as stopped:
         stopped.execute("BEGIN IMMEDIATE")
@@ -150,10 +151,10 @@ def test_stopped_reviewer_with_the_lock_makes_others_wait_and_give_up_with_a_hin
 
 
 def test_review_leaves_the_daemons_lock_alone_while_the_disk_is_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flush comes after the lock is released: the ledger commits meanwhile."""
-    store = open_scored(tmp_path / "results.db", [0.9])
+    store = open_scored(database, [0.9])
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(path: Path) -> None:
@@ -173,9 +174,9 @@ def test_review_leaves_the_daemons_lock_alone_while_the_disk_is_slow(
 
 
 def test_flush_that_fails_is_told_and_the_answer_may_be_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, answer = open_scored(tmp_path / "results.db", [0.9]), said(1, "tumour")
+    store, answer = open_scored(database, [0.9]), said(1, "tumour")
     writer = ReviewWriter(str(store.path))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", _fails)
@@ -188,8 +189,8 @@ def test_flush_that_fails_is_told_and_the_answer_may_be_sent_again(
     store.close()
 
 
-def test_full_disk_stores_nothing_and_says_so(tmp_path: Path) -> None:
-    store = open_scored(tmp_path / "results.db", [0.9] * 3)
+def test_full_disk_stores_nothing_and_says_so(database: Target) -> None:
+    store = open_scored(database, [0.9] * 3)
     store.close()
     writer = ReviewWriter(str(store.path))
     writer.add([said(1, "tumour")])
@@ -217,6 +218,8 @@ _ANSWERING = """
 import sys
 from storage.reviews.review_writer import ReviewWriter
 from tests.support.reviews import said
+
+pytestmark = pytest.mark.databases
 path, name, rounds = sys.argv[1:]
 writer = ReviewWriter(path, busy_seconds=60)
 for number in range(int(rounds)):
