@@ -2,9 +2,10 @@
 
     results.db-models/<sha256 of the file>.safetensors
 
-Beside the database, as its log and its lock are: whoever has the database has the models of its rows, and
-`db prune` can tell from one database alone which of them nobody names any more. What is read from here is
-checked against its name first, so no row is ever explained by another model than its own.
+Beside the database (of one on a server: in the user's data folder), as its log and its lock are: whoever
+has the database has the models of its rows, and `db prune` can tell from one database alone which of them
+nobody names any more. What is read from here is checked against its name first, so no row is ever explained
+by another model than its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from config.errors import WeightsError
 from config.files import atomic_write
+from config.paths import default_database
 from config.text import printable
 from trainer.model.identity import MAX_BYTES, check_weights_file, default_weights, weights_sha256
 
@@ -89,6 +91,8 @@ def _is_whole(path: Path, sha256: str) -> bool:
 def _copy(weights: Path, sha256: str, place: Path) -> None:
     """Copy atomically, for the owner only; raise WeightsError if the file is no longer what was hashed."""
     check_weights_file(weights)
+    if place.parent.parent == default_database().parent:
+        place.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if weights.stat().st_size > shutil.disk_usage(place.parent.parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # rather than take the database's last room
     place.parent.mkdir(mode=0o700, exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from config.database_url import is_server_url
+from config.database_url import is_server_url, without_password
 from config.errors import UsageError
 from config.text import printable
 from storage.backend.backend import BUSY_SECONDS, Backend, backend_of
@@ -19,6 +19,7 @@ from storage.backend.transactions import reading, writing
 
 __all__ = [
     "BUSY_SECONDS",
+    "Target",
     "backend_for",
     "close_whole",
     "connect_read_only",
@@ -28,6 +29,7 @@ __all__ = [
     "open_writer",
     "prepare_file",
     "reading",
+    "shown_place",
     "stand_in",
     "writing",
 ]
@@ -94,6 +96,13 @@ def stand_in(target: Target) -> Path:
     It is the file itself; of a database on a server a name in the user's data folder.
     """
     return backend_for(target).stand_in
+
+
+def shown_place(target: Target) -> str:
+    """Return where the database is, for people: an absolute path, or an address without a password."""
+    if is_server_url(os.fspath(target)):
+        return without_password(os.fspath(target))
+    return str(database_path(target).absolute())
 
 
 def database_path(target: Target) -> Path:

@@ -1,8 +1,10 @@
 """One daemon per database: a lock file beside it with its pid, its trouble and when it turned last.
 
-The lock is the kernel's (flock), so it is gone with its owner however that one ended; what is in the
-file is only there to be read. It goes with the database's real path, and the database file itself is
-locked too: neither a symbolic link nor a second name of the file lets a second daemon in.
+Of a database on a server the session that writes holds the lock instead (`storage.backend.postgresql`).
+
+The lock of a file is the kernel's (flock), so it is gone with its owner however that one ended; what is
+in the file is only there to be read. It goes with the database's real path, and the database file itself
+is locked too: neither a symbolic link nor a second name of the file lets a second daemon in.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import contextlib
 import fcntl
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from config.database_url import is_server_url
 from config.errors import UsageError
 from config.text import printable
 from storage.backend.backend import ONE_DAEMON_HINT
+from storage.database import Target, database_path, prepare_file
 from storage.database_errors import DatabaseUnwritableError
 from storage.file_identity import check_identity
 
@@ -31,9 +36,36 @@ _STEP_SECONDS = 0.01
 class LockHolder(NamedTuple):
     """Who holds a database's lock, in its own words."""
 
-    pid: int | None  # None: nobody
+    pid: int | None  # None: nobody; 0: somebody whom a server does not show to us
     trouble: str = ""  # what holds it up, '' for nothing
     turned_us: int | None = None  # when its loop last turned, microseconds since the epoch; None: not told
+
+
+class DaemonLock(Protocol):
+    """What a daemon holds for as long as it works on a database."""
+
+    def check(self) -> None:
+        """Raise DatabaseLostError if what is written now would reach nobody."""
+
+    def tell(self, trouble: str, turned_us: int | None = None) -> None:
+        """Say what holds the daemon up, '' for nothing, and when its loop turned."""
+
+
+class ServerLock:
+    """The lock on a server's database: the writing session's own, see `open_writer(sole=True)`."""
+
+    def check(self) -> None:
+        """Do nothing: a session that was lost is noticed by the next transaction."""
+
+    def tell(self, trouble: str, turned_us: int | None = None) -> None:
+        """Do nothing: the server tells when a session was last active, and keeps its own log of trouble."""
+
+
+def daemon_lock(target: Target) -> AbstractContextManager[DaemonLock]:
+    """Return the lock of a daemon on the database that a path or URL names."""
+    if is_server_url(os.fspath(target)):
+        return nullcontext(ServerLock())
+    return DatabaseLock(database_path(target))
 
 
 class DatabaseLock:
@@ -60,8 +92,6 @@ class DatabaseLock:
 
     def __enter__(self) -> DatabaseLock:
         if self._make:
-            from storage.database import prepare_file
-
             prepare_file(self._database)
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -133,15 +163,20 @@ class DatabaseLock:
         self._handle = self._file = -1
 
 
-def lock_owner(database: Path) -> int | None:
+def lock_owner(database: Target) -> int | None:
     """Return the pid of the daemon that holds the database's lock, None if there is none."""
     return lock_holder(database).pid
 
 
-def lock_holder(database: Path) -> LockHolder:
-    """Return the daemon that holds the database's lock and what it says of itself."""
+def lock_holder(database: Target) -> LockHolder:
+    """Return the daemon that holds the database's lock and what it says of itself.
+
+    Raises DatabaseError for a server that is not reached.
+    """
+    if is_server_url(os.fspath(database)):
+        return _session_holder(database)
     try:
-        handle = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(_lock_path(database_path(database)), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return LockHolder(None)
     try:
@@ -152,6 +187,13 @@ def lock_holder(database: Path) -> LockHolder:
         return LockHolder(None)
     finally:
         os.close(handle)
+
+
+def _session_holder(database: Target) -> LockHolder:
+    from storage.backend.postgresql import PostgresqlBackend
+
+    holder = PostgresqlBackend(os.fspath(database)).holder()
+    return LockHolder(None) if holder is None else LockHolder(holder.pid or 0, "", holder.active_us)
 
 
 def _lock_path(database: Path) -> Path:

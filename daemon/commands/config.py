@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from config import parse
+from config.database_url import without_password
 from config.errors import UsageError
 from config.options import Group, Invocation, pass_invocation, program_options
 from config.paths import user_config_file
@@ -135,4 +136,6 @@ def _shown(declared: Field[Any], value: Any) -> str:
 
 
 def _without_password(value: Any) -> Any:
-    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1:***@", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1:***@", without_password(value))

@@ -43,9 +43,13 @@ def path(invocation: Invocation, as_json: bool) -> None:
       bt-daemon db path
       sqlite3 "$(bt-daemon db path)" 'SELECT count(*) FROM result'
     """
+    from config.database_url import is_server_url
     from daemon.output.json_text import json_name, json_text
     from storage.maintenance.check_backup import facts
 
+    if is_server_url(invocation.settings.db):
+        click.echo(_server_text(invocation.settings.db, as_json=as_json))
+        return
     found = facts(invocation.settings.db)
     if not as_json:
         click.echo(bytes(found.path))  # as it is: for other programs
@@ -58,6 +62,26 @@ def path(invocation: Invocation, as_json: bool) -> None:
         "sqlite_version": found.sqlite_version,
     }
     click.echo(json_text(json_name("path", bytes(found.path)) | known, indent=2))
+
+
+def _server_text(address: str, *, as_json: bool) -> str:
+    """Return the address of a database on a server, without a password; as JSON with what it is like."""
+    from daemon.output.json_text import json_text
+    from storage.database import shown_place
+
+    if not as_json:
+        return shown_place(address)
+    from storage.maintenance.server import server_facts
+
+    found = server_facts(address)
+    known = {
+        "path": found.place,
+        "exists": True,
+        "size_bytes": found.size_bytes,
+        "revision": found.revision,
+        "server_version": found.server_version,
+    }
+    return json_text(known, indent=2)
 
 
 @command.command()
@@ -116,11 +140,15 @@ def restore(invocation: Invocation, backup: Path) -> None:
     Example:
       bt-daemon db restore results-2026-11-24.db
     """
+    from config.database_url import is_server_url
     from storage.database import database_path
     from storage.lock import DatabaseLock
     from storage.maintenance.restore import restore as put_in_place
+    from storage.maintenance.server import refuse_copies
 
     database = invocation.settings.db
+    if is_server_url(database):
+        refuse_copies(database, "db restore", "pg_restore, with the daemon stopped")
     hint = "stop it first (bt-daemon status tells which)"
     with DatabaseLock(database_path(database), hint=hint, make=False):
         done = put_in_place(database, backup)
@@ -145,12 +173,13 @@ def migrate(invocation: Invocation, dry_run: bool) -> None:
       bt-daemon db migrate --dry-run
       bt-daemon db migrate
     """
+    from config.database_url import is_server_url
     from storage.database_errors import DatabaseMissingError
     from storage.maintenance.check_backup import facts, planned_migration
     from storage.maintenance.check_backup import migrate as bring_up_to_date
 
     database = invocation.settings.db
-    if not facts(database).exists:
+    if not is_server_url(database) and not facts(database).exists:
         raise DatabaseMissingError(f"there is no database at {printable(database)} yet")
     done = planned_migration(database) if dry_run else bring_up_to_date(database)
     if done.before == done.after:
@@ -186,7 +215,7 @@ def prune(invocation: Invocation, when: str, reviewed: bool, dry_run: bool, yes:
 
     from config.when import local_zone, microseconds, parse_when
     from daemon.model_store import forget_models
-    from storage.database import database_path, open_reader, open_writer
+    from storage.database import open_reader, open_writer, stand_in
     from storage.maintenance.prune import models_named
     from storage.maintenance.prune import prune as delete_before
     from storage.queries.results import count
@@ -207,7 +236,7 @@ def prune(invocation: Invocation, when: str, reviewed: bool, dry_run: bool, yes:
         _confirm(number, shown)
     with closing(open_writer(invocation.settings.db, checkpoints=False)) as writer:
         pruned = delete_before(writer, microseconds(moment), SeriesRule.from_json, reviewed=reviewed)
-        models = forget_models(database_path(invocation.settings.db), models_named(writer))
+        models = forget_models(stand_in(invocation.settings.db), models_named(writer))
     click.echo(_pruned_text(pruned, models, shown))
 
 

@@ -35,10 +35,10 @@ def command(invocation: Invocation, folders: tuple[Path, ...], as_json: bool) ->
     """
     from daemon.doctor.examination import examine
     from daemon.doctor.finding import Level, Surroundings
-    from storage.database import database_path
+    from storage.database import stand_in
 
     settings = invocation.settings
-    findings = list(examine(Surroundings(settings, database_path(settings.db), folders)))
+    findings = list(examine(Surroundings(settings, stand_in(settings.db), folders)))
     healthy = not any(finding.level is Level.FAIL for finding in findings)
     click.echo(_as_json(findings, healthy=healthy) if as_json else _as_text(findings, invocation))
     return 0 if healthy else 1

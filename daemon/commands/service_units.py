@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from config.database_url import has_password, is_server_url
 from config.errors import BtError, UsageError
 from config.files import atomic_write
 from config.options import Invocation, Place, pass_invocation, program_options, setting_options
@@ -104,14 +105,15 @@ def uninstall(of_user: bool, name: str, yes: bool) -> None:
 def _plan(invocation: Invocation, folders: tuple[Path, ...], name: str, user: str) -> UnitPlan:
     from daemon.operations.systemd_unit import UnitPlan, written_folders
     from daemon.service.compose import checked_folders
-    from storage.database import database_path
+    from storage.database import stand_in
 
     resolved = invocation.resolve()
     _refuse_environment(resolved.sources)
     settings = resolved.settings
+    _refuse_password(settings.db)
     roots = checked_folders(folders)
     # The machine's unit has folders of its own: those of the caller are often no other user's to write to.
-    places = {"db": database_path(settings.db), "cache": Path(settings.cache)}
+    places = {"db": stand_in(settings.db), "cache": Path(settings.cache)}
     own_folders = {"db": Path("/var/lib", name, "results.db"), "cache": Path("/var/cache", name)}
     managed = tuple(key for key in own_folders if user and resolved.sources[key] == "default")
     database, cache = (
@@ -122,7 +124,8 @@ def _plan(invocation: Invocation, folders: tuple[Path, ...], name: str, user: st
     writable += [settings.heatmaps, *(map(str, roots) if moved else ())]
     named = _named_settings(settings, resolved.sources)
     config = () if resolved.config_file is None else ("--config", os.path.abspath(resolved.config_file))
-    own = ("--db", str(database), "--cache", str(cache))
+    on_server = is_server_url(settings.db)
+    own = ("--db", settings.db if on_server else str(database), "--cache", str(cache))
     return UnitPlan(
         command=(*_program(), "watch", *map(str, roots), *own, *config, *named),
         folders=tuple(roots),
@@ -131,7 +134,7 @@ def _plan(invocation: Invocation, folders: tuple[Path, ...], name: str, user: st
         state=name if "db" in managed else "",
         cache=name if "cache" in managed else "",
         gpu=settings.device.startswith("cuda"),
-        network=bool(settings.notify or settings.ping),
+        network=bool(settings.notify or settings.ping or on_server),
     )
 
 
@@ -144,6 +147,15 @@ def _named_settings(settings: Settings, sources: dict[str, str]) -> tuple[str, .
             is_place = key not in ("device", "on_done")
             found += [f"--{key.replace('_', '-')}", os.path.abspath(value) if is_place else value]
     return tuple(found)
+
+
+def _refuse_password(address: str) -> None:
+    """A unit can be read by everybody."""
+    if has_password(address):
+        raise UsageError(
+            "the unit would show the password in the database's address",
+            hint="leave it to ~/.pgpass of the unit's user, and --db without it",
+        )
 
 
 def _refuse_environment(sources: dict[str, str]) -> None:

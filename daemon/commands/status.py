@@ -59,12 +59,12 @@ def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
 
     from daemon.views.daemon_status import daemon_status
     from daemon.views.reader import reader
-    from storage.database import database_path
+    from storage.database import shown_place
     from storage.database_errors import DatabaseMissingError
     from storage.lock import lock_holder
     from storage.queries.status import status_snapshot
 
-    path = database_path(invocation.settings.db).absolute()
+    database = invocation.settings.db
     now_us = time.time_ns() // 1000
     try:
         with reader(invocation) as connection:
@@ -77,4 +77,4 @@ def _status(invocation: Invocation, *, missing_is_down: bool) -> DaemonStatus:
         if not missing_is_down:
             raise
         stored = None
-    return daemon_status(stored, lock_holder(path), str(path), now_us)
+    return daemon_status(stored, lock_holder(database), shown_place(database), now_us)

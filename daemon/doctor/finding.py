@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from config.database_url import is_server_url
 from config.settings import Settings
 
 
@@ -33,8 +34,13 @@ class Surroundings:
     """What is to be looked at."""
 
     settings: Settings
-    database: Path
+    database: Path  # of one on a server: what stands for it here
     folders: Sequence[Path]
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the database lies on a server."""
+        return is_server_url(self.settings.db)
 
 
 Found = tuple[Level, str, str]  # how bad, the fact, the advice

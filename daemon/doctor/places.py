@@ -13,6 +13,7 @@ from pathlib import Path
 from config.filesystem import filesystem_of, is_network_filesystem
 from config.text import printable
 from daemon.doctor.finding import Found, Level, Surroundings, existing_parent
+from daemon.doctor.server_database import server_database
 from daemon.output.cells import size_text
 
 # Before this version two processes that checkpoint at once could corrupt a database in WAL mode.
@@ -21,8 +22,10 @@ LOW_DISK_BYTES = 1 << 30
 NO_DISK_BYTES = 64 << 20
 
 
-def sqlite(_: Surroundings) -> Iterator[Found]:
+def sqlite(around: Surroundings) -> Iterator[Found]:
     """Whether SQLite is free of the known fault in WAL mode."""
+    if around.on_server:
+        return
     version = sqlite3.sqlite_version
     if sqlite3.sqlite_version_info >= SAFE_SQLITE:
         yield Level.OK, f"SQLite {version}", ""
@@ -38,6 +41,8 @@ def sqlite(_: Surroundings) -> Iterator[Found]:
 
 def database_place(around: Surroundings) -> Iterator[Found]:
     """Whether a database in WAL mode can live where it is meant to."""
+    if around.on_server:
+        return
     shown = printable(str(around.database))
     kind = filesystem_of(around.database)
     if is_network_filesystem(kind):
@@ -79,6 +84,9 @@ def database(around: Surroundings) -> Iterator[Found]:
     """Whether the database that is there can be read, by us and by nobody else."""
     from storage.database import open_reader
 
+    if around.on_server:
+        yield from server_database(around.settings.db)
+        return
     if not around.database.exists():
         yield Level.OK, "there is none yet; the first watch makes it", ""
         return
@@ -100,7 +108,10 @@ def _journal_mode(path: Path) -> str:
 
 def disk(around: Surroundings) -> Iterator[Found]:
     """How much room there is."""
-    for what, path in (("database", around.database.parent), ("cache", Path(around.settings.cache))):
+    places = [("cache", Path(around.settings.cache))]
+    if not around.on_server:
+        places.insert(0, ("database", around.database.parent))
+    for what, path in places:
         free = shutil.disk_usage(existing_parent(path)).free
         fact = f"{size_text(free)} free for the {what}"
         if free < LOW_DISK_BYTES:

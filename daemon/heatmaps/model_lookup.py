@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daemon.foreign.adoption import adopted_file
 from daemon.model_store import find_model, models_folder
-from storage.database import database_path
+from storage.database import stand_in
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -22,7 +22,7 @@ class ModelsAtHand:
     """Finds weights, specs and engines by the weights' sha256; may be asked from any thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._database = database_path(settings.db)
+        self._database = stand_in(settings.db)
         self._given = Path(settings.weights) if settings.weights and not settings.spec else None
         self._cache = Path(settings.cache)
         self._lock = threading.Lock()

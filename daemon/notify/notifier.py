@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from daemon.notify.outbox import Outbox
 from daemon.notify.receivers import DeliveryError, NoticeReceiver, failing, receivers, request
 from daemon.notify.result_rule import ResultRule, result_rules
 from daemon.views.health_check import HealthCause, Reason, Word
-from storage.database import database_path
+from storage.database import Target
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -67,14 +66,14 @@ class Notifier:
 
     def __init__(
         self,
-        path: Path,
+        database: Target,
         to: Sequence[NoticeReceiver],
         ping: str,
         rules: Sequence[ResultRule],
         logger: logging.Logger,
     ) -> None:
         host, self._log = socket.gethostname(), CauseLog(logger, time.monotonic)
-        self._observer = DatabaseObserver(path, rules)
+        self._observer = DatabaseObserver(database, rules)
         self._outboxes = [Outbox(receiver, host, self._log) for receiver in to]
         self._pinger = Pinger(ping, self._log)
         self._logger = logger
@@ -161,8 +160,7 @@ def notifying(settings: Settings, classes: Sequence[str], logger: logging.Logger
     `classes` are the model's. Raises UsageError for a class that the model does not have.
     """
     rules = result_rules(settings.notify_when, classes)
-    path = database_path(settings.db)
-    return Notifier(path, receivers(settings.notify), settings.ping, rules, logger)
+    return Notifier(settings.db, receivers(settings.notify), settings.ping, rules, logger)
 
 
 def _now_us() -> int:

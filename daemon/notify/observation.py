@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import DatabaseError
 from daemon.notify.result_rule import ResultRule
 from daemon.views.daemon_status import daemon_status, drift_findings
 from daemon.views.health_check import UNREADABLE, Health, health
-from storage.database import open_reader, reading
+from storage.database import Target, open_reader, reading
 from storage.lock import lock_holder
 from storage.queries.results import count, last_result_id, rows
 from storage.queries.status import status_snapshot
@@ -51,22 +50,22 @@ class Observation:
 class DatabaseObserver:
     """Looks at the database; each look opens and closes a connection of its own, which only reads."""
 
-    def __init__(self, path: Path, rules: Sequence[ResultRule]) -> None:
-        self._path = path
+    def __init__(self, database: Target, rules: Sequence[ResultRule]) -> None:
+        self._database = database
         self._rules = rules
         self._last: int | None = None  # id of the last result that was looked at
 
     def look(self, now_us: int) -> Observation:
         """Return the state now; results are those since the last look, none at the first."""
         try:
-            with closing(open_reader(self._path)) as connection, reading(connection):
+            with closing(open_reader(self._database)) as connection, reading(connection):
                 return self._seen(connection, now_us)
         except DatabaseError:
             return Observation(now_us, UNREADABLE)
 
     def _seen(self, connection: sa.Connection, now_us: int) -> Observation:
         stored = status_snapshot(connection, now_us)
-        status = daemon_status(stored, lock_holder(self._path), "", now_us)
+        status = daemon_status(stored, lock_holder(self._database), "", now_us)
         findings = drift_findings(status).items()
         return Observation(
             now_us,

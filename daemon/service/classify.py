@@ -83,10 +83,10 @@ def save(found: Sequence[Classified], settings: Settings, prepared: PreparedEngi
     """
     from daemon.model_store import keep_model
     from daemon.service.open_ledger import model_record
-    from storage.database import database_path, open_writer
+    from storage.database import open_writer, stand_in
     from storage.ledger.ledger import Ledger
 
-    keep_model(Path(prepared.weights), prepared.weights_sha256, database_path(settings.db), quiet_logger())
+    keep_model(Path(prepared.weights), prepared.weights_sha256, stand_in(settings.db), quiet_logger())
     # Checkpoints are left to the daemon, if one runs; without one SQLite makes the last when it closes.
     with closing(open_writer(settings.db, checkpoints=False)) as connection:
         ledger = Ledger(connection)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.database_url import is_server_url
 from config.errors import UsageError
 from config.folders import made_folder
 from config.options import Invocation
@@ -156,6 +157,7 @@ def open_service(
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
     from daemon.inbox.series_pattern import path_reader
+    from daemon.service.server_address import check_address
     from daemon.workers.pool import WorkerPool
 
     _check_moves(settings)
@@ -164,6 +166,7 @@ def open_service(
 
         check_notify(settings)
     path_reader(settings.series)
+    check_address(settings.db, logger)
     # Before anything that takes long: a folder that cannot be is one line.
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
     count, engine = worker_count(settings), likely_engine(settings)
@@ -200,21 +203,23 @@ def _service_on(
     from daemon.service.open_ledger import model_record, open_ledger
     from daemon.service.service import Service
     from daemon.workers.messages import Known
-    from storage.database import database_path
-    from storage.lock import DatabaseLock
+    from storage.database import stand_in
+    from storage.lock import daemon_lock
 
     settings, logger = start.settings, start.logger
-    path = database_path(settings.db)
+    path = stand_in(settings.db)
     clock = SystemClock()
     with ExitStack() as stack:
-        lock = stack.enter_context(DatabaseLock(path))
-        ledger, connection = stack.enter_context(open_ledger(settings, path, once=start.once))
+        lock = stack.enter_context(daemon_lock(settings.db))
+        ledger, connection = stack.enter_context(open_ledger(settings, once=start.once))
         stack.callback(workers.close)  # they read the database: only the last to close it folds its log in
         model_id = ledger.model_id(model_record(prepared, spec))
         keep_model(Path(prepared.weights), prepared.weights_sha256, path, logger)
         with ledger.transaction():
             secret = ledger.series.secret()
-        workers.remember(Known(str(path), model_id, secret))
+        # What a server knows is not asked for: it would cost each worker a session, to spare an inference.
+        known_in = "" if is_server_url(settings.db) else str(path)
+        workers.remember(Known(known_in, model_id, secret))
         inboxes = [stack.enter_context(_inbox(root, start, ledger, path, clock)) for root in start.roots]
         drift = _drift(connection, prepared, spec, logger)
         beat = HeartbeatWriter(connection, prepared, spec, clock.now_us(), lock, drift=drift)

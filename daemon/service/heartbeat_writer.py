@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from daemon.engines.manifest import PreparedEngine
     from daemon.service.drift import DriftWatch
     from daemon.service.service import Service, Told
-    from storage.lock import DatabaseLock
+    from storage.lock import DaemonLock
     from trainer.model.spec import ModelSpec
 
 _SECONDS_BETWEEN = 1.0
@@ -39,7 +39,7 @@ class HeartbeatWriter:
         prepared: PreparedEngine,
         spec: ModelSpec,
         started_us: int,
-        lock: DatabaseLock | None = None,
+        lock: DaemonLock | None = None,
         *,
         drift: DriftWatch | None = None,
     ) -> None:

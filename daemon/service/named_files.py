@@ -46,10 +46,10 @@ def _of(given: Path, settings: Settings, logger: logging.Logger) -> list[NamedFi
 
 def _rules_of(root: bytes, settings: Settings) -> InboxRules:
     from daemon.service.compose import inbox_rules
-    from storage.database import database_path
+    from storage.database import stand_in
 
     folder = Path(os.fsdecode(root))
-    return inbox_rules(settings, [folder], database_path(settings.db), once=True)[folder]
+    return inbox_rules(settings, [folder], stand_in(settings.db), once=True)[folder]
 
 
 def _below(root: bytes, rules: InboxRules, logger: logging.Logger) -> Iterator[bytes]:

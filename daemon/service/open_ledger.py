@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.inbox.series_pattern import path_reader
-from storage.database import close_whole, open_writer
+from storage.database import close_whole, open_writer, stand_in
 from storage.database_errors import DatabaseLostError
 from storage.ledger.ledger import Ledger
 from storage.ledger.retry import RetryPolicy
@@ -49,9 +48,9 @@ def model_record(prepared: PreparedEngine, spec: ModelSpec) -> ModelRecord:
 
 
 @contextmanager
-def open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
+def open_ledger(settings: Settings, *, once: bool) -> Iterator[tuple[Ledger, sa.Connection]]:
     """Open the database for writing, and close it whole; with `once` nothing waits for more to come."""
-    connection = open_writer(path, busy_seconds=_BUSY_SECONDS)
+    connection = open_writer(settings.db, busy_seconds=_BUSY_SECONDS, sole=True)
     try:
         policy = RetryPolicy(
             base_seconds=settings.retry_base_seconds,
@@ -67,7 +66,7 @@ def open_ledger(settings: Settings, path: Path, *, once: bool) -> Iterator[tuple
         )
         yield ledger, connection
     except DatabaseLostError:
-        close_whole(connection, lost=path)
+        close_whole(connection, lost=stand_in(settings.db))
         raise
     finally:
         close_whole(connection)

@@ -250,6 +250,7 @@ class Service:
     ) -> None:
         if self._store_failures:
             self.logger.info("the database takes rows again; nothing was lost")
+            self._more_in_ledger = True  # a commit whose answer was lost may hold what is not queued
         self._store_failures, self._store_not_before = 0, 0.0
         self.counters.stored_transactions += 1
         self.counters.found += len(self._found)

@@ -96,12 +96,13 @@ def daemon_status(
     beat = None if stored is None else stored.heartbeat
     turned_us = max((beat.updated_us if beat else 0, holder.turned_us or 0)) or None
     life = _life(beat, holder, turned_us, now_us)
-    return DaemonStatus(life, holder.pid, database, now_us, stored, holder.trouble, turned_us)
+    pid = beat.pid if beat is not None and holder.pid == 0 else holder.pid
+    return DaemonStatus(life, pid, database, now_us, stored, holder.trouble, turned_us)
 
 
 def _life(beat: Heartbeat | None, holder: LockHolder, turned_us: int | None, now_us: int) -> Life:
     if holder.pid is not None:
-        has_reported = beat is not None and beat.pid == holder.pid
+        has_reported = beat is not None and holder.pid in (beat.pid, 0)
         if not has_reported and holder.turned_us is None:
             return Life.STARTING
         silent = now_us - (turned_us or 0) > SILENT_SECONDS * 1e6

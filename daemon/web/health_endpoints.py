@@ -8,12 +8,11 @@ name nothing, so anybody may ask.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from config.errors import DatabaseError
+from config.errors import DatabaseError, UsageError
 from daemon.views.daemon_status import DaemonStatus
 from daemon.views.health_check import UNREADABLE, Health, Word, health
 from daemon.web.daemon_metrics import metrics
@@ -38,7 +37,7 @@ def ready(request: Request) -> Response:
 def scrape(request: Request) -> Response:
     """Everything that can be counted, as Prometheus reads it."""
     site = site_of(request)
-    told = metrics(*_seen(site), _disk(database_path(site.database)))
+    told = metrics(*_seen(site), _disk(site.database))
     return Response(exposition(told), media_type=CONTENT_TYPE)
 
 
@@ -51,10 +50,13 @@ def _seen(site: Site) -> tuple[DaemonStatus | None, Health]:
     return status, health(status, site.zone)
 
 
-def _disk(database: Path) -> tuple[int, int] | None:
-    """Return how many bytes are free for a daemon without rights, and in all, where the database lies."""
+def _disk(database: str) -> tuple[int, int] | None:
+    """Return how many bytes are free for a daemon without rights, and in all, where the file lies.
+
+    None for a database on a server: its disk is not seen from here.
+    """
     try:
-        told = os.statvfs(database.parent)
-    except OSError:
+        told = os.statvfs(database_path(database).parent)
+    except (OSError, UsageError):
         return None
     return told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize

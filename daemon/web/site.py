@@ -18,7 +18,7 @@ from daemon.web.reviewing.desk import ReviewDesk
 from daemon.web.uploading.landing import Landing
 from daemon.web.viewer.endpoints import Viewer
 from daemon.web.viewer.slice_reader import slice_reader
-from storage.database import database_path, open_reader
+from storage.database import open_reader, shown_place
 from storage.database_errors import DatabaseMissingError
 from storage.lock import lock_holder
 from storage.queries.status import status_snapshot
@@ -42,7 +42,7 @@ class Writing:
 class Site:
     """One database as its pages see it; every request opens it anew, for reading only."""
 
-    database: str  # file or URL
+    database: str  # file or URL, which may hold a password: never shown as it is
     zone: tzinfo
     book: ModelBook
     gallery: Gallery
@@ -72,8 +72,8 @@ class Site:
             return self._status(None)
 
     def _status(self, stored: StatusSnapshot | None) -> DaemonStatus:
-        path = database_path(self.database).absolute()
-        return daemon_status(stored, lock_holder(path), str(path), _now_us())
+        place = shown_place(self.database)
+        return daemon_status(stored, lock_holder(self.database), place, _now_us())
 
 
 @contextmanager

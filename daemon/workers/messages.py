@@ -63,7 +63,7 @@ class Census:
 class Known:
     """Where a worker finds what was concluded before about the very same bytes."""
 
-    database: str
+    database: str  # a file; "": nothing is looked up
     model_id: int
     secret: bytes = field(
         default=b"", repr=False

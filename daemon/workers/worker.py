@@ -74,7 +74,7 @@ class Worker:
         """Take over answers that are known already instead of inferring the same bytes again."""
         self._secret = known.secret
         # Such an answer has no map; who asks for heatmaps gets one for every image.
-        if self._heatmaps is None:
+        if self._heatmaps is None and known.database:
             self._known = KnownJudgements(known.database, known.model_id)
 
     def work(self, tasks: Sequence[Task]) -> list[Outcome]:

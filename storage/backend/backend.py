@@ -37,8 +37,8 @@ class Backend(Protocol):
     def open_beside(self, busy_seconds: float) -> sa.Connection:
         """Open a database that is there, for a few short transactions beside the daemon."""
 
-    def exists(self) -> bool:
-        """Tell whether there is such a database; it may still be empty."""
+    def open_any(self) -> sa.Connection:
+        """Open a database that is there for reading, whatever tables it has."""
 
     def stored_revision(self, connection: sa.Connection) -> str | None:
         """Return the schema revision, None if there is no schema of ours yet, within a transaction."""

@@ -31,7 +31,6 @@ from storage.backend.transactions import begin_with, reading, writing
 from storage.database_errors import (
     DatabaseCorruptError,
     DatabaseLostError,
-    DatabaseMissingError,
     DatabaseUnavailableError,
     DatabaseUnwritableError,
     database_errors,
@@ -135,7 +134,7 @@ class PostgresqlBackend:
         name = "-".join(
             "".join(char if char.isalnum() else "_" for char in str(part)) for part in parts if part
         )
-        return default_database().parent / "postgresql" / (name or "default")
+        return default_database().with_name(f"postgresql-{name or 'default'}")
 
     def open_writer(self, busy_seconds: float, *, checkpoints: bool, sole: bool) -> sa.Connection:  # noqa: ARG002
         """Open for writing; the tables are made, or migrated, if need be. SQLite alone checkpoints."""
@@ -156,14 +155,10 @@ class PostgresqlBackend:
         """Open for a few short transactions."""
         return self._open_known(busy_seconds, _BEGIN_BESIDE)
 
-    def exists(self) -> bool:
-        """Tell whether the server has such a database."""
-        try:
-            with database_errors(self.place):
-                _shared(self, BUSY_SECONDS, _VIEW).connect().close()
-        except DatabaseMissingError:
-            return False
-        return True
+    def open_any(self) -> sa.Connection:
+        """Open for reading, whatever tables there are."""
+        with database_errors(self.place):
+            return _shared(self, BUSY_SECONDS, _VIEW).connect()
 
     def holder(self) -> Holder | None:
         """Return who holds the daemon's lock, None if nobody does."""

@@ -100,9 +100,16 @@ class SqliteBackend:
         """Open the file for transactions that do not wait for the disk while they hold its lock."""
         return self._open_known(busy_seconds, "rw", _BESIDE_PRAGMAS)
 
-    def exists(self) -> bool:
-        """Tell whether there is a file."""
-        return _is_there(self._path)
+    def open_any(self) -> sa.Connection:
+        """Open the file for reading, whatever tables it has."""
+        if not _is_there(self._path):
+            raise DatabaseMissingError(
+                f"there is no database at {printable(self.place)} yet",
+                hint="start `bt-daemon watch DIR` first, or name one with --db",
+            )
+        with database_errors(self.place):
+            engine = self._engine(lambda: _connect(self._path, BUSY_SECONDS, "ro"), begin="BEGIN")
+            return engine.connect()
 
     def stored_revision(self, connection: sa.Connection) -> str | None:
         """Return the schema revision, None if there is no schema of ours yet."""
@@ -160,7 +167,7 @@ class SqliteBackend:
 
     def _open_known(self, busy_seconds: float, mode: str, pragmas: tuple[str, ...]) -> sa.Connection:
         """Open a database of this version that is there, by SQLite's own means alone."""
-        if not self.exists():
+        if not _is_there(self._path):
             raise DatabaseMissingError(
                 f"there is no database at {printable(self.place)} yet",
                 hint="start `bt-daemon watch DIR` first, or name one with --db",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from config.database_url import is_server_url
 from config.errors import UsageError
 from config.filesystem import filesystem_of
 from config.text import printable
@@ -22,9 +23,11 @@ from storage.database import (
     open_reader,
     open_writer,
     reading,
+    shown_place,
 )
 from storage.database_copy import copy_database
 from storage.database_errors import DatabaseMissingError, database_errors
+from storage.maintenance.server import refuse_copies, server_facts
 from storage.schema import REVISION, STANDS, ReviewAnswer, file, result, review, tally
 
 
@@ -64,15 +67,12 @@ def facts(target: str | os.PathLike[str]) -> DatabaseFacts:
 
 
 def check(target: str | os.PathLike[str]) -> Check:
-    """Look at every page, index and reference, and compare the tallies with the rows they count."""
+    """Look at every page, index and reference, and compare the tallies with the rows they count.
+
+    Of a database on a server only the latter: its pages are looked at by pg_amcheck.
+    """
     with open_reader(target) as connection, reading(connection):
-        problems = [
-            str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"
-        ]
-        problems += [
-            f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is missing"
-            for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-        ]
+        problems = _problems_of_file(connection) if connection.dialect.name == "sqlite" else []
         results = connection.execute(sa.select(sa.func.count()).select_from(result)).scalar_one()
         files = connection.execute(sa.select(sa.func.count()).select_from(file)).scalar_one()
         counted = sa.select(tally.c.seconds, sa.func.sum(tally.c.count)).group_by(tally.c.seconds)
@@ -90,12 +90,22 @@ def check(target: str | os.PathLike[str]) -> Check:
     return Check(tuple(problems), results, files, reviews)
 
 
+def _problems_of_file(connection: sa.Connection) -> list[str]:
+    problems = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+    return problems + [
+        f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is missing"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
+
+
 def backup(target: str | os.PathLike[str], destination: Path) -> int:
     """Copy the database to a new file while the daemon writes; return its size in bytes.
 
     The copy is one consistent view, complete on disk before it gets its name; mode 0600.
     Raises UsageError if the name is taken, DatabaseError for trouble with either file.
     """
+    if is_server_url(os.fspath(target)):
+        refuse_copies(target, "db backup", "pg_dump --format=custom")
     path = database_path(target)
     if not path.exists():
         raise DatabaseMissingError(f"there is no database at {printable(str(path))} yet")
@@ -119,26 +129,27 @@ class Migration:
     before: str | None  # revision; None: the database is empty
     after: str
     steps: tuple[str, ...]  # what each revision between is about
-    backup: Path | None  # the copy of before; None: nothing to do
+    backup: Path | None  # the copy of before; None: nothing to do, or on a server
 
 
 def planned_migration(target: str | os.PathLike[str]) -> Migration:
     """Return what `migrate` would do; raise DatabaseError for a database of a newer version."""
-    path = database_path(target)
-    before = facts(target).revision
-    check_revision(before, str(path))
+    on_server = is_server_url(os.fspath(target))
+    before = server_facts(target).revision if on_server else facts(target).revision
+    check_revision(before, shown_place(target))
     if before in (None, REVISION):
         return Migration(before, REVISION, (), None)
     from storage.migrations import steps_from
 
-    return Migration(before, REVISION, steps_from(str(before)), free_backup_name(path))
+    backup = None if on_server else free_backup_name(database_path(target))
+    return Migration(before, REVISION, steps_from(str(before)), backup)
 
 
 def migrate(target: str | os.PathLike[str]) -> Migration:
-    """Bring the database to this version's schema, after a copy of it was made beside it."""
+    """Bring the database to this version's schema, after a copy of a file was made beside it."""
     planned = planned_migration(target)
-    with open_writer(target, checkpoints=False):
-        return planned
+    open_writer(target, checkpoints=False).close()
+    return planned
 
 
 _more_than_one = (
