@@ -42,6 +42,7 @@ try:
     import psycopg
 except ModuleNotFoundError as error:
     raise not_installed(error) from error
+from storage.backend.server_text import send_any_text
 
 # A server that does not answer must not hold the daemon's loop: it tries again by itself. What the address
 # or the environment says comes first.
@@ -280,6 +281,7 @@ class _Connector:
         # In autocommit the driver begins nothing of its own: transactions begin visibly, in one round trip.
         conninfo = self._backend.conninfo
         driver = psycopg.connect(conninfo, autocommit=True, application_name=self._name)
+        send_any_text(driver)
         try:
             driver.execute(f"SET lock_timeout = {int(self._busy_seconds * 1000)}; SET jit = off")
             if self._sole:

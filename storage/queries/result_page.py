@@ -118,7 +118,8 @@ def ordered_ids(connection: sa.Connection, query: Query, match: TextMatch | None
         .order_by(*(one.desc() if down else one for one in (column, result.c.id)))
         .execution_options(yield_per=1_000)
     )
-    yield from connection.execute(statement).scalars()
+    with connection.execute(statement) as found:
+        yield from found.scalars()
 
 
 def _source(query: Query, match: TextMatch | None) -> sa.FromClause:

@@ -117,9 +117,10 @@ def rows(connection: sa.Connection, query: Query = EVERYTHING) -> Generator[Resu
         for since_us, until_us in _stretches(connection, query):
             part = replace(query, since_us=since_us, until_us=until_us, limit=left)
             statement = _select(connection, part).execution_options(yield_per=_BATCH)
-            for row in connection.execute(statement):
-                left = None if left is None else left - 1
-                yield result_row(row)
+            with connection.execute(statement) as found:
+                for row in found:
+                    left = None if left is None else left - 1
+                    yield result_row(row)
             if left == 0:
                 return
 

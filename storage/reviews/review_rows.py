@@ -63,8 +63,8 @@ def _answered_between(query: Query) -> list[sa.ColumnElement[bool]]:
 
 
 def _stored(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[StoredReview]:
-    with reading(connection):
-        for row in connection.execute(statement.execution_options(yield_per=_BATCH)):
+    with reading(connection), connection.execute(statement.execution_options(yield_per=_BATCH)) as found:
+        for row in found:
             yield _review(row)
 
 

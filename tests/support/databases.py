@@ -19,14 +19,15 @@ KINDS = ("sqlite", "postgresql")
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Run a test that has a database, and the marker `databases`, once per kind."""
-    if metafunc.definition.get_closest_marker("databases") is None:
+    """Run a test that has a database, and the marker `databases`, once per kind (of those it names)."""
+    marker = metafunc.definition.get_closest_marker("databases")
+    if marker is None:
         return
     if "database_kind" not in metafunc.fixturenames:
         if any(mark.name == "databases" for mark in metafunc.definition.own_markers):
             raise pytest.UsageError(f"{metafunc.definition.nodeid} is marked `databases` and uses none")
         return
-    metafunc.parametrize("database_kind", KINDS, indirect=True, scope="module")
+    metafunc.parametrize("database_kind", marker.args or KINDS, indirect=True, scope="module")
 
 
 @contextmanager

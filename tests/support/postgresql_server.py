@@ -78,6 +78,7 @@ class PostgresqlServer:
         from storage.database import open_writer
 
         name = f"bt_{os.getpid()}_template"
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._run(f"CREATE DATABASE {name} TEMPLATE template0")
         open_writer(self._url_of(name)).close()
         return name

@@ -16,6 +16,7 @@ from storage.records import Failed, FailureKind, Judged, Status
 from storage.reviews.answers import Review
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.databases import Target
 from tests.support.stored_results import MODEL, Store
 
 FIRST = replace(MODEL, positive="yes", threshold=0.5, uncertain_low=0.4, uncertain_high=0.6)
@@ -24,16 +25,15 @@ _FOLDERS = (b"", b"a", b"a/b", b"a-b", b"a/b/c", b"B", b"\xff\xfe", b"z 1")
 _REASONS = ("the image is truncated", "not an image: Zero bytes", "100% wrong_here")
 
 
-def random_database(folder: Path, seed: int, size: int = 90) -> Path:
-    """Write a database from a seed, always the same."""
+def random_database(folder: Path, seed: int, size: int = 90, *, database: Target | None = None) -> Target:
+    """Write a database from a seed, always the same, at `database` or into a file of the folder."""
     chance = random.Random(seed)
-    database = folder / "x.db"
+    database = database or folder / "x.db"
     stores = [Store(database, folder / name) for name in ("one", "two")]
     for store in stores:
         names = [_name(chance) for _ in range(size // 2)]
         # Some come twice: the version of before is superseded.
-        for name in [*names, *chance.sample(names, 5)]:
-            store.put([(name, _result(chance))], model=FIRST)
+        store.put([(name, _result(chance)) for name in [*names, *chance.sample(names, 5)]], model=FIRST)
     stores[0].judge_again([_judged(chance) for _ in range(size // 4)], SECOND)
     _review(database, chance)
     return database
@@ -66,7 +66,7 @@ def _judged(chance: random.Random) -> Judged:
     return Judged(status, label, max(score, 1 - score), score=score)
 
 
-def _review(database: Path, chance: random.Random) -> None:
+def _review(database: Target, chance: random.Random) -> None:
     with_label = [row for row in _read(database) if row.label and row.model == FIRST.name]
     writer = ReviewWriter(str(database))
     for number, row in enumerate(chance.sample(with_label, 20)):
@@ -81,7 +81,7 @@ def _review(database: Path, chance: random.Random) -> None:
         )  # fmt: skip
 
 
-def _read(database: Path) -> Iterator[ResultRow]:
+def _read(database: Target) -> Iterator[ResultRow]:
     with open_reader(database) as connection:
         yield from every_row(connection)
 

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +22,10 @@ from storage.queries.results import ResultRow, rows
 from storage.queries.text_match import find_text
 from storage.query import Query, ReviewFilter, Sort
 from storage.records import Status
+from tests.support.databases import DatabaseMaker, Target
 from tests.support.random_results import FIRST, SECOND, every_row, random_database, reviewed
+
+pytestmark = pytest.mark.databases
 
 _LONG = 1e6  # seconds: whatever the load, all is looked at
 _TEXTS = (
@@ -46,9 +48,13 @@ _TEXTS = (
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(
+    request: pytest.FixtureRequest,
+    make_module_database: DatabaseMaker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Target:
     """Return a database of about a hundred random results."""
-    return random_database(tmp_path_factory.mktemp("random"), request.param)
+    return random_database(tmp_path_factory.mktemp("random"), request.param, database=make_module_database())
 
 
 @pytest.fixture(scope="module", params=["usual limits", "every limit reached"], autouse=True)
@@ -105,7 +111,7 @@ def _seen(connection: sa.Connection) -> dict[ReviewFilter, set[int]]:
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(query=_queries())
-def test_every_page_is_what_the_command_lists(database: Path, query: Query) -> None:
+def test_every_page_is_what_the_command_lists(database: Target, query: Query) -> None:
     with open_reader(database) as connection:
         wanted = list(rows(connection, replace(query, limit=None)))
         got: list[ResultRow] = []
@@ -125,7 +131,7 @@ def test_every_page_is_what_the_command_lists(database: Path, query: Query) -> N
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(query=_queries())
-def test_facets_count_what_each_choice_would_leave(database: Path, query: Query) -> None:
+def test_facets_count_what_each_choice_would_leave(database: Target, query: Query) -> None:
     with open_reader(database) as connection:
         query = replace(query, inbox=b"" if query.reverse else None)
         inboxes = sorted({row.inbox for row in every_row(connection)})
@@ -156,7 +162,7 @@ def _told(found: list[Facet]) -> dict[object, int]:
 
 @settings(max_examples=15, deadline=None)
 @given(query=_queries())
-def test_stream_is_what_the_command_writes(database: Path, query: Query) -> None:
+def test_stream_is_what_the_command_writes(database: Target, query: Query) -> None:
     with open_reader(database) as connection:
         wanted = list(rows(connection, replace(query, limit=None)))
     with open_reader(database) as connection:
@@ -167,7 +173,7 @@ def test_stream_is_what_the_command_writes(database: Path, query: Query) -> None
 
 @settings(max_examples=15, deadline=None)
 @given(text=st.text(st.sampled_from("aAbB/im_%0é-.pngS\\'\" "), min_size=1, max_size=4))
-def test_text_is_found_wherever_the_command_finds_it(database: Path, text: str) -> None:
+def test_text_is_found_wherever_the_command_finds_it(database: Target, text: str) -> None:
     with open_reader(database) as connection, reading(connection):
         match = find_text(connection, text, Budget(_LONG))
         counts = result_counts.count_kinds(connection, Query(), match, Budget(_LONG))
@@ -176,7 +182,9 @@ def test_text_is_found_wherever_the_command_finds_it(database: Path, text: str) 
     assert counts.by_kind.total() == wanted
 
 
-def test_without_time_a_page_tells_how_far_it_looked(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_time_a_page_tells_how_far_it_looked(
+    database: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(budget, "PIECE", 13)
     with open_reader(database) as connection:
         newest = [row.result_id for row in every_row(connection)]
@@ -188,7 +196,7 @@ def test_without_time_a_page_tells_how_far_it_looked(database: Path, monkeypatch
 
 
 def test_without_time_a_text_is_searched_for_in_the_newest_files(
-    database: Path, monkeypatch: pytest.MonkeyPatch
+    database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget, "PIECE", 13)
     monkeypatch.setattr(text_match, "MOST", 1_000)

@@ -284,6 +284,7 @@ def test_row_carries_everything_that_was_stored(database: Target) -> None:
     ],
     ids=str,
 )
+@pytest.mark.databases("sqlite")
 def test_first_page_starts_at_the_results_and_never_sorts_them_all(filled: Store, query: Query) -> None:
     with open_reader(filled.path) as reader, reading(reader):
         compiled = _select(reader, query).compile(reader, compile_kwargs={"render_postcompile": True})
@@ -432,6 +433,7 @@ def test_only_the_last_runs_are_remembered(database: Target) -> None:
     store.close()
 
 
+@pytest.mark.databases("sqlite")
 def test_identical_bytes_are_known_under_the_same_model_only(database: Target) -> None:
     store = open_store(database)
     good, bad = store.add(b"a.png", b"b.png")
@@ -449,6 +451,7 @@ def test_identical_bytes_are_known_under_the_same_model_only(database: Target) -
     store.close()
 
 
+@pytest.mark.databases("sqlite")
 def test_lookup_uses_the_index_and_a_missing_database_knows_nothing(tmp_path: Path, filled: Store) -> None:
     from storage.ledger.result_cache import _QUERY
 

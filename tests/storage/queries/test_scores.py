@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from storage.database import open_reader
 from storage.queries.results import ResultRow, count, rows
 from storage.query import Query, Sort
 from storage.records import Failed, FailureKind, Judged, Status
-from tests.support.databases import Target
+from tests.support.databases import Target, raw
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
 from trainer.images.phantom import phantom
 from trainer.model.identity import default_weights
@@ -115,8 +114,7 @@ def test_scores_can_be_filtered_and_counted(store: Store) -> None:
 @pytest.mark.defects(30)
 def test_rows_of_the_first_schema_have_a_score_once_a_daemon_has_used_their_model(store: Store) -> None:
     store.put([(b"a", judged("no", 0.75))])
-    with closing(sqlite3.connect(store.path)) as connection, connection:
-        connection.execute("UPDATE result SET score = NULL")
+    raw(store.path, "UPDATE result SET score = NULL")
     before = _rows(store)
 
     store.put([(b"b", judged("yes", 0.5, score=0.5))], model=TUMOURS)

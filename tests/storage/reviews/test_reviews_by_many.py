@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.database import open_reader
+from storage.database import open_beside, open_reader, writing
 from storage.database_errors import DatabaseBusyError, DatabaseFullError, DatabaseUnavailableError
 from storage.reviews.answers import Review
 from storage.reviews.review_rows import review_rows
@@ -26,6 +25,8 @@ from tests.conftest import REPOSITORY
 from tests.support.databases import DatabaseMaker, Target
 from tests.support.ledgers import Store, raw
 from tests.support.reviews import AT_US, OTHER, SKIP, open_scored, said
+
+pytestmark = pytest.mark.databases
 
 REVIEWERS = ("ada", "bob", "eve")
 FILES = (1, 2, 3)
@@ -36,7 +37,7 @@ def shared(make_module_database: DatabaseMaker) -> Store:
     return open_scored(make_module_database(), [0.9] * len(FILES))
 
 
-def stored(path: Path) -> list[tuple[bytes, bool]]:
+def stored(path: Target) -> list[tuple[bytes, bool]]:
     """Return request and whether it stands of every review there is."""
     with closing(open_reader(path)) as reader:
         return [(row.request_id, row.stands) for row in review_rows(reader, withdrawn=True)]
@@ -139,17 +140,19 @@ def test_killed_reviewer_leaves_whole_answers_and_nobody_waiting(database: Targe
 def test_stopped_reviewer_with_the_lock_makes_others_wait_and_give_up_with_a_hint(database: Target) -> None:
     store = open_scored(database, [0.9])
     answer = said(1, "tumour")
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as stopped:
-        stopped.execute("BEGIN IMMEDIATE")
-
-        with pytest.raises(DatabaseBusyError, match="locked by another process; try again"):
-            ReviewWriter(str(store.path), busy_seconds=0.1).add([answer])
+    with (
+        closing(open_beside(store.path)) as stopped,
+        writing(stopped),
+        pytest.raises(DatabaseBusyError, match=r"locked by another (process|session); try again"),
+    ):
+        ReviewWriter(str(store.path), busy_seconds=0.1).add([answer])
 
     [added] = ReviewWriter(str(store.path)).add([answer])
     assert added.is_new
     store.close()
 
 
+@pytest.mark.databases("sqlite")
 def test_review_leaves_the_daemons_lock_alone_while_the_disk_is_slow(
     database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +176,7 @@ def test_review_leaves_the_daemons_lock_alone_while_the_disk_is_slow(
     store.close()
 
 
+@pytest.mark.databases("sqlite")
 def test_flush_that_fails_is_told_and_the_answer_may_be_sent_again(
     database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +193,7 @@ def test_flush_that_fails_is_told_and_the_answer_may_be_sent_again(
     store.close()
 
 
+@pytest.mark.databases("sqlite")
 def test_full_disk_stores_nothing_and_says_so(database: Target) -> None:
     store = open_scored(database, [0.9] * 3)
     store.close()
@@ -219,7 +224,6 @@ import sys
 from storage.reviews.review_writer import ReviewWriter
 from tests.support.reviews import said
 
-pytestmark = pytest.mark.databases
 path, name, rounds = sys.argv[1:]
 writer = ReviewWriter(path, busy_seconds=60)
 for number in range(int(rounds)):
@@ -228,11 +232,11 @@ for number in range(int(rounds)):
 """
 
 
-def _reviewer(path: Path, name: str, rounds: int) -> subprocess.Popen[bytes]:
+def _reviewer(path: Target, name: str, rounds: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", _ANSWERING, str(path), name, str(rounds)], cwd=REPOSITORY)
 
 
-def _wait_for_more(path: Path) -> None:
+def _wait_for_more(path: Target) -> None:
     before, deadline = len(stored(path)), time.monotonic() + 60
     while len(stored(path)) < before + 3:
         assert time.monotonic() < deadline
