@@ -71,7 +71,7 @@ def _server_text(address: str, *, as_json: bool) -> str:
 
     if not as_json:
         return shown_place(address)
-    from storage.maintenance.server import server_facts
+    from storage.maintenance.server_facts import server_facts
 
     found = server_facts(address)
     known = {
@@ -144,7 +144,7 @@ def restore(invocation: Invocation, backup: Path) -> None:
     from storage.database import database_path
     from storage.lock import DatabaseLock
     from storage.maintenance.restore import restore as put_in_place
-    from storage.maintenance.server import refuse_copies
+    from storage.maintenance.server_facts import refuse_copies
 
     database = invocation.settings.db
     if is_server_url(database):

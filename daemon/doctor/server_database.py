@@ -13,7 +13,7 @@ from daemon.output.cells import size_text
 def server_database(address: str) -> Iterator[Found]:
     """Look at the database at an address; raises BtError, which is a finding, if it is not reached."""
     from storage.lock import lock_holder
-    from storage.maintenance.server import server_facts
+    from storage.maintenance.server_facts import server_facts
     from storage.schema import REVISION
 
     found = server_facts(address)

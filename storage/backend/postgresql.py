@@ -65,6 +65,12 @@ _MAKE_OUTSIDE_CHANGE = (
     "CREATE TABLE IF NOT EXISTS outside_change (number bigint NOT NULL);"
     "INSERT INTO outside_change SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM outside_change)"
 )
+# A committed row may be reported, and its file moved away, so no server's setting may make commits forgetful.
+_SESSION = (
+    "SET lock_timeout = {lock_milliseconds}; SET jit = off;"
+    " SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') = 'off'"
+)
 _TAKE_LOCK = f"SELECT pg_try_advisory_lock({_LOCK_CLASS_DAEMON}, {_SCHEMA_KEY})"
 # Who holds it: another role may only see that somebody does.
 _HOLDER = (
@@ -283,7 +289,7 @@ class _Connector:
         driver = psycopg.connect(conninfo, autocommit=True, application_name=self._name)
         send_any_text(driver)
         try:
-            driver.execute(f"SET lock_timeout = {int(self._busy_seconds * 1000)}; SET jit = off")
+            driver.execute(_SESSION.format(lock_milliseconds=int(self._busy_seconds * 1000)))
             if self._sole:
                 self._take_lock(driver)
         except BaseException:

@@ -25,6 +25,7 @@ class Names:
         self._paths: dict[int, tuple[int, bytes]] = {}
         self._texts: dict[tuple[str, str], int] = {}
         self._series: dict[tuple[int, bytes], int] = {}
+        self._session: object = None  # of the transaction before
 
     def forget(self) -> None:
         """Drop every number that is not known to be committed."""
@@ -32,6 +33,17 @@ class Names:
         self._paths.clear()
         self._texts.clear()
         self._series.clear()
+
+    def forget_other_session(self) -> bool:
+        """Drop every number if a lost session was opened again since this was asked; tell whether it was.
+
+        A server may have come back with less than was committed. To be called within a transaction.
+        """
+        before, self._session = self._session, self._connection.info
+        if before is None or before is self._session:
+            return False
+        self.forget()
+        return True
 
     def forget_series(self) -> None:
         """Drop the numbers of series: another process may have pruned some."""

@@ -76,7 +76,6 @@ class Ledger:
         self._names = Names(connection)
         self.series = SeriesKeeper(connection, self._names, series)
         self._change_number = -1
-        self._session: object = None  # of the transaction before
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -89,20 +88,13 @@ class Ledger:
             return
         try:
             with writing(self._connection):
-                self._notice_session()
+                if self._names.forget_other_session():
+                    self.series.forget()
                 yield
         except BaseException:
             self._names.forget()
             self.series.forget()
             raise
-
-    def _notice_session(self) -> None:
-        """Forget all numbers when a lost session was opened again: a server may have come back with less."""
-        if self._session is not self._connection.info:
-            if self._session is not None:
-                self._names.forget()
-                self.series.forget()
-            self._session = self._connection.info
 
     def inbox_id(self, path: bytes) -> int:
         """Return the number of the inbox at the absolute `path`."""

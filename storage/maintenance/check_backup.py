@@ -27,7 +27,7 @@ from storage.database import (
 )
 from storage.database_copy import copy_database
 from storage.database_errors import DatabaseMissingError, database_errors
-from storage.maintenance.server import refuse_copies, server_facts
+from storage.maintenance.server_facts import refuse_copies, server_facts
 from storage.schema import REVISION, STANDS, ReviewAnswer, file, result, review, tally
 
 

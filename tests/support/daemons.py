@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from tests.conftest import REPOSITORY
+from tests.support.databases import Target, is_server, raw
 
 PATIENCE_SECONDS = 60.0
 
@@ -29,10 +32,13 @@ def bt_daemon(
     )  # fmt: skip
 
 
-class Daemon:
+_Place = TypeVar("_Place", bound=Target, default=Path)
+
+
+class Daemon(Generic[_Place]):
     """A watching daemon; `log` is the file its lines go to."""
 
-    def __init__(self, arguments: list[str | Path], database: Path, log: Path) -> None:
+    def __init__(self, arguments: list[str | Path], database: _Place, log: Path) -> None:
         self.database = database
         self.log = log
         with log.open("ab") as stream:
@@ -64,10 +70,10 @@ class Daemon:
 
 @contextmanager
 def running(
-    *arguments: str | Path, database: Path, log: Path | None = None, watching: bool = True
-) -> Iterator[Daemon]:
-    """Run `bt-daemon watch` with the arguments until the block ends."""
-    daemon = Daemon(list(arguments), database, log or database.with_suffix(".log"))
+    *arguments: str | Path, database: _Place, log: Path | None = None, watching: bool = True
+) -> Iterator[Daemon[_Place]]:
+    """Run `bt-daemon watch` with the arguments until the block ends; a server's database needs a `log`."""
+    daemon = Daemon(list(arguments), database, log or Path(database).with_suffix(".log"))
     try:
         if watching:
             daemon.wait_until_watching()
@@ -82,7 +88,7 @@ def running(
                 daemon.process.wait()
 
 
-def rows(database: Path) -> list[dict[str, Any]]:
+def rows(database: Target) -> list[dict[str, Any]]:
     """Return all results as `bt-daemon results --format json` gives them."""
     done = bt_daemon("results", "--format", "json", "--db", database)
     assert done.returncode == 0, done.stderr
@@ -90,8 +96,15 @@ def rows(database: Path) -> list[dict[str, Any]]:
     return found
 
 
-def count(database: Path, query: str = "SELECT count(*) FROM result") -> int:
-    """Return the one number of a query, 0 while there is no database yet."""
+def count(database: Target, query: str = "SELECT count(*) FROM result") -> int:
+    """Return the one number of a query, 0 while there is no database yet, or its server is away."""
+    if is_server(database):
+        import psycopg
+
+        try:
+            return int(raw(database, query)[0][0])
+        except psycopg.Error:
+            return 0
     try:
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)
     except sqlite3.OperationalError:

@@ -22,7 +22,7 @@ def put(inbox: Path, numbers: range) -> None:
         os.replace(part, inbox / f"slice {number:04}.png")
 
 
-def until_rows(daemon: Daemon, wanted: int) -> float:
+def until_rows(daemon: Daemon[Any], wanted: int) -> float:
     """Wait for the rows; return the seconds it took."""
     began = time.monotonic()
     until(lambda: count(daemon.database) >= wanted, _PATIENCE_SECONDS)

@@ -15,7 +15,7 @@ from storage.backend.backend import backend_of
 from storage.database import Target, backend_for, reading
 
 # What a server that loses commits in a crash has switched off.
-DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+DURABILITY = ("fsync", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
