@@ -19,9 +19,13 @@ import pytest
 
 from daemon.output.result_columns import COLUMNS
 from storage.records import Failed, FailureKind, Judged, Status
+from storage.schema import file, result
 from tests.conftest import REPOSITORY
+from tests.support.databases import Target, is_server, raw
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
+
+pytestmark = pytest.mark.databases
 
 UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 DISCLAIMER = "Not a medical device: research use only, never for diagnosis or treatment.\n"
@@ -36,8 +40,8 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results.db", tmp_path / "inbox")
+def store(database: Target, tmp_path: Path) -> Store:
+    return Store(database, tmp_path / "inbox")
 
 
 @pytest.fixture
@@ -259,6 +263,7 @@ def test_q_filters_after_the_command_and_hushes_before_it(filled: Store, program
     assert len(program("-q", "results", "-q", "sub/yes").out.splitlines()) == 2
 
 
+@pytest.mark.databases("sqlite")
 def test_a_database_that_was_named_and_is_not_there_is_an_error(program: Program) -> None:
     ran = program("results", "--format", "json")
 
@@ -296,6 +301,7 @@ def test_five_hundred_hostile_names_come_through_every_output(store: Store, prog
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_hostile_names_leave_a_terminal_as_it_was(store: Store) -> None:
     store.put([(name, judged()) for name in HOSTILE_NAMES])
 
@@ -306,8 +312,9 @@ def test_hostile_names_leave_a_terminal_as_it_was(store: Store) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(tmp_path: Path, columns: int) -> None:
-    store = Store(tmp_path / "results.db", Path("/srv/mri/inbox"))  # a folder is never cut
+@pytest.mark.databases("sqlite")
+def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(database: Target, columns: int) -> None:
+    store = Store(database, Path("/srv/mri/inbox"))  # a folder is never cut
     store.put([(b"series/a rather long file name %d.png" % number, judged()) for number in range(40)])
     store.put([(b"series/letter.jpg", NOT_AN_IMAGE)])
 
@@ -325,6 +332,7 @@ def test_a_terminal_gets_a_page_that_fits_and_says_how_much_more(tmp_path: Path,
 @pytest.mark.slow
 @pytest.mark.defects(39)
 @pytest.mark.parametrize("columns", [40, 50, 80, 120])
+@pytest.mark.databases("sqlite")
 def test_at_any_width_ids_and_numbers_are_whole_and_nothing_is_broken(store: Store, columns: int) -> None:
     found = replace(judged(confidence=0.987), score=0.987)
     store.put([(b"series/a rather long file name %d.png" % n, found) for n in range(1100)])
@@ -353,6 +361,7 @@ def test_a_page_whose_total_would_need_every_row_does_not_wait_for_it(store: Sto
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
     database = str(filled.path)
 
@@ -363,6 +372,7 @@ def test_no_color_and_a_dumb_terminal_are_respected(filled: Store) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_a_terminal_is_told_why_there_is_nothing_to_show(filled: Store) -> None:
     shown = run_in_terminal("results", "--class", "tumor", "--db", str(filled.path))
 
@@ -504,6 +514,7 @@ def test_following_shows_the_latest_and_then_each_new_one(filled: Store) -> None
     assert (process.returncode, rest, err) == (0, "", "")
 
 
+@pytest.mark.databases("sqlite")
 def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> None:
     from daemon.views.follow import batches
     from storage.database import open_reader
@@ -526,6 +537,7 @@ def test_following_waits_for_a_database_that_is_still_to_come(store: Store) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_results_and_help_answer_quickly_and_import_nothing_slow(filled: Store) -> None:
     heavy = "{'torch', 'torchvision', 'openvino', 'rich', 'numpy', 'PIL', 'pyarrow', 'alembic'}"
     code = (
@@ -550,6 +562,7 @@ def test_results_and_help_answer_quickly_and_import_nothing_slow(filled: Store) 
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_a_question_takes_little_more_than_importing_what_it_stands_on(filled: Store) -> None:
     """Of processor time, the best of three, as a ratio in the same run: machines differ, and are busy."""
     libraries = [sys.executable, "-c", "import click, sqlalchemy.dialects.sqlite"]
@@ -604,22 +617,19 @@ def test_exporting_needs_constant_memory(store: Store, tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 40_000  # KiB; the rows themselves would be 200 MB
 
 
-def _multiply(database: Path, copies: int) -> None:
+def _multiply(database: Target, copies: int) -> None:
     """Make `copies` rows of each result by plain SQL: the ledger would take minutes."""
-    import sqlite3
-    from contextlib import closing
-
-    with closing(sqlite3.connect(database)) as connection, connection:
-        numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {copies - 1})"
-        for table in ("file", "result"):
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
-            (highest,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
-            new = {
-                "name": f"CAST(name || '-{highest}-' || n.i AS BLOB)",
-                "file_id": f"file_id + n.i * {highest}",
-            }
-            values = [new.get(name, name) for name in columns]
-            connection.execute(
-                f"{numbers} INSERT INTO {table} (id, {', '.join(columns)}) "
-                f"SELECT id + n.i * {highest}, {', '.join(values)} FROM {table}, n"
-            )
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {copies - 1})"
+    for table in (file, result):
+        [(highest,)] = raw(database, f"SELECT max(id) FROM {table}")
+        ending = f"'-{highest}-' || n.i"
+        new = {
+            "id": f"id + n.i * {highest}",
+            "name": f"name || convert_to({ending}, 'UTF8')" if is_server(database)
+            else f"CAST(name || {ending} AS BLOB)",
+            "file_id": f"file_id + n.i * {highest}",
+        }  # fmt: skip
+        columns = table.columns.keys()
+        values = [new.get(name, name) for name in columns]
+        into = f"{table} ({', '.join(columns)}) {numbers}"
+        raw(database, f"INSERT INTO {into} SELECT {', '.join(values)} FROM {table}, n")

@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from tests.support.databases import Target
 from tests.support.ledgers import Store
 from tests.support.series import keys, open_series_store, slice_of
 from tests.support.stored_results import Program
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database: Target) -> Iterator[Store]:
     """Three series of two patients; the last one is all rejected."""
-    store = open_series_store(tmp_path / "results.db")
+    store = open_series_store(database)
     for number, scores in enumerate(((0.1, 0.2), (0.9, 0.95, 0.99), (0.99,))):
         store.clock.advance(60)
         for place, score in enumerate(scores):

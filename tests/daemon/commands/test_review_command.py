@@ -17,16 +17,19 @@ from storage.records import Failed, FailureKind, Status
 from storage.reviews.answers import StoredReview
 from storage.reviews.review_rows import review_rows
 from storage.schema import ReviewAnswer, ReviewOrigin
+from tests.support.databases import Target
 from tests.support.stored_results import MODEL, Program, Ran, Store, judged
+
+pytestmark = pytest.mark.databases
 
 SCORING = replace(MODEL, positive="yes", threshold=0.5, uncertain_low=0.4, uncertain_high=0.6)
 FORMULA = b"=cmd|' /C calc'!A0.png"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(database: Target, tmp_path: Path) -> Store:
     """Five images: two uncertain, two sure, one that could not be judged."""
-    made = Store(tmp_path / "x.db", tmp_path / "inbox")
+    made = Store(database, tmp_path / "inbox")
     made.put(
         [
             (b"a/low.png", judged("no", 0.95, score=0.05)),

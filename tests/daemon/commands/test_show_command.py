@@ -13,8 +13,11 @@ import pytest
 from storage.database import open_writer
 from storage.ledger.ledger import Ledger
 from storage.records import Failed, FailureKind, Status
+from tests.support.databases import Target
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.stored_results import MODEL, Program, Store, judged, run_in_terminal
+
+pytestmark = pytest.mark.databases
 
 BUSY = Failed(FailureKind.TRANSIENT, "the file cannot be opened (Permission denied)")
 NOT_AN_IMAGE = Failed(FailureKind.PERMANENT, "not an image: the content is text")
@@ -26,8 +29,8 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results.db", tmp_path / "inbox")
+def store(database: Target, tmp_path: Path) -> Store:
+    return Store(database, tmp_path / "inbox")
 
 
 @pytest.fixture
@@ -114,6 +117,7 @@ def test_an_image_is_found_by_its_path_however_it_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.databases("sqlite")
 def test_every_hostile_name_is_found_and_shown_safely(store: Store, program: Program) -> None:
     store.put([(name, judged()) for name in HOSTILE_NAMES])
 
@@ -190,8 +194,8 @@ def test_no_trouble_is_an_empty_list_and_a_word_for_people(store: Store, program
     assert program("errors").err == "No image is in trouble.\n"
 
 
-def test_errors_at_a_terminal_fit_and_name_the_next_step(tmp_path: Path) -> None:
-    store = Store(tmp_path / "results.db", Path("/srv/mri/inbox"))  # a folder is never cut
+def test_errors_at_a_terminal_fit_and_name_the_next_step(database: Target) -> None:
+    store = Store(database, Path("/srv/mri/inbox"))  # a folder is never cut
     store.put([(b"letter %d.jpg" % number, NOT_AN_IMAGE) for number in range(60)])
 
     lines = run_in_terminal("errors", "--no-color", "--db", str(store.path), columns=80).splitlines()
@@ -239,6 +243,7 @@ def test_retry_refuses_what_cannot_be_meant(store: Store, program: Program, argu
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.databases("sqlite")
 def test_retry_makes_no_database(program: Program) -> None:
     assert program("retry", "--all").code == 3
     assert not program.database.exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -20,7 +19,10 @@ from storage.lock import DatabaseLock
 from storage.records import Failed, FailureKind
 from storage.schema import MoveState
 from tests.support.daemons import running, until
+from tests.support.databases import Target, daemon_lock_held, raw
 from tests.support.stored_results import MODEL, Clock, Program, Store, judged, run_in_terminal, run_piped
+
+pytestmark = pytest.mark.databases
 
 WATCHING = {
     "path": "/data/in\\xff",
@@ -65,9 +67,9 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(database: Target, tmp_path: Path) -> Store:
     """Results that were made just now."""
-    return Store(tmp_path / "results.db", tmp_path / "inbox", Clock(_now_us() - 10_000_000))
+    return Store(database, tmp_path / "inbox", Clock(_now_us() - 10_000_000))
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
     store.put([(b"busy.png", Failed(FailureKind.TRANSIENT, "Permission denied"))])
     _beat(store)
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         told = json.loads(program("status", "--json").out)
         text = program("status").out
 
@@ -146,12 +148,13 @@ def test_a_running_daemon_is_told_with_all_an_operator_asks(store: Store, progra
     ("age", "state", "words"),
     [(1, "running", "running since"), (60, "silent", r"but silent for 6\d s: busy or stuck")],
 )
+@pytest.mark.databases("sqlite")
 def test_of_a_living_daemon_the_heartbeat_says_how_it_is(
     store: Store, program: Program, age: float, state: str, words: str
 ) -> None:
     _beat(store, age=age)
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         told = json.loads(program("status", "--json").out)
         text = program("status").out
 
@@ -186,7 +189,7 @@ def test_the_speed_of_a_young_daemon_is_its_mean_since_it_started(store: Store, 
         now_us = _now_us()
         store_heartbeat(connection, Heartbeat("host", os.getpid(), now_us - 5_000_000, now_us, None, {}))
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         told = json.loads(program("status", "--json").out)
 
     assert 0.2 < told["images_per_second"] <= 1
@@ -195,7 +198,7 @@ def test_the_speed_of_a_young_daemon_is_its_mean_since_it_started(store: Store, 
 def test_a_daemon_that_has_not_reported_yet_is_starting(store: Store, program: Program) -> None:
     _beat(store, age=5, pid=1, stopped=True)
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         assert json.loads(program("status", "--json").out)["state"] == "starting"
 
 
@@ -220,7 +223,7 @@ def test_without_a_database_of_ones_own_status_says_how_to_begin(capsys: pytest.
 def test_a_clock_that_was_set_back_makes_no_negative_ages(store: Store, program: Program) -> None:
     _beat(store, age=-86_400)
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         told = json.loads(program("status", "--json").out)
 
     assert told["state"] == "running"
@@ -252,6 +255,7 @@ def test_status_at_a_terminal_is_coloured_by_how_it_is(store: Store) -> None:
 
 
 @pytest.mark.defects(17)
+@pytest.mark.databases("sqlite")
 def test_a_daemon_whose_disk_is_full_says_so_though_it_can_store_nothing(
     store: Store, program: Program
 ) -> None:
@@ -294,6 +298,7 @@ def _degraded(**told: Any) -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
+@pytest.mark.databases("sqlite")
 def test_check_says_in_one_line_and_by_its_exit_code_how_the_daemon_is(
     store: Store, program: Program, beat: dict[str, Any], locked: bool, code: int, line: str
 ) -> None:
@@ -301,7 +306,7 @@ def test_check_says_in_one_line_and_by_its_exit_code_how_the_daemon_is(
         beat = beat | {"snapshot": beat["snapshot"] | {"lane_replaced_us": _now_us()}}
     _beat(store, **beat)
 
-    with DatabaseLock(store.path) if locked else nullcontext():
+    with daemon_lock_held(store.path) if locked else nullcontext():
         ran, plain, as_json = program("status", "--check"), program("status"), program("status", "--json")
 
     assert ran.code == code
@@ -322,7 +327,7 @@ def test_workers_that_hang_or_are_not_ready_and_images_that_differ_are_told(
     workers = {"wanted": 4, "ready": 0, "stuck": 2}
     _beat(store, snapshot=_degraded(workers=workers, drift={"findings": findings, "memory": {"blocks": [7]}}))
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         ran, text, as_json = program("status", "--check"), program("status").out, program("status", "--json")
 
     wrong = "no worker process is ready: nothing is judged; 2 of 4 workers make no progress on their files"
@@ -337,6 +342,7 @@ def test_workers_that_hang_or_are_not_ready_and_images_that_differ_are_told(
     assert "drift" not in told["reported"]
 
 
+@pytest.mark.databases("sqlite")
 def test_a_loop_that_turns_is_known_though_the_database_takes_no_heartbeat(
     store: Store, program: Program
 ) -> None:
@@ -357,12 +363,11 @@ def test_a_loop_that_turns_is_known_though_the_database_takes_no_heartbeat(
 def test_check_tells_of_moves_that_are_stuck(store: Store, program: Program) -> None:
     (file_id, _) = store.put([(b"a.png", judged()), (b"b.png", judged())])
     _beat(store)
-    with closing(sqlite3.connect(store.path)) as connection, connection:
-        connection.execute("UPDATE file SET move = ?", [int(MoveState.DUE)])
-        stuck = "UPDATE file SET move_attempts = 1, move_trouble = 'No space left on device' WHERE id = ?"
-        connection.execute(stuck, [file_id])
+    raw(store.path, f"UPDATE file SET move = {int(MoveState.DUE)}")
+    stuck = "move_attempts = 1, move_trouble = 'No space left on device'"
+    raw(store.path, f"UPDATE file SET {stuck} WHERE id = {file_id}")
 
-    with DatabaseLock(store.path):
+    with daemon_lock_held(store.path):
         ran = program("status", "--check")
 
     assert (ran.code, ran.out) == (1, "degraded: 1 moves are stuck (No space left on device)\n")
@@ -388,9 +393,9 @@ def test_check_of_a_database_that_is_not_there_is_down_and_of_a_damaged_one_is_n
 @pytest.mark.slow
 @pytest.mark.defects(32)
 def test_check_follows_a_real_daemon_from_its_start_to_its_death(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inbox, database = tmp_path / "inbox", tmp_path / "r.db"
+    inbox = tmp_path / "inbox"
     inbox.mkdir()
     here = Program(database, capsys)  # asked again and again: a process each time would take a core
 
@@ -398,7 +403,7 @@ def test_check_follows_a_real_daemon_from_its_start_to_its_death(
         ran = run_piped("status", "--check", "--db", str(database))
         return ran.returncode, ran.stdout
 
-    with running(inbox, database=database) as daemon:
+    with running(inbox, database=database, log=tmp_path / "log") as daemon:
         until(lambda: here("status", "--check").code == 0)
         assert check()[0] == 0
         inbox.rename(tmp_path / "away")

@@ -35,12 +35,12 @@ def _concluded(file_id: int) -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("series")
-    store = open_series_store(folder / "x.db")
+def database(make_module_database: DatabaseMaker) -> Target:
+    database = make_module_database()
+    store = open_series_store(database)
     _fill(store)
     store.close()
-    store = open_series_store(folder / "x.db", lambda _: PathMembership(HOSTILE, HOSTILE, HOSTILE))
+    store = open_series_store(database, lambda _: PathMembership(HOSTILE, HOSTILE, HOSTILE))
     store.clock.advance(9_000)
     store.judge(store.add(b"evil.png"), slice_of(None, 0.2))
     store.close()
@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, engine_cache: Path) -> Iterator[Server]:
-    server = _served(folder / "x.db", engine_cache)
+def server(database: Target, engine_cache: Path) -> Iterator[Server]:
+    server = _served(database, engine_cache)
     yield server
     assert _stopped(server) == 0
 

@@ -21,9 +21,13 @@ from daemon.web.guard import is_loopback
 from storage.query import Sort
 from storage.records import Failed, FailureKind, Status
 from tests.support.browser import needs_browser, rendered
+from tests.support.databases import DatabaseMaker, Target
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.stored_results import Store, judged
 from trainer.images.phantom import phantom
+
+
+pytestmark = pytest.mark.databases
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Server:
         return found
 
 
-def _served(database: Path, cache: Path, *options: str) -> Server:
+def _served(database: Target, cache: Path, *options: str) -> Server:
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "web", "--port", "0", "--db", str(database), "--utc", *options],
         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
@@ -82,11 +86,13 @@ def _stopped(server: Server) -> int:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iterator[Server]:
+def hostile(
+    tmp_path_factory: pytest.TempPathFactory, make_module_database: DatabaseMaker, engine_cache: Path
+) -> Iterator[Server]:
     """Five hundred hostile names and some errors."""
     folder = tmp_path_factory.mktemp("web")
     (folder / "inbox").mkdir()
-    store = Store(folder / "x.db", folder / "inbox")
+    store = Store(make_module_database(), folder / "inbox")
     statuses = (Status.OK, Status.OK, Status.UNCERTAIN)
     store.put(
         [

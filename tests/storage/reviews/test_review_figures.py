@@ -99,6 +99,7 @@ def test_answers_of_other_origins_alone_are_no_sample(database: Target) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.databases("sqlite")
 def test_sample_is_unbiased_though_the_doubtful_were_answered_first(database: Target, seed: int) -> None:
     """Of 3,000 images a tenth is in doubt, and the model wrong about half of those."""
     chance = random.Random(seed)

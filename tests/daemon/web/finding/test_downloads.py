@@ -26,10 +26,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(make_module_database: DatabaseMaker, tmp_path_factory: pytest.TempPathFactory) -> Target:
     """Return a database with formulas for names, and thousands of rows more."""
     folder = tmp_path_factory.mktemp("downloads")
-    found = random_database(folder, 3)
+    found = random_database(folder, 3, database=make_module_database())
     store = Store(found, folder / "one")
     store.put([(b'=HYPERLINK("http://evil.example")', judged()), (b"@SUM(1).png", judged("no", 0.7))])
     store.put([(b"many/%06d.png" % number, judged()) for number in range(1_500)])
@@ -37,7 +37,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(database: Path, engine_cache: Path) -> Iterator[Server]:
+def server(database: Target, engine_cache: Path) -> Iterator[Server]:
     """Serve it."""
     running = _served(database, engine_cache)
     yield running
