@@ -12,8 +12,11 @@ from daemon.cli import main
 from storage.records import Outcome, PathMembership
 from tests.daemon.web.test_web import Server, _pages, _served, _stopped
 from tests.support.browser import file_address, needs_browser, rendered
+from tests.support.databases import DatabaseMaker, Target
 from tests.support.ledgers import Store
 from tests.support.series import OTHER_SERIES_MODEL, keys, open_series_store, slice_of
+
+pytestmark = pytest.mark.databases
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
@@ -44,7 +47,7 @@ def database(make_module_database: DatabaseMaker) -> Target:
     store.clock.advance(9_000)
     store.judge(store.add(b"evil.png"), slice_of(None, 0.2))
     store.close()
-    return folder
+    return database
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,7 @@ def test_nonsense_is_answered_in_words(server: Server, path: str, status: int) -
 @pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("path", ["/series", "/series?by=patient", "/series/13", "/series/2"])
+@pytest.mark.databases("sqlite")
 def test_hostile_names_execute_nothing(server: Server, path: str) -> None:
     document, console = rendered(server.address.rstrip("/") + path)
 
@@ -152,9 +156,9 @@ def test_hostile_names_execute_nothing(server: Server, path: str) -> None:
 
 @pytest.mark.slow
 @needs_browser
-def test_the_report_begins_with_series(folder: Path, tmp_path: Path) -> None:
+def test_the_report_begins_with_series(database: Target, tmp_path: Path) -> None:
     report = tmp_path / "r.html"
-    assert main(["report", "-o", str(report), "--pictures", "0", "--db", str(folder / "x.db")]) == 0
+    assert main(["report", "-o", str(report), "--pictures", "0", "--db", str(database)]) == 0
     document, console = rendered(file_address(report))
 
     assert document.index("<h2>Every series</h2>") < document.index("Images in numbers")
@@ -170,8 +174,8 @@ def test_nothing_but_pseudonyms_stands_for_identifiers(server: Server) -> None:
     assert "Series 000000000000" in page  # the first digits of a keyed hash, here of a small number
 
 
-def test_show_names_the_series_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "6", "--db", str(folder / "x.db")]) == 0
+def test_show_names_the_series_of_an_image(database: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "6", "--db", str(database)]) == 0
     told = capsys.readouterr().out
 
     assert "its series" in told

@@ -26,7 +26,6 @@ from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.stored_results import Store, judged
 from trainer.images.phantom import phantom
 
-
 pytestmark = pytest.mark.databases
 
 
@@ -204,6 +203,7 @@ def test_json_gives_back_the_bytes_of_every_name(hostile: Server) -> None:
 @pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("path", ["/?since=all", "/results?n=500", "/errors", "/image/4"])
+@pytest.mark.databases("sqlite")
 def test_hostile_names_execute_nothing_in_a_browser(hostile: Server, path: str) -> None:
     document, console = rendered(hostile.address.rstrip("/") + path)
 

@@ -19,10 +19,11 @@ from daemon.web.finding.downloads import Download, Downloads, TooManyDownloadsEr
 from storage.database import open_reader
 from storage.query import Query
 from tests.daemon.web.test_web import Server, _served, _stopped
+from tests.support.databases import DatabaseMaker, Target, is_server, raw
 from tests.support.random_results import random_database
 from tests.support.stored_results import Store, judged, run_piped
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.databases]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def server(database: Target, engine_cache: Path) -> Iterator[Server]:
     ],
 )
 def test_a_download_is_what_the_command_writes(
-    server: Server, database: Path, form: str, words: str, options: list[str]
+    server: Server, database: Target, form: str, words: str, options: list[str]
 ) -> None:
     format_name = {"ndjson": "jsonl"}.get(form, form)
     wanted = run_piped("results", "--db", str(database), "--utc", "--format", format_name, *options)
@@ -80,7 +81,7 @@ def test_nonsense_starts_no_download(server: Server, path: str) -> None:
     assert server.ask(path).status in {400, 404}
 
 
-def test_who_goes_away_half_way_frees_its_reader(server: Server, database: Path) -> None:
+def test_who_goes_away_half_way_frees_its_reader(server: Server, database: Target) -> None:
     place = urlsplit(server.address)
     for _ in range(6):  # more than run at one moment
         door = socket.create_connection((str(place.hostname), place.port), timeout=30)
@@ -92,7 +93,7 @@ def test_who_goes_away_half_way_frees_its_reader(server: Server, database: Path)
     assert server.ask("/results.csv").status == 200
 
 
-def test_no_more_than_some_run_at_one_moment(database: Path) -> None:
+def test_no_more_than_some_run_at_one_moment(database: Target) -> None:
     downloads = Downloads(most=2)
 
     def started() -> Download:
@@ -133,9 +134,17 @@ def _sent_by(download: Download) -> bytes:
     return b"".join(body)
 
 
-def _wait_until_closed(server: Server, database: Path) -> None:
+def _wait_until_closed(server: Server, database: Target) -> None:
     end = time.monotonic() + 20
     process = psutil.Process(server.process.pid)
-    while any(one.path == str(database) for one in process.open_files()):
+    while _is_open(process, database):
         assert time.monotonic() < end, "the database is still open"
         time.sleep(0.05)
+
+
+def _is_open(process: psutil.Process, database: Target) -> bool:
+    if is_server(database):
+        # Of the sessions that are called after the process.
+        named = f"application_name LIKE 'bt-daemon {process.pid} %' AND datname = current_database()"
+        return raw(database, f"SELECT count(*) FROM pg_stat_activity WHERE {named}") != [(0,)]
+    return any(one.path == str(database) for one in process.open_files())
