@@ -73,9 +73,9 @@ def json_length(array: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
 
 def json_number(text: sa.ColumnElement[Any], *keys: str) -> sa.ColumnElement[Any]:
     """Return the number that a text of JSON objects within each other has under these keys, NULL for none."""
-    quoted = [sa.literal_column(f"'{key}'") for key in keys]
+    quoted: list[sa.ColumnElement[Any]] = [sa.literal_column(f"'{key}'") for key in keys]
     found = sa.func.json_extract_path_text(sa.cast(text, sa.JSON), *quoted)
-    path = sa.literal_column(f"'$.{'.'.join(keys)}'")
+    path: sa.ColumnElement[Any] = sa.literal_column(f"'$.{'.'.join(keys)}'")
     return _ByDialect(sa.func.json_extract(text, path), sa.cast(found, sa.Double), sa.Double())
 
 

@@ -325,10 +325,8 @@ _REQUESTED = PreparedIn(
     ),
     [],
 )
-_ADD_REVIEWER, _ADD_LABEL = (
-    Prepared(lambda dialect, table=table: insert_of(table, dialect).on_conflict_do_nothing(), ["name"])
-    for table in (reviewer, label)
-)
+_ADD_REVIEWER = Prepared(lambda dialect: insert_of(reviewer, dialect).on_conflict_do_nothing(), ["name"])
+_ADD_LABEL = Prepared(lambda dialect: insert_of(label, dialect).on_conflict_do_nothing(), ["name"])
 
 
 def _number_of(table: sa.Table, parameter: str) -> sa.ScalarSelect[int]:

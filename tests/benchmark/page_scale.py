@@ -1,10 +1,11 @@
 """How fast the results page answers over a million rows: search, facets, orders, deep pages, downloads.
 
-    python -m tests.benchmark.page_scale [--rows 1_000_000] [--json FILE] [--load]
+    python -m tests.benchmark.page_scale [--rows 1_000_000] [--db sqlite|postgresql] [--json FILE] [--load]
 
 Asked is the real `bt-daemon web` over HTTP. A figure is the median of three, seconds until the answer was
 whole, with the processor time of the server; of downloads the first byte is timed too, and the largest memory
-of the server is told. `--load` keeps as many processes busy as there are cores meanwhile.
+of the server is told. `--db postgresql` copies the rows to a server that is
+started for it, whose processor time is not counted. `--load` keeps as many processes busy as there are cores meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from storage.database import open_reader
 from storage.queries.budget import Budget
 from storage.queries.result_page import result_page
 from storage.query import Query, Sort
+from tests.benchmark.copied import copy_to_server
 from tests.benchmark.page_rows import fill
+from tests.support.databases import KINDS, Target
+from tests.support.postgresql_server import postgresql_server
 
 _ROUNDS = 3
 _PARTIAL = ("in the time a page has", "Sorted are the newest")
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--series", type=int, default=30_000)
     parser.add_argument("--database", type=Path, help="filled before; else it is made and removed")
+    parser.add_argument("--db", choices=KINDS, default=KINDS[0], help="where the rows are asked")
     parser.add_argument("--load", action="store_true", help="keep all cores busy meanwhile")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -57,16 +62,27 @@ def main() -> None:
         database = options.database or Path(place) / "results.db"
         if not database.exists():
             fill(database, options.rows, options.series)
-        with _busy(os.cpu_count() or 1 if options.load else 0):
-            told = ask(database, Path(place) / "cache")
-    told = {"rows": options.rows, "busy_processes": options.load, **told}
+        with _asked(options.db, database) as target, _busy(os.cpu_count() or 1 if options.load else 0):
+            told = ask(target, Path(place) / "cache")
+    told = {"rows": options.rows, "database": options.db, "busy_processes": options.load, **told}
     told["load_average"] = round(os.getloadavg()[0], 1)
     print(json.dumps(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
-def ask(database: Path, cache: Path) -> dict[str, Any]:
+@contextmanager
+def _asked(kind: str, filled: Path) -> Iterator[Target]:
+    """Yield where the rows of a file are asked: there, or on a server."""
+    if kind == "sqlite":
+        yield filled
+        return
+    with postgresql_server() as server, server.database() as url:
+        copy_to_server(filled, url)
+        yield url
+
+
+def ask(database: Target, cache: Path) -> dict[str, Any]:
     """Return what each page takes, seconds of wall and of CPU, and what the server needs."""
     pages = _pages(database)
     with _server(database, cache) as (place, process):
@@ -103,7 +119,7 @@ def _cpu_seconds(pid: int) -> float:
     return float(spent.user + spent.system)
 
 
-def _pages(database: Path) -> dict[str, str]:
+def _pages(database: Target) -> dict[str, str]:
     pages = {
         "first page": "/results",
         "overview": "/?since=all",
@@ -191,7 +207,7 @@ class _Peak:
 
 
 @contextmanager
-def _server(database: Path, cache: Path) -> Iterator[tuple[SplitResult, subprocess.Popen[str]]]:
+def _server(database: Target, cache: Path) -> Iterator[tuple[SplitResult, subprocess.Popen[str]]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "web", "--port", "0", "--db", str(database)],
         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,

@@ -92,11 +92,11 @@ def test_restore_puts_a_backup_in_place_and_keeps_what_it_replaces(
 
     assert ran.code == 0, ran.err
     assert program("db", "check").out == "ok: 5 results of 5 file versions\n"
-    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
-    kept = [name for name in _beside(store.path) if ".replaced-" in name]
+    assert stat.S_IMODE(store.file.stat().st_mode) == 0o600
+    kept = [name for name in _beside(store.file) if ".replaced-" in name]
     assert len(kept) == 1
     assert kept[0] in ran.err
-    assert maintenance.check(store.path.with_name(kept[0])).results == 6
+    assert maintenance.check(store.file.with_name(kept[0])).results == 6
     assert count(backup) == 5
 
 
@@ -128,15 +128,15 @@ def test_restore_replaces_a_database_that_is_damaged_and_keeps_it_as_it_is(
 ) -> None:
     backup = tmp_path / "backup.db"
     program("db", "backup", str(backup))
-    store.path.write_bytes(b"no database at all" * 500)
-    store.path.with_name("results.db-wal").write_bytes(b"an old log")
+    store.file.write_bytes(b"no database at all" * 500)
+    store.file.with_name("results.db-wal").write_bytes(b"an old log")
 
     ran = program("db", "restore", str(backup))
 
     assert ran.code == 0, ran.err
     assert program("db", "check").code == 0
-    kept = [name for name in _beside(store.path) if ".replaced-" in name]
-    assert store.path.with_name(min(kept, key=len)).read_bytes() == b"no database at all" * 500
+    kept = [name for name in _beside(store.file) if ".replaced-" in name]
+    assert store.file.with_name(min(kept, key=len)).read_bytes() == b"no database at all" * 500
 
 
 @pytest.mark.defects(4)
@@ -145,15 +145,15 @@ def test_restore_is_refused_while_a_daemon_holds_the_database(
 ) -> None:
     backup = tmp_path / "backup.db"
     program("db", "backup", str(backup))
-    before = store.path.read_bytes()
+    before = store.file.read_bytes()
 
-    with DatabaseLock(store.path):
+    with DatabaseLock(store.file):
         ran = program("db", "restore", str(backup))
 
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert f"pid {os.getpid()}" in ran.err
     assert "stop it first" in ran.err
-    assert store.path.read_bytes() == before
+    assert store.file.read_bytes() == before
 
 
 @pytest.mark.defects(4)
@@ -184,13 +184,13 @@ def test_restore_refuses_a_backup_it_cannot_stand_for_and_changes_nothing(
     elif kind == "newer":
         with closing(sqlite3.connect(backup)) as other, other:
             other.execute("UPDATE alembic_version SET version_num = '9999'")
-    before = store.path.read_bytes()
+    before = store.file.read_bytes()
 
     ran = program("db", "restore", str(backup))
 
     assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
     assert words in ran.err
-    assert store.path.read_bytes() == before
+    assert store.file.read_bytes() == before
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".restore-") or ".replaced-" in name]
 
 

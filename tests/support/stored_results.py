@@ -59,6 +59,11 @@ class Store:
     inbox: Path
     clock: Clock = field(default_factory=Clock)
 
+    @property
+    def file(self) -> Path:
+        """The database of a test that knows it to be a file."""
+        return Path(self.path)
+
     def put(
         self, results: Sequence[tuple[bytes, Judged | Failed]], *, model: ModelRecord = MODEL
     ) -> list[int]:
@@ -113,6 +118,11 @@ class Program:
 
     database: Target
     capture: pytest.CaptureFixture[str]
+
+    @property
+    def file(self) -> Path:
+        """The database of a test that knows it to be a file."""
+        return Path(self.database)
 
     def __call__(self, *arguments: str) -> Ran:
         self.capture.readouterr()

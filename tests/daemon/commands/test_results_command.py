@@ -269,7 +269,7 @@ def test_a_database_that_was_named_and_is_not_there_is_an_error(program: Program
 
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.startswith("bt-daemon: there is no database at ")
-    assert not program.database.exists()
+    assert not program.file.exists()
 
 
 def test_without_a_database_of_ones_own_there_are_just_no_results_yet(

@@ -246,4 +246,4 @@ def test_retry_refuses_what_cannot_be_meant(store: Store, program: Program, argu
 @pytest.mark.databases("sqlite")
 def test_retry_makes_no_database(program: Program) -> None:
     assert program("retry", "--all").code == 3
-    assert not program.database.exists()
+    assert not program.file.exists()

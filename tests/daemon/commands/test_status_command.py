@@ -261,7 +261,7 @@ def test_a_daemon_whose_disk_is_full_says_so_though_it_can_store_nothing(
 ) -> None:
     _beat(store)
 
-    with DatabaseLock(store.path) as lock:
+    with DatabaseLock(store.file) as lock:
         lock.tell("the database r.db cannot grow: the disk is full; make room on that disk")
         told = json.loads(program("status", "--json").out)
         text = program("status").out
@@ -348,7 +348,7 @@ def test_a_loop_that_turns_is_known_though_the_database_takes_no_heartbeat(
 ) -> None:
     _beat(store, age=60)
 
-    with DatabaseLock(store.path) as lock:
+    with DatabaseLock(store.file) as lock:
         lock.tell("", _now_us())
         turning = program("status", "--check")
         lock.tell("", _now_us() - 30_000_000)

@@ -68,7 +68,7 @@ def test_results_of_a_class_are_told_with_score_and_row_and_no_name(store: Store
     }  # fmt: skip
     assert told[1]["details"]["id"] == ids[-1]
     assert CANARY not in str(hooks.bodies)
-    assert str(store.path.parent) not in str(hooks.bodies)
+    assert str(store.file.parent) not in str(hooks.bodies)
 
 
 def test_quarantined_files_are_told_with_their_number_alone(store: Store) -> None:

@@ -22,7 +22,7 @@ def program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Program:
 
 
 def install(program: Program, *options: str) -> str:
-    inbox = program.database.parent.parent / "inbox of %h"
+    inbox = program.file.parent.parent / "inbox of %h"
     ran = program("service", "install", str(inbox), "--print", *options)
     assert ran.code == 0, ran.err
     return ran.out
@@ -33,7 +33,7 @@ def test_unit_names_the_daemon_its_folders_and_what_it_may_write(program: Progra
 
     assert "Type=notify" in text
     assert "User=mri" in text
-    assert f"{program.database.parent}" in text.split("ReadWritePaths=")[1].splitlines()[0]
+    assert f"{program.file.parent}" in text.split("ReadWritePaths=")[1].splitlines()[0]
     assert f"{Path('maps').absolute()}" in text.split("ReadWritePaths=")[1].splitlines()[0]
     assert "inbox of %%h" in text.split("ExecStart=")[1].splitlines()[0]
     assert "inbox" not in text.split("ReadWritePaths=")[1].splitlines()[0]
@@ -79,7 +79,7 @@ def test_environment_that_a_unit_would_not_have_is_refused(
 ) -> None:
     monkeypatch.setenv("BT_SETTLE", "5s")
 
-    ran = program("service", "install", str(program.database.parent.parent), "--print")
+    ran = program("service", "install", str(program.file.parent.parent), "--print")
 
     assert ran.code == 2
     assert "BT_SETTLE" in ran.err

@@ -114,15 +114,15 @@ def test_pruning_removes_the_models_of_pruned_rows_only(
     store.put([(b"old.png", judged())], model=replace(MODEL, weights_sha256="a" * 64))
     store.clock.advance(3600)
     store.put([(b"new.png", judged())], model=replace(MODEL, weights_sha256="b" * 64))
-    models_folder(store.path).mkdir()
+    models_folder(store.file).mkdir()
     for letter in "ab":
-        (models_folder(store.path) / f"{letter * 64}.safetensors").write_text(letter)
+        (models_folder(store.file) / f"{letter * 64}.safetensors").write_text(letter)
 
     ran = Program(store.path, capsys)("db", "prune", "--before", "2026-11-24T08:30:00Z", "--yes")
 
     assert ran.out.startswith("deleted 1 results")
     assert "1 model that no row names" in ran.out
-    assert kept_models(store.path) == ["b" * 64]
+    assert kept_models(store.file) == ["b" * 64]
 
 
 @pytest.mark.slow
