@@ -21,7 +21,7 @@ def copy_to_server(file: Path, url: str) -> None:
         server.execute("SET session_replication_role = replica")
         for table in metadata.sorted_tables:
             columns = table.columns.keys()
-            rows = source.execute(f"SELECT {', '.join(columns)} FROM {table.name}")  # noqa: S608 - our names
+            rows = source.execute(f"SELECT {', '.join(columns)} FROM {table.name}")
             target = sql.SQL("COPY {} ({}) FROM STDIN").format(
                 sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, columns))
             )

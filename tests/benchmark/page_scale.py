@@ -3,9 +3,9 @@
     python -m tests.benchmark.page_scale [--rows 1_000_000] [--db sqlite|postgresql] [--json FILE] [--load]
 
 Asked is the real `bt-daemon web` over HTTP. A figure is the median of three, seconds until the answer was
-whole, with the processor time of the server; of downloads the first byte is timed too, and the largest memory
-of the server is told. `--db postgresql` copies the rows to a server that is
-started for it, whose processor time is not counted. `--load` keeps as many processes busy as there are cores meanwhile.
+whole, with the processor time of the web process; of downloads the first byte is timed too, and the largest
+memory of that process is told. `--db postgresql` copies the rows to a server that is started for it.
+`--load` keeps as many processes busy as there are cores meanwhile.
 """
 
 from __future__ import annotations
