@@ -31,11 +31,13 @@ class TallyChanges:
 
     def write(self, connection: sa.Connection) -> None:
         """Add the changes to the tallies."""
+        rows = []
         for seconds in TALLY_SECONDS:
             merged: Counter[tuple[int, int, int, int, int]] = Counter()
             for (start_us, inbox_id, model_id, label_id, status), delta in self._deltas.items():
                 merged[bucket(start_us, seconds), inbox_id, model_id, label_id, status] += delta
-            _UPSERT.write(connection, [(seconds, *key, delta) for key, delta in merged.items() if delta])
+            rows += [(seconds, *key, delta) for key, delta in merged.items() if delta]
+        _UPSERT.write(connection, rows)
 
 
 def bucket(time_us: int, seconds: int) -> int:
