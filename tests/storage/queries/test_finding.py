@@ -25,8 +25,6 @@ from storage.records import Status
 from tests.support.databases import DatabaseMaker, Target
 from tests.support.random_results import FIRST, SECOND, every_row, random_database, reviewed
 
-pytestmark = pytest.mark.databases
-
 _LONG = 1e6  # seconds: whatever the load, all is looked at
 _TEXTS = (
     "",
@@ -47,14 +45,19 @@ _TEXTS = (
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on two databases in files, and on one on a server, where all takes longer."""
+    if "database_kind" in metafunc.fixturenames:
+        kinds = [("sqlite", 1), ("sqlite", 2), ("postgresql", 1)]
+        metafunc.parametrize(("database_kind", "seed"), kinds, indirect=["database_kind"], scope="module")
+
+
+@pytest.fixture(scope="module")
 def database(
-    request: pytest.FixtureRequest,
-    make_module_database: DatabaseMaker,
-    tmp_path_factory: pytest.TempPathFactory,
+    make_module_database: DatabaseMaker, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Target:
     """Return a database of about a hundred random results."""
-    return random_database(tmp_path_factory.mktemp("random"), request.param, database=make_module_database())
+    return random_database(tmp_path_factory.mktemp("random"), seed, database=make_module_database())
 
 
 @pytest.fixture(scope="module", params=["usual limits", "every limit reached"], autouse=True)
