@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -139,6 +139,26 @@ def test_paging_shows_every_result_once(hostile: Server, sort: Sort, order: str)
     ]
 
     assert sorted(ids) == list(range(1, 561))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sort", list(Sort))
+def test_what_no_page_asks_is_answered_or_refused(hostile: Server, sort: Sort) -> None:
+    """Characters that no text may have, numbers that no column holds, keys of another order."""
+    keys = [encode_key((value, 5)) for value in (1, 0.5, "x", "\0", b"\xff\0", -1, float("inf"), 10**30)]
+    asked = [
+        *(f"after={quote(key)}" for key in keys),
+        *(f"{name}={text}" for name in ("q", "model", "class", "inbox") for text in ("%00", "a%00b", "%ff")),
+        *(f"series={number}" for number in (-1, 1 << 63, 10**30)),
+        *(f"min_score={number}" for number in ("nan", "inf", "1e-320")),
+        "since=9999-12-31", "since=0001-01-01", f"q={'x' * 3_000}",
+    ]  # fmt: skip
+
+    answers = [hostile.ask(f"/results?sort={sort.value}&{one}").status for one in asked]
+
+    assert [
+        one for one, status in zip(asked, answers, strict=True) if status not in {200, 400, 404, 414}
+    ] == []
 
 
 @pytest.mark.slow
