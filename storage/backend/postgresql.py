@@ -135,9 +135,9 @@ class PostgresqlBackend:
 
     @property
     def stand_in(self) -> Path:
-        """Return a name in the user's data folder, different for each server and database."""
+        """Return a name in the user's data folder, different for each server, database and schema."""
         known = psycopg.conninfo.conninfo_to_dict(self.conninfo)
-        parts = [known.get(key) or "" for key in ("service", "host", "port", "dbname")]
+        parts = [known.get(key) or "" for key in ("service", "host", "port", "dbname", "options")]
         name = "-".join(
             "".join(char if char.isalnum() else "_" for char in str(part)) for part in parts if part
         )

@@ -300,10 +300,21 @@ def test_commits_are_durable_whatever_the_server_is_set_to(url: str) -> None:
         assert backend_of(connection).place == shown_place(url)
 
 
-def test_two_databases_have_two_places_for_their_models(server: PostgresqlServer) -> None:
-    names = {stand_in(server.url), stand_in(server.url.replace("/postgres?", "/other?"))}
+def test_two_databases_or_schemas_have_two_places_for_their_models(server: PostgresqlServer) -> None:
+    others = (server.url.replace("/postgres?", "/other?"), f"{server.url}&options=-csearch_path%3Dtwo")
 
-    assert len(names) == 2
+    assert len({stand_in(one) for one in (server.url, *others)}) == 3
+
+
+def test_two_schemas_are_two_databases(empty: str) -> None:
+    raw(empty, "CREATE SCHEMA one; CREATE SCHEMA two")
+    one, two = (f"{empty}&options=-csearch_path%3D{name}" for name in ("one", "two"))
+
+    with closing(open_writer(one, sole=True)) as first, closing(open_writer(two, sole=True)) as second:
+        with writing(first), writing(second):
+            second.exec_driver_sql("INSERT INTO label (name) VALUES ('x')")
+        with reading(first):
+            assert first.exec_driver_sql("SELECT count(*) FROM label").scalar_one() == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +17,15 @@ from storage.queries.results import count, rows
 from storage.query import Query
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 from storage.schema import FileState
+from tests.support.databases import Target
 from tests.support.ledgers import OTHER_MODEL, SECOND_US, TUMOUR, Store, open_store, raw
+
+pytestmark = pytest.mark.databases
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "results.db")
+def store(database: Target) -> Iterator[Store]:
+    opened = open_store(database)
     yield opened
     opened.close()
 
@@ -309,15 +311,15 @@ def test_requeue_of_a_waiting_file_makes_it_due_now(store: Store) -> None:
     assert [waiting.attempts for waiting in store.due()] == [0]
 
 
-def test_move_is_due_after_the_commit_until_it_is_marked(tmp_path: Path) -> None:
+def test_move_is_due_after_the_commit_until_it_is_marked(database: Target) -> None:
     """A crash between the two leaves it due: it is done at the next start."""
-    store = open_store(tmp_path / "results.db", move_done=True)
+    store = open_store(database, move_done=True)
     moved, left, bad = store.add(b"a.png", b"b.png", b"c.png")
     store.judge([moved, left])
     store.fail(bad, FailureKind.PERMANENT)
     store.close()
 
-    store = open_store(tmp_path / "results.db", move_done=True)
+    store = open_store(database, move_done=True)
     due = store.ledger.moves.due(10, [store.inbox_id], quarantined=False)
     store.ledger.moves.mark([(moved.file_id, b"/done/a.png"), (left.file_id, None)])
 
@@ -334,8 +336,8 @@ def test_move_is_due_after_the_commit_until_it_is_marked(tmp_path: Path) -> None
     store.close()
 
 
-def test_reclassify_makes_present_files_pending_for_another_model_once(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "results.db", move_done=True)
+def test_reclassify_makes_present_files_pending_for_another_model_once(database: Target) -> None:
+    store = open_store(database, move_done=True)
     first, second = store.add(b"a.png", b"b.png")
     store.judge([first, second])
     store.ledger.moves.mark([(second.file_id, b"/done/b.png")])
@@ -385,6 +387,7 @@ def test_model_is_the_same_only_with_the_same_engine_and_precision(store: Store)
     assert store.ledger.model_id(OTHER_MODEL) == again != store.model_id
 
 
+@pytest.mark.databases("sqlite")  # the plan is SQLite's
 def test_queue_is_read_from_its_index_without_sorting(store: Store) -> None:
     """A burst seen in one turn has one time; sorting it for each refill would be quadratic."""
     from storage.ledger.ledger import _DUE

@@ -18,6 +18,7 @@ from storage.maintenance import check_backup as maintenance
 from storage.maintenance.prune import prune
 from storage.pseudonyms import pseudonym
 from storage.records import Entry, FailureKind, Judged, Outcome, PathMembership
+from tests.support.databases import Target
 from tests.support.ledgers import Store
 from tests.support.series import (
     OTHER_SERIES_MODEL,
@@ -29,10 +30,12 @@ from tests.support.series import (
 )
 from trainer.model.series_rule import SeriesRule
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_series_store(tmp_path / "results.db")
+def store(database: Target) -> Iterator[Store]:
+    store = open_series_store(database)
     yield store
     store.close()
 
@@ -156,11 +159,11 @@ def test_volume_that_says_nothing_is_a_series_of_its_own(store: Store) -> None:
     assert verdicts(store.connection) == verdicts_of_rows(store.connection)
 
 
-def test_path_says_more_than_the_file(tmp_path: Path) -> None:
+def test_path_says_more_than_the_file(database: Target) -> None:
     def read_path(path: bytes) -> PathMembership | None:
         return PathMembership("scan", "monday", "p7", 3.0) if path.startswith(b"p7") else None
 
-    store = open_series_store(tmp_path / "results.db", read_path)
+    store = open_series_store(database, read_path)
     judge(store, "p7-a", slice_of(keys(0), 0.9))
     judge(store, "p7-b", slice_of(keys(1), 0.9))
     judge(store, "else", slice_of(keys(2), 0.9))
@@ -199,6 +202,7 @@ def series_names(store: Store) -> list[tuple[str | None, ...]]:
     return [tuple(row) for row in rows]
 
 
+@pytest.mark.databases("sqlite")  # known bytes are asked of files alone
 def test_known_bytes_keep_their_series_votes_and_place(store: Store) -> None:
     votes = {5: 2, 9: 1}
     entry = store.add(b"a")[0]

@@ -21,15 +21,18 @@ from storage.reviews.review_queue import candidates
 from storage.reviews.review_rows import review_rows, reviews_of
 from storage.reviews.review_writer import ReviewWriter
 from storage.schema import ReviewOrigin
+from tests.support.databases import Target
 from tests.support.ledgers import OTHER_MODEL, Store, raw
 from tests.support.reviews import AT_US, SKIP, judged_as, open_scored, said, say
 from tests.support.stored_results import Program
 from trainer.model.series_rule import SeriesRule
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_scored(tmp_path / "results.db", [0.9] * 5)
+def store(database: Target) -> Iterator[Store]:
+    store = open_scored(database, [0.9] * 5)
     yield store
     store.close()
 
@@ -128,6 +131,7 @@ def test_command_says_what_is_kept_and_deletes_it_when_asked(
     assert "and 1 reviews" in last
 
 
+@pytest.mark.databases("sqlite")  # a server refuses such rows
 def test_check_finds_reviews_that_cannot_be(store: Store) -> None:
     say(store, said(1, "tumour"), said(1, "tumour", "bob"), said(2, "tumour"))
     raw(store.path, "DROP INDEX uq_review_standing")
@@ -141,6 +145,7 @@ def test_check_finds_reviews_that_cannot_be(store: Store) -> None:
     assert any("refers to a row of file" in problem for problem in problems)
 
 
+@pytest.mark.databases("sqlite")  # a server has its own programs
 def test_backup_and_restore_keep_reviews(store: Store, tmp_path: Path) -> None:
     say(store, said(1, "tumour", note="x"))
     maintenance.backup(store.path, tmp_path / "copy.db")
@@ -154,6 +159,7 @@ def test_backup_and_restore_keep_reviews(store: Store, tmp_path: Path) -> None:
     assert maintenance.check(store.path).reviews == 1
 
 
+@pytest.mark.databases("sqlite")  # 0003 was of files alone
 def test_database_of_schema_0003_takes_reviews_after_its_migration(store: Store) -> None:
     """The rows of before are there, and the images of before can be reviewed."""
     store.close()
