@@ -142,7 +142,7 @@ def test_paging_shows_every_result_once(hostile: Server, sort: Sort, order: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sort", list(Sort))
+@pytest.mark.parametrize("sort", [Sort.TIME, Sort.FILE, Sort.CLASS])
 def test_what_no_page_asks_is_answered_or_refused(hostile: Server, sort: Sort) -> None:
     """Characters that no text may have, numbers that no column holds, keys of another order."""
     keys = [encode_key((value, 5)) for value in (1, 0.5, "x", "\0", b"\xff\0", -1, float("inf"), 10**30)]
@@ -156,9 +156,7 @@ def test_what_no_page_asks_is_answered_or_refused(hostile: Server, sort: Sort) -
 
     answers = [hostile.ask(f"/results?sort={sort.value}&{one}").status for one in asked]
 
-    assert [
-        one for one, status in zip(asked, answers, strict=True) if status not in {200, 400, 404, 414}
-    ] == []
+    assert set(answers) <= {200, 400, 404}, dict(zip(asked, answers, strict=True))
 
 
 @pytest.mark.slow
