@@ -147,6 +147,11 @@ _STATES: dict[str, _Kind] = {
     "25006": (DatabaseUnwritableError, "can only be read", "name the server that takes rows with --db"),
     "53100": (DatabaseFullError, "cannot grow: its server's disk is full", "make room on that disk"),
     "53": _RAN_OUT,
+    "57014": (
+        DatabaseBusyError,
+        "took too long for its server ({said})",
+        "try again, or raise its statement_timeout",
+    ),
     "40001": _IN_THE_WAY,
     "40P01": _IN_THE_WAY,
     "55P03": _IN_THE_WAY,

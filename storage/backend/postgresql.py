@@ -65,9 +65,11 @@ _MAKE_OUTSIDE_CHANGE = (
     "CREATE TABLE IF NOT EXISTS outside_change (number bigint NOT NULL);"
     "INSERT INTO outside_change SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM outside_change)"
 )
+# A host that lost its power must not hold the lock for the two hours after which a server asks by default.
 # A committed row may be reported, and its file moved away, so no server's setting may make commits forgetful.
 _SESSION = (
     "SET lock_timeout = {lock_milliseconds}; SET jit = off;"
+    " SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
     " SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') = 'off'"
 )

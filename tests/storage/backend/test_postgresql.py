@@ -176,6 +176,19 @@ def test_daemon_whose_place_was_taken_ends(url: str) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_lost_session_that_the_server_still_holds_is_ended_for_the_new_one(url: str) -> None:
+    """As when a link was cut: the server does not know yet that nobody is there any more."""
+    with closing(open_writer(url, sole=True)) as lost:
+        with pytest.raises(DatabaseUnavailableError, match="lost session") as caught:
+            lost.engine.connect()
+
+        with closing(lost.engine.connect()) as again, writing(again):
+            again.exec_driver_sql("INSERT INTO label (name) VALUES ('again')")
+
+    assert caught.value.transient
+    assert raw(url, "SELECT name FROM label") == [("again",)]
+
+
 def test_writers_wait_for_each_other_and_say_so_when_it_takes_too_long(url: str) -> None:
     with (
         closing(open_writer(url, sole=True)) as daemon,

@@ -41,6 +41,7 @@ def _told(error: Exception) -> StorageError:
         ("40001", DatabaseBusyError),
         ("40P01", DatabaseBusyError),
         ("55P03", DatabaseBusyError),
+        ("57014", DatabaseBusyError),
     ],
 )
 def test_what_passes_by_itself_is_transient(state: str, kind: type[StorageError]) -> None:
