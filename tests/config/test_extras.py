@@ -88,6 +88,18 @@ def test_bt_train_explains_itself_without_its_extra(arguments: tuple[str, ...]) 
     assert "bt-train" in done.stdout
 
 
+@pytest.mark.parametrize("command", [("results",), ("status",), ("watch", ".", "--once"), ("db", "check")])
+def test_database_on_a_server_without_its_extra_names_the_command_that_installs_it(
+    command: tuple[str, ...],
+) -> None:
+    done = _run("daemon", *command, "--db", "postgresql:///bt")
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bt-daemon: this needs the packages of the extra 'postgresql' (psycopg is not")
+    assert line.endswith("; pip install 'bt-daemon[postgresql]'")
+
+
 def test_structured_reports_without_their_extra_name_the_command_that_installs_it(tmp_path: Path) -> None:
     done = _run("daemon", "report", "--bids", tmp_path / "bids", "--dicom-sr", tmp_path / "sr")
 
