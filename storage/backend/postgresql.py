@@ -18,15 +18,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import psycopg
 import sqlalchemy as sa
 
 from config.database_url import libpq_url, without_password
 from config.errors import UsageError
-from config.extras import not_installed
 from config.paths import default_database
 from config.text import printable
 from storage.backend.backend import BUSY_SECONDS, ONE_DAEMON_HINT, OPTION
 from storage.backend.revisions import check_revision, let_in
+from storage.backend.server_text import send_any_text
 from storage.backend.transactions import begin_with, reading, writing
 from storage.database_errors import (
     DatabaseCorruptError,
@@ -37,12 +38,6 @@ from storage.database_errors import (
     server_trouble,
 )
 from storage.schema import REVISION
-
-try:
-    import psycopg
-except ModuleNotFoundError as error:
-    raise not_installed(error) from error
-from storage.backend.server_text import send_any_text
 
 # A server that does not answer must not hold the daemon's loop: it tries again by itself. What the address
 # or the environment says comes first.

@@ -39,7 +39,7 @@ for package in ("config", "storage", "daemon", "trainer.images", "trainer.model"
 # Modules that are imported by who asked for what they are for, and what each needs.
 _NEEDS = {"daemon.engines.build_torch": "torch", "daemon.engines.torch_cuda": "torch",
           "daemon.engines.torch_engine": "torch",
-          "storage.backend.postgresql": "psycopg",
+          "storage.backend.postgresql": "psycopg", "storage.backend.server_text": "psycopg",
           **{f"daemon.listen.{name}": "pynetdicom"
              for name in ("association", "contexts", "listener", "receiver", "server")}}  # fmt: skip
 
