@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from daemon.service.mover import Mover
     from daemon.service.service import Service
     from daemon.service.signals import StopSignal, Waker
-    from daemon.workers.pool import WorkerPool
+    from daemon.workers.lanes import Lanes
     from storage.ledger.ledger import Ledger
     from trainer.model.spec import ModelSpec
 
@@ -196,7 +196,7 @@ class _Start:
 
 @contextmanager
 def _service_on(
-    workers: WorkerPool, prepared: PreparedEngine, spec: ModelSpec, start: _Start
+    workers: Lanes, prepared: PreparedEngine, spec: ModelSpec, start: _Start
 ) -> Iterator[Service]:
     from daemon.model_store import keep_model
     from daemon.service.heartbeat_writer import HeartbeatWriter

@@ -23,8 +23,8 @@ from daemon.clock import Clock
 from daemon.inbox.watched_inbox import WatchedInbox
 from daemon.service.mover import Mover
 from daemon.service.signals import StopSignal, Waker
+from daemon.workers.lanes import Lanes
 from daemon.workers.messages import Task
-from daemon.workers.pool import WorkerPool
 from storage.ledger.ledger import Ledger
 from storage.records import Entry, Failed, FailureKind, FileVersion, Outcome
 from storage.schema import FileState
@@ -93,7 +93,7 @@ class Service:
 
     ledger: Ledger
     inboxes: Sequence[WatchedInbox]
-    workers: WorkerPool
+    workers: Lanes
     model_id: int
     waker: Waker
     clock: Clock

@@ -60,10 +60,21 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteWorker:
+    """A worker on another machine, as `status` tells of it."""
+
+    name: str
+    lanes: int
+    images_per_second: float  # over the last seconds
+    silent_seconds: float  # since it was last heard of
+    refused: str = ""  # why it was not let in, '' if it works
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Where a worker finds what was concluded before about the very same bytes."""
 
-    database: str  # a file; "": nothing is looked up
+    database: str  # a file; "": nothing is looked up, everything is inferred
     model_id: int
     secret: bytes = field(
         default=b"", repr=False

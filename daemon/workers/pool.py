@@ -36,7 +36,7 @@ from daemon.workers.messages import ENGINE_LOST, NO_TASK, PROGRESS, Census, Engi
 from daemon.workers.restarts import Restarts, WorkerError, from_outside, in_words
 
 if TYPE_CHECKING:
-    from daemon.workers.messages import Known, Task, WorkerSetup
+    from daemon.workers.messages import Known, RemoteWorker, Task, WorkerSetup
     from storage.records import Outcome
 
 __all__ = ["WorkerError", "WorkerPool"]
@@ -179,6 +179,10 @@ class WorkerPool:
         busy = [max(self._place(worker)[1], worker.fed) for worker in self._workers if worker.batches]
         ready = sum(worker.ready for worker in self._workers)
         return Census(self._count, ready, sum(since < latest for since in busy))
+
+    def remote_workers(self) -> Sequence[RemoteWorker]:
+        """Return none: all of them are processes of this machine."""
+        return ()
 
     def in_flight(self) -> int:
         """Return how many tasks have no outcome yet."""
