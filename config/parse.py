@@ -44,6 +44,11 @@ def whole(value: object) -> int:
     return int(text)
 
 
+def lane_count(value: object) -> int:
+    """Return how many lanes there are, 0 for one per core, -1 for none."""
+    return -1 if value == "none" else whole(value)
+
+
 def switch(value: object) -> bool:
     """Return a yes/no setting."""
     if isinstance(value, bool):
@@ -97,6 +102,8 @@ def written(value: object, read: Callable[[object], object]) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if read is lane_count and value == -1:
+        return "none"
     if read is duration:
         return f"{value:g}s"
     if read is byte_size and isinstance(value, int):

@@ -76,7 +76,9 @@ class Settings:
         _choice("auto", "fp32", "bf16"),
         metavar="NAME",
     )
-    lanes: int = _setting(0, "worker processes; 0: one per core", parse.whole, metavar="N")
+    lanes: int = _setting(
+        0, "worker processes; 0: one per core, none: only workers that join", parse.lane_count, metavar="N"
+    )
     batch: int = _setting(8, "largest batch on a CPU; a GPU takes what waits", parse.whole, metavar="N")
     cache: str = _setting(
         lambda: str(cache_folder()),
@@ -84,6 +86,21 @@ class Settings:
         parse.text,
         metavar="DIR",
         words="the user's cache folder",
+    )
+
+    workers: str = _setting(
+        "",
+        "let workers on other machines join at an address (extra scale)",
+        parse.text,
+        metavar="tcp://[HOST]:PORT",
+        words="nobody joins",
+    )
+    workers_key: str = _setting(
+        "",
+        "key of the daemon and its workers, from worker --make-key; needed beyond this machine",
+        parse.text,
+        metavar="FILE",
+        words="none",
     )
 
     recursive: bool = _setting(True, "look into subfolders", parse.switch)

@@ -16,6 +16,7 @@ from config.text import DISCLAIMER
 # named or listed, and imports what is slow only when it runs.
 COMMANDS = (
     "watch",
+    "worker",
     "results",
     "show",
     "review",

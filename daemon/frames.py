@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-_LENGTH = struct.Struct("!I")
+LENGTH = struct.Struct("!I")
 _CHUNK = 1 << 16
 
 
@@ -31,20 +31,20 @@ class FrameReader:
             raise EOFError
         self._held += chunk
         messages = []
-        while len(self._held) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._held)
+        while len(self._held) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._held)
             if length > self._most:
                 raise GarbledError(f"a message of {length} bytes")
-            end = _LENGTH.size + length
+            end = LENGTH.size + length
             if len(self._held) < end:
                 break
-            messages.append(bytes(self._held[_LENGTH.size : end]))
+            messages.append(bytes(self._held[LENGTH.size : end]))
             del self._held[:end]
         return messages
 
 
 def send_frame(descriptor: int, message: bytes) -> None:
     """Write one whole message, waiting for the reader as long as it takes; raise OSError if it has gone."""
-    rest = memoryview(_LENGTH.pack(len(message)) + message)
+    rest = memoryview(LENGTH.pack(len(message)) + message)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

@@ -23,7 +23,7 @@ _PASSED_OVER = (
 @click.option("--reclassify", is_flag=True, help="Judge again, with this model, what another model judged.")
 @setting_options(
     "weights", "spec", "device", "precision", "recursive", "settle", "rescan", "relist", "events", "deadline",
-    "poll", "lanes", "batch",
+    "poll", "lanes", "batch", "workers", "workers_key",
     "include", "exclude", "done_files", "on_done", "done_dir", "quarantine_dir", "heatmaps", "max_bytes",
     "max_pixels", "max_slices", "decode_timeout", "decode_memory", "any_modality", "tags", "series",
     "retry_limit",
@@ -44,6 +44,7 @@ def command(
       bt-daemon watch ./inbox --once --db results.db
       bt-daemon watch ./photos --weights net.onnx --spec net.toml
       bt-daemon watch ./a ./b --exclude 'export/**' --on-done move --done-dir ./judged
+      bt-daemon watch /mnt/nas/inbox --workers tcp://:8786 --workers-key workers.pem
       bt-daemon watch s3://mri/incoming --events sqs:https://sqs.eu-central-1.amazonaws.com/1234/mri
     """
     from daemon.service.compose import watch

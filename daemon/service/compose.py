@@ -20,7 +20,7 @@ from config.store_url import StoreUrl
 from config.text import printable, printable_name
 from daemon.clock import Clock, SystemClock
 from daemon.log import set_up_log, thread_failures_told
-from daemon.workers.setup import likely_engine, ready_engine, worker_count, worker_setup
+from daemon.workers.setup import ready_engine, worker_setup
 from trainer.model.foreign_network import NEVER_REJECTS, WITHOUT_MAPS
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ def open_service(
 ) -> Iterator[Service]:
     """Open everything a watching daemon needs, yield it ready to run, close it in the reverse order."""
     from daemon.inbox.series_pattern import path_reader
+    from daemon.service.open_lanes import open_lanes
     from daemon.service.server_address import check_address
-    from daemon.workers.pool import WorkerPool
 
     _check_moves(settings)
     if settings.notify or settings.notify_when or settings.ping:
@@ -169,9 +169,8 @@ def open_service(
     check_address(settings.db, logger)
     # Before anything that takes long: a folder that cannot be is one line.
     heatmaps = str(made_folder(Path(settings.heatmaps), "--heatmaps")) if settings.heatmaps else ""
-    count, engine = worker_count(settings), likely_engine(settings)
     # First of all, so that they import on the other cores while this process opens the rest.
-    with WorkerPool(count, decode_seconds=settings.decode_seconds, engine=engine, logger=logger) as workers:
+    with open_lanes(settings, roots, logger) as workers:
         prepared, spec = ready_engine(settings, logger)
         if heatmaps and not spec.has_maps:
             raise UsageError(f"no heatmaps can be drawn: {WITHOUT_MAPS}", hint="leave --heatmaps out")

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.errors import UsageError
 from trainer.images.picture import limits_of
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from trainer.model.spec import ModelSpec
 
 
+# As `config.parse.lane_count` has "none".
+NO_LANES = -1
 # What a worker sends to a GPU at once: all slices of a volume, or all images of one message and more. The
 # GPU takes what all workers have sent together.
-_DEVICE_BATCH = 64
+DEVICE_BATCH = 64
 # Of the time for one file that one request to an object store may take, with its repetition.
 _REQUEST_SHARE = 0.4
 
@@ -43,7 +46,7 @@ def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
     from daemon.workers.messages import WorkerSetup
 
     shared = prepared.device != "cpu"  # contexts on a GPU are costly, and one large batch beats many small
-    batch = _DEVICE_BATCH if shared else max(1, settings.batch)
+    batch = DEVICE_BATCH if shared else max(1, settings.batch)
     return WorkerSetup(
         prepared,
         limits_of(settings),
@@ -55,5 +58,12 @@ def worker_setup(settings: Settings, prepared: PreparedEngine) -> WorkerSetup:
 
 
 def worker_count(settings: Settings) -> int:
-    """Return how many workers run: one per core this process may use, unless the settings say otherwise."""
+    """Return how many workers run: one per core this process may use, unless the settings say otherwise.
+
+    Raises UsageError where the settings want none and there have to be some.
+    """
+    if settings.lanes == NO_LANES:
+        raise UsageError(
+            "--lanes none leaves nobody to judge here", hint="write a number, or 0: one per core"
+        )
     return settings.lanes or len(os.sched_getaffinity(0))
