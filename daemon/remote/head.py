@@ -72,7 +72,7 @@ class Head:
         """Do what the daemon says."""
         assert self._scheduler is not None
         if message[:1] == wire.BATCH:
-            batch = wire.unpack(message, wire.Batch)
+            batch = wire.unpack(message, wire.PackedBatch)
             if batch.address in self._scheduler.workers:
                 told = {"op": "bt_batch", "number": batch.number, "tasks": batch.tasks}
                 self._scheduler.worker_send(batch.address, told)

@@ -44,7 +44,7 @@ class JoinError(BtError):
 
 
 @dataclass(slots=True)
-class Weights:
+class HeadWeights:
     """What a worker needs of the weights of the head's model."""
 
     sha256: str
@@ -70,7 +70,7 @@ class Waits(Protocol):
 
 
 # Makes ready what the terms ask for: returns what is computed with, and what the lanes are told.
-Prepare = Callable[[Terms, Weights], tuple[Computed, "WorkerSetup"]]
+Prepare = Callable[[Terms, HeadWeights], tuple[Computed, "WorkerSetup"]]
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Node:
         self._ask(link, "bt_prove", name=self.name, ticket=ticket, roots=roots)
         if self._begun is not None and self._begun != terms:
             return None
-        weights = Weights(
+        weights = HeadWeights(
             terms.computed.weights_sha256,
             lambda start: link.ask("bt_weights", lambda: self.stop.requested, start=start),
         )

@@ -15,11 +15,11 @@ from daemon.workers.setup import DEVICE_BATCH
 from trainer.model.identity import MAX_BYTES, default_weights, weights_sha256
 
 if TYPE_CHECKING:
-    from daemon.remote.node import Weights
+    from daemon.remote.node import HeadWeights
 
 
 def ready_for(
-    terms: Terms, weights: Weights, *, device: str, cache: Path, logger: logging.Logger
+    terms: Terms, weights: HeadWeights, *, device: str, cache: Path, logger: logging.Logger
 ) -> tuple[Computed, WorkerSetup]:
     """Return what is computed with here, and the setup of the lanes; raise BtError if there is no engine."""
     from daemon.engines.cache import prepare_engine
@@ -43,7 +43,7 @@ def ready_for(
     return Computed.of(prepared), setup
 
 
-def _weights_file(weights: Weights, cache: Path, logger: logging.Logger) -> Path:
+def _weights_file(weights: HeadWeights, cache: Path, logger: logging.Logger) -> Path:
     """Return a file with exactly these weights: the shipped one, the cached one, or the head's."""
     kept = cache.resolve() / "weights" / f"{weights.sha256}.safetensors"
     for place in (default_weights(), kept):

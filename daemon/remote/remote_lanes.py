@@ -137,7 +137,7 @@ class RemoteLanes:
         self._numbers += 1
         worker.take(SentBatch(self._numbers, tasks), self._monotonic())
         if self._bridge is not None:
-            batch = wire.Batch(self._numbers, worker.address, wire.pack_tasks(tasks))
+            batch = wire.PackedBatch(self._numbers, worker.address, wire.pack_tasks(tasks))
             self._bridge.send(wire.pack(wire.BATCH, batch))
 
     @property

@@ -46,7 +46,7 @@ class Refused(msgspec.Struct, frozen=True):
     why: str
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class PackedBatch(msgspec.Struct, frozen=True, array_like=True):
     """A batch for one worker."""
 
     number: int
