@@ -7,6 +7,7 @@ gone with the namespaces. Needs root, iproute2 and util-linux.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -108,6 +109,12 @@ class Hosts:
         """Put a host back on the network."""
         _ip("-n", _name(0), "link", "set", f"port{number}", "master", "bridge0")
 
+    def traffic(self) -> int:
+        """Return how many bytes have gone over all links so far, both ways, headers included."""
+        shown = _ip("-n", _name(0), "-json", "-statistics", "link", "show", "type", "veth")
+        counts = [link["stats64"] for link in json.loads(shown)]
+        return sum(int(one["rx"]["bytes"]) + int(one["tx"]["bytes"]) for one in counts)
+
     def _plug_in(self, number: int) -> None:
         port, host = f"port{number}", _name(number)
         _ip("-n", _name(0), "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host)
@@ -134,10 +141,11 @@ def _name(number: int) -> str:
     return f"{_PREFIX}{os.getpid()}-{number}"
 
 
-def _ip(*arguments: str) -> None:
+def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def killed(process: subprocess.Popen[bytes], patience_seconds: float = 10.0) -> None:

@@ -35,15 +35,6 @@ def read(folder: Path) -> list[Event]:
     return sorted(events, key=lambda event: event.at)
 
 
-def first_line(record: Path) -> str:
-    """Return the first line that a node noted, '' while there is none."""
-    try:
-        with record.open() as lines:
-            return lines.readline()
-    except OSError:
-        return ""
-
-
 def judged_twice(events: Iterable[Event]) -> int:
     """Return how many images were judged once more than needed."""
     times = Counter(number for event in events if event.what == "end" for number in event.files)

@@ -1,0 +1,121 @@
+"""Troubles of a cluster, done while it works: workers killed, a link cut, the head killed."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tests.harness.scale import records
+from tests.harness.scale.cluster import Cluster
+
+_CUT_AT, _HEAD_AT = 0.25, 0.55  # share of the images that is stored when it happens
+_DOWN_SECONDS = 45.0  # a link stays down: longer than it may take to be noticed
+_HEAD_AWAY_SECONDS = 2.0
+
+
+class Trouble(Protocol):
+    """Something that is done to a cluster as the work goes on."""
+
+    def turn(self, cluster: Cluster, share: float) -> None:
+        """Do what is due, given the share of images that is stored."""
+
+    def over(self) -> bool:
+        """Whether all was done that was to be."""
+
+    def told(self, cluster: Cluster) -> dict[str, Any]:
+        """Return what came of it, for the report."""
+
+
+@dataclass(slots=True)
+class KillWorkers:
+    """Kills random workers, one after the other as the work goes on, and starts new ones in their place."""
+
+    kills: int
+    chance: random.Random
+    done: int = 0
+
+    def turn(self, cluster: Cluster, share: float) -> None:
+        """Kill the next one when its part of the images is stored."""
+        if not self.over() and share >= (self.done + 0.5) / (self.kills + 1):
+            cluster.kill_node(self.chance)
+            self.done += 1
+
+    def over(self) -> bool:
+        """Whether all are killed."""
+        return self.done >= self.kills
+
+    def told(self, cluster: Cluster) -> dict[str, Any]:
+        """Return how many there were."""
+        return {"kills": self.done}
+
+
+@dataclass(slots=True)
+class CutLink:
+    """Takes a host off the network for a while; what its workers held must run elsewhere."""
+
+    host: int
+    cut_at: float | None = None
+    mended_at: float | None = None
+
+    def turn(self, cluster: Cluster, share: float) -> None:
+        """Cut when it is time, and mend after a while."""
+        if self.cut_at is None:
+            if share >= _CUT_AT:
+                cluster.hosts.cut(self.host)
+                self.cut_at = time.monotonic()
+        elif self.mended_at is None and time.monotonic() > self.cut_at + _DOWN_SECONDS:
+            cluster.hosts.mend(self.host)
+            self.mended_at = time.monotonic()
+
+    def over(self) -> bool:
+        """Whether the host is on the network again."""
+        return self.mended_at is not None
+
+    def told(self, cluster: Cluster) -> dict[str, Any]:
+        """Return how soon what the host held was begun elsewhere."""
+        if self.cut_at is None:
+            return {}
+        moved = records.moved(records.read(cluster.folder), self.host, self.cut_at)
+        return {
+            "cut_link": {
+                "files_moved": moved.files,
+                "noticed_seconds": moved.first_seconds and round(moved.first_seconds, 1),
+                "all_begun_elsewhere_seconds": moved.last_seconds and round(moved.last_seconds, 1),
+                "down_seconds": _DOWN_SECONDS,
+            }
+        }
+
+
+@dataclass(slots=True)
+class KillHead:
+    """Kills the daemon once and starts it again; the workers must find it by themselves."""
+
+    killed_at: float | None = None
+    started_at: float | None = None
+    _stored_then: float = 0.0
+    back_seconds: float | None = field(default=None)  # from its start until a row was stored
+
+    def turn(self, cluster: Cluster, share: float) -> None:
+        """Kill it, and start it when it was away for a while."""
+        if self.killed_at is None:
+            if share >= _HEAD_AT:
+                cluster.kill_head()
+                self.killed_at = time.monotonic()
+        elif self.started_at is None:
+            if time.monotonic() > self.killed_at + _HEAD_AWAY_SECONDS:
+                self._stored_then = share
+                cluster.start_head()
+                self.started_at = time.monotonic()
+        elif self.back_seconds is None and share > self._stored_then:
+            self.back_seconds = time.monotonic() - self.started_at
+
+    def over(self) -> bool:
+        """Whether it works again."""
+        return self.back_seconds is not None
+
+    def told(self, cluster: Cluster) -> dict[str, Any]:
+        """Return how long it took until the next row was stored."""
+        back = self.back_seconds
+        return {"kill_head": {"stores_again_seconds": None if back is None else round(back, 1)}}
