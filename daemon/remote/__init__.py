@@ -1,1 +1,1 @@
-"""Workers on other machines: the head's side, the node's side, and what they say to each other."""
+"""Workers on other machines: how they join a daemon, the head, and what both say to each other."""

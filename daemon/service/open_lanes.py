@@ -39,8 +39,8 @@ def _lanes(settings: Settings, roots: Sequence[Path | StoreUrl], logger: logging
 
     key = check_key(settings.workers_key)
     address = head_address(settings.workers, key, joining=False)
-    from daemon.remote.mixed_lanes import MixedLanes
-    from daemon.remote.remote_lanes import MeetingPoint, RemoteLanes
+    from daemon.remote.head.mixed_lanes import MixedLanes
+    from daemon.remote.head.remote_lanes import MeetingPoint, RemoteLanes
 
     remote = RemoteLanes(
         MeetingPoint(address, key, [os.fsencode(root) for root in roots]),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from storage.records import Failed, FailureKind, Outcome
 
 if TYPE_CHECKING:
-    from daemon.remote.joined_worker import JoinedWorker
+    from daemon.remote.head.joined_worker import JoinedWorker
     from daemon.workers.messages import Task
 
 # After so many lost workers the files of a batch are suspects.

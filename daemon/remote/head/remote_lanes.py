@@ -1,6 +1,6 @@
 """Remote lanes: the lanes of workers on other machines, fed and watched as local workers are.
 
-Dask lives in a process of its own (`daemon.remote.bridge_main`): of a batch this one makes a message, and of
+Dask lives in a process of its own, the bridge (`bridge_main`): of a batch this one makes a message, and of
 the answer that a worker encoded it makes outcomes. Which worker gets which batch is decided here, and so is
 what becomes of it: a worker that leaves or does not answer in time loses its batches to others, and an answer
 that comes after all is dropped. A bridge that ends is started again, and what it held is tried again.
@@ -20,10 +20,10 @@ from config.text import printable
 from daemon.frames import GarbledError
 from daemon.log import LOGGER_NAME, CauseLog
 from daemon.remote import wire
-from daemon.remote.bridge_process import BridgeProcess
-from daemon.remote.bridge_setup import BridgeSetup
-from daemon.remote.joined_worker import JoinedWorker, SentBatch
-from daemon.remote.lost_batches import LostBatches
+from daemon.remote.head.bridge_process import BridgeProcess
+from daemon.remote.head.bridge_setup import BridgeSetup
+from daemon.remote.head.joined_worker import JoinedWorker, SentBatch
+from daemon.remote.head.lost_batches import LostBatches
 from daemon.remote.terms import terms_of
 from daemon.workers import message_codec
 from daemon.workers.messages import Census, RemoteWorker

@@ -1,9 +1,9 @@
 """The bridge: a process of the daemon in which Dask runs, so that the writer's own loop stays as it is.
 
-    python -m daemon.remote.bridge_main DESCRIPTOR
+    python -m daemon.remote.head.bridge_main DESCRIPTOR
 
-`daemon.remote.remote_lanes` starts it and talks to it through a socket (`daemon.remote.wire`): batches in,
-workers' answers out, untouched. It ends when the daemon closes its end or dies.
+`daemon.remote.head.remote_lanes` starts it and talks to it through a socket (`daemon.remote.wire`): batches
+in, workers' answers out, untouched. It ends when the daemon closes its end or dies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from daemon.process import die_with_the_parent, leave_stopping_to_the_parent
 from daemon.remote import wire
 
 if TYPE_CHECKING:
-    from daemon.remote.head import Head
+    from daemon.remote.head.scheduler import Head
 
 _ALIVE_SECONDS = 1.0
 _READY = struct.calcsize("!I")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _serve(control: socket.socket) -> int:
-    from daemon.remote.head import Head
+    from daemon.remote.head.scheduler import Head
 
     reader, writer = await asyncio.open_connection(sock=control)
 

@@ -2,7 +2,7 @@
 
 Dask gives what is hard to get right between machines: connections with TLS, membership, heartbeats. Its tasks
 are not used: which worker gets which batch, and what becomes of it when that worker leaves, is the daemon's
-own concern (`daemon.remote.remote_lanes`), as it is with its local workers.
+own concern (`daemon.remote.head.remote_lanes`), as it is with its local workers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from config.text import printable
 from daemon.remote import wire
-from daemon.remote.bridge_setup import BridgeSetup
 from daemon.remote.dask_settings import SILENT_SECONDS, security_of
+from daemon.remote.head.bridge_setup import BridgeSetup
 from daemon.remote.root_proof import RootProbe
 from daemon.remote.terms import other_computation, other_program
 

@@ -22,7 +22,7 @@ class BridgeProcess:
     """One bridge, from start to end."""
 
     def __init__(self) -> None:
-        self._process, self.connection = spawn("daemon.remote.bridge_main")
+        self._process, self.connection = spawn("daemon.remote.head.bridge_main")
         os.set_blocking(self.connection.fileno(), False)
         self._frames = FrameReader(MOST_BYTES)
         self._unsent = bytearray()

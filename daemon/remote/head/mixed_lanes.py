@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.workers.messages import Census, RemoteWorker
 
 if TYPE_CHECKING:
-    from daemon.remote.remote_lanes import RemoteLanes
+    from daemon.remote.head.remote_lanes import RemoteLanes
     from daemon.workers.messages import Known, Task, WorkerSetup
     from daemon.workers.pool import WorkerPool
     from storage.records import Outcome
