@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.workers.messages import Census, Known, Task, WorkerSetup
+from daemon.workers.messages import Census, Known, RemoteWorker, Task, WorkerSetup
 from storage.records import Failed, FailureKind, Judged, Outcome, Status
 
 _DEPTH = 2  # batches a lane may hold, as a real one
@@ -94,6 +94,10 @@ class SleepingLanes:
     def census(self) -> Census:
         """Return that all is well."""
         return Census(len(self._lanes), len(self._lanes), 0)
+
+    def remote_workers(self) -> Sequence[RemoteWorker]:
+        """Return nobody: these lanes are here."""
+        return []
 
     def close(self) -> None:
         """Forget what is held."""
