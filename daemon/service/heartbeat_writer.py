@@ -126,6 +126,7 @@ class HeartbeatWriter:
             "lane_restarts": service.workers.restarts,
             "lane_replaced_us": self._lane_replaced_us,
             "workers": asdict(service.workers.census()),
+            "remote_workers": _remote_workers(service),
             "trouble": service.trouble,
             "trouble_of": "workers" if service.trouble == service.workers.trouble else "database",
             "last_error": service.counters.last_error,
@@ -135,7 +136,14 @@ class HeartbeatWriter:
 def _changes(service: Service) -> tuple[object, ...]:
     """Return what is told at once when it changes: new results, and whatever makes a daemon well or ill."""
     states = tuple(inbox.health().state for inbox in service.inboxes)
-    return service.counters.stored_transactions, service.trouble, states, service.workers.census()
+    elsewhere = tuple((one.name, one.refused) for one in service.workers.remote_workers())
+    return service.counters.stored_transactions, service.trouble, states, service.workers.census(), elsewhere
+
+
+def _remote_workers(service: Service) -> list[dict[str, Any]]:
+    now_us = service.clock.now_us()
+    found = [asdict(worker) for worker in service.workers.remote_workers()]
+    return [told | {"heard_us": now_us - int(told.pop("silent_seconds") * 1e6)} for told in found]
 
 
 def _inbox(health: Any, now_us: int) -> dict[str, Any]:

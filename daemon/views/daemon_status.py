@@ -16,6 +16,7 @@ from daemon.output.cells import ago, clock_time, iso_time
 from daemon.output.facts import Style, pairs
 from daemon.output.result_columns import SHORT_HASH
 from daemon.output.words import counted
+from daemon.views.worker_status import remote_worker_facts, remote_workers
 
 if TYPE_CHECKING:
     from storage.ledger.heartbeat import Heartbeat
@@ -59,6 +60,11 @@ class DaemonStatus:
     def told(self) -> Mapping[str, Any]:
         """What that was about, as it wrote it."""
         return {} if self.beat is None else self.beat.snapshot
+
+    @property
+    def told_alive(self) -> Mapping[str, Any]:
+        """The same of a daemon that lives, of any other nothing."""
+        return self.told if self.lives else {}
 
     @property
     def lives(self) -> bool:
@@ -146,8 +152,11 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "trouble": status.trouble or None,
         "last_error": status.told.get("last_error") or None,
         "drift": drift_findings(status),
+        "remote_workers": remote_workers(status.told_alive, status.now_us),
         # What it counts drift by is its own memory, of no use to anybody else.
-        "reported": {key: value for key, value in status.told.items() if key != "drift"},
+        "reported": {
+            key: value for key, value in status.told.items() if key not in {"drift", "remote_workers"}
+        },
         **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
     }
 
@@ -188,6 +197,8 @@ def status_as_text(
     facts = [*judgements, *_facts(status, zone)]
     blocks = [_headline(status, zone, style), pairs(facts, style, indent="  ")]
     blocks += [_inbox_as_text(inbox, status, style) for inbox in inboxes(status)]
+    if elsewhere := remote_worker_facts(status.told_alive, status.now_us):
+        blocks.append(f"  workers on other machines\n{pairs(elsewhere, style, indent='    ')}")
     return "\n".join(block for block in blocks if block)
 
 

@@ -16,6 +16,7 @@ from daemon.views.daemon_status import Life, drift_text
 from daemon.views.health_check import health
 from daemon.views.image_history import version_facts
 from daemon.views.review_summary import review_summary
+from daemon.views.worker_status import remote_worker_facts
 from daemon.web.address import PAGE, Asked, asked, inbox_word
 from daemon.web.finding import choices
 from daemon.web.finding.downloads import FORMATS, Downloads
@@ -233,6 +234,7 @@ def _live(request: Request, site: Site) -> dict[str, object]:
             "life": _LIVES[status.life],
             "health": health(status, site.zone),
             "drift": drift_text(status),
+            "workers": remote_worker_facts(status.told_alive, status.now_us),
             "found": found,
             "tiles": tiles(found, wanted, waits.uncertain, _looks(site, found)),
             "latest": list(rows(connection, replace(query, sort=Sort.TIME, reverse=False))),
