@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from tests.support.remote_workers import (
 
 pytestmark = pytest.mark.slow
 
+_VERSION = "import daemon.version; daemon.version.program_version = lambda: '9.9'"
+_PROTOCOL = "import daemon.remote.terms; daemon.remote.terms.PROTOCOL = 7"
 _OTHER_ENGINE = """
 import dataclasses, daemon.engines.cache as cache
 prepare = cache.prepare_engine
@@ -50,12 +54,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iter
 @pytest.mark.parametrize(
     ("before", "why"),
     [
-        ("import daemon.version; daemon.version.program_version = lambda: '9.9'", "its bt-daemon is 9.9, the daemon's"),
-        ("import daemon.remote.terms; daemon.remote.terms.PROTOCOL = 7", "it speaks protocol 7, the daemon 1"),
+        (_VERSION, "its bt-daemon is 9.9, the daemon's"),
+        (_PROTOCOL, "it speaks protocol 7, the daemon 1"),
         (_OTHER_ENGINE.format(change="kind='torch'"), "its engine is torch, the daemon's openvino"),
         (_OTHER_ENGINE.format(change="precision='bf16'"), "its precision is bf16, the daemon's fp32"),
         (_OTHER_ENGINE.format(change="device='cuda:0'"), "its device is cuda, the daemon's cpu"),
-        (_OTHER_ENGINE.format(change="weights_sha256='ab' * 32"), "its weights is abababab, the daemon's 9e618227"),
+        (_OTHER_ENGINE.format(change="weights_sha256='ab' * 32"), "its weights is abababab, the daemon's"),
     ],
     ids=["version", "protocol", "engine", "precision", "device", "weights"],
 )  # fmt: skip
@@ -108,12 +112,12 @@ def test_weights_that_a_worker_lacks_come_from_the_daemon(
     head, database = f"tcp://127.0.0.1:{free_port()}", tmp_path / "results.db"
     inbox, cache = draw_images(tmp_path / "inbox", 10), tmp_path / "cache"
 
-    with running(
-        inbox, "--weights", model, "--workers", head, "--lanes", "none", "--once",
-        database=database, watching=False,
-    ) as one:  # fmt: skip
-        with remote_worker(head, "--cache", cache, log=tmp_path / "worker.log") as worker:
-            code = one.process.wait(90)
+    arguments = (inbox, "--weights", model, "--workers", head, "--lanes", "none", "--once")
+    with (
+        running(*arguments, database=database, watching=False) as one,
+        remote_worker(head, "--cache", cache, log=tmp_path / "worker.log") as worker,
+    ):
+        code = one.process.wait(90)
 
     assert code == 0
     assert count(database) == 10
@@ -155,13 +159,13 @@ def test_with_one_key_they_meet_over_tls(tmp_path: Path) -> None:
     head = f"tls://127.0.0.1:{free_port()}"
     inbox = draw_images(tmp_path / "inbox", 10)
 
-    with running(
-        inbox, "--workers", head, "--workers-key", key, "--lanes", "none", "--once",
-        database=database, watching=False,
-    ) as one:  # fmt: skip
-        with remote_worker(head, "--workers-key", key, log=tmp_path / "worker.log") as worker:
-            code = one.process.wait(90)
-            left = worker.stop()
+    arguments = (inbox, "--workers", head, "--workers-key", key, "--lanes", "none", "--once")
+    with (
+        running(*arguments, database=database, watching=False) as one,
+        remote_worker(head, "--workers-key", key, log=tmp_path / "worker.log") as worker,
+    ):
+        code = one.process.wait(90)
+        left = worker.stop()
 
     assert made.returncode == 0, made.stderr
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -210,8 +214,6 @@ def test_what_is_no_worker_of_ours_gets_nothing(daemon: tuple[Daemon, str], tmp_
         "    await asyncio.wait_for(worker.finished(), 20)\n"
         "asyncio.run(main())\nsys.exit(0)"
     )
-    import subprocess
-    import sys
 
     done = subprocess.run(
         [sys.executable, "-c", script, daemon[1], str(tmp_path)], capture_output=True, timeout=60, check=False
