@@ -38,14 +38,16 @@ def check_key(given: str) -> str:
         return ""
     path, shown = Path(given).absolute(), printable(given)
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(path)
         context.load_cert_chain(path, password=lambda: "")
     except OSError as error:  # SSLError is one
         why = "not a PEM with certificate and key" if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(f"{shown} is no key for workers ({why})", hint=_MAKE) from None
-    if stat.S_IMODE(mode) & 0o077:
+    # As libpq has it: root's own file may be read by a group, as a Secret mounted in Kubernetes is.
+    forbidden = 0o137 if found.st_uid == 0 and os.geteuid() != 0 else 0o077
+    if stat.S_IMODE(found.st_mode) & forbidden:
         raise UsageError(f"others can read the key {shown}", hint=f"chmod 600 {shown}")
     return str(path)
 
