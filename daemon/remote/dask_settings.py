@@ -42,7 +42,15 @@ def settle_dask() -> None:
         }
     )
     # Whatever it has to say is said in one line by us.
-    for name in ("distributed", "tornado", "asyncio", "bokeh"):
+    for name in (
+        "distributed",
+        "distributed.worker",
+        "distributed.scheduler",
+        "tornado",
+        "tornado.application",
+        "asyncio",
+        "bokeh",
+    ):
         logger = logging.getLogger(name)
         logger.handlers = [logging.NullHandler()]
         logger.propagate = False

@@ -65,7 +65,7 @@ class RemoteWorker:
 
     name: str
     lanes: int
-    images_per_second: float  # over the last seconds
+    images_per_second: float  # over the last minute
     silent_seconds: float  # since it was last heard of
     refused: str = ""  # why it was not let in, '' if it works
 

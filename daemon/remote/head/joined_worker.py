@@ -16,7 +16,8 @@ _DEPTH = 2
 # What a worker may need for a batch beyond the time its files may take: its engine, and worker processes of
 # its own that have to be started again. Longer than its own patience, so that it finds the guilty file.
 _PATIENCE_SECONDS = 150.0
-_RATE_SECONDS = 10.0
+# As `status` tells the speed of all.
+_RATE_SECONDS = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +37,7 @@ class JoinedWorker:
     name: str
     lanes: int
     heard: float  # monotonic seconds
+    joined: float
     batches: dict[int, SentBatch] = field(default_factory=dict)  # in the order they were sent
     leaving: bool = False  # it finishes what it has
     reserved: bool = False  # it is kept for one file that is judged alone
@@ -92,7 +94,8 @@ class JoinedWorker:
     def told(self, now: float) -> RemoteWorker:
         """Return what `status` tells of it."""
         self._forget(now)
-        rate = sum(images for _, images in self._done) / _RATE_SECONDS
+        span = min(_RATE_SECONDS, max(1.0, now - self.joined))
+        rate = sum(images for _, images in self._done) / span
         return RemoteWorker(self.name, self.lanes, round(rate, 1), round(max(0.0, now - self.heard), 1))
 
     def _feed(self, now: float) -> None:

@@ -266,7 +266,8 @@ class RemoteLanes:
                 worker.heard = self._alive - seconds
 
     def _joined(self, joined: wire.Joined) -> None:
-        worker = JoinedWorker(joined.address, joined.name, joined.lanes, self._monotonic())
+        now = self._monotonic()
+        worker = JoinedWorker(joined.address, joined.name, joined.lanes, now, now)
         self._workers[joined.address] = worker
         self._refused.pop(joined.name, None)
         lanes = "1 lane" if joined.lanes == 1 else f"{joined.lanes} lanes"

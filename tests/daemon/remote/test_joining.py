@@ -44,9 +44,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iter
     head = f"tcp://127.0.0.1:{free_port()}"
     inbox = draw_images(folder / "inbox", 1)
     os.environ["BT_CACHE"] = str(engine_cache)
-    with running(
-        inbox, "--workers", head, "--lanes", "none", database=folder / "results.db", watching=False
-    ) as one:
+    arguments = (inbox, "--workers", head, "--lanes", "none", "--precision", "fp32")
+    with running(*arguments, database=folder / "results.db", watching=False) as one:
         wait_until_listening(one)
         yield one, head
 
