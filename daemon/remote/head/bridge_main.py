@@ -79,7 +79,9 @@ async def _look_after(head: Head) -> None:
         await asyncio.sleep(_ALIVE_SECONDS)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
+    while error.__cause__ is not None:  # Dask wraps what happened
+        error = error.__cause__
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -76,7 +76,7 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path) -
 
     key.chmod(0o644)
 
-    with pytest.raises(UsageError, match="others can read the key .*; chmod 600"):
+    with pytest.raises(UsageError, match=r"others can read the key .*; chmod 600"):
         check_key(str(key))
     with pytest.raises(UsageError, match="not a PEM with certificate and key"):
         check_key(str(half))
