@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ def _ended(head: str, *arguments: str | Path, log: Path) -> tuple[int, str]:
     return worker.wait(), worker.said
 
 
-def _workers(database: Path) -> list[dict[str, object]]:
+def _workers(database: Path) -> list[dict[str, Any]]:
     done = bt_daemon("status", "--json", "--db", database)
-    found: list[dict[str, object]] = json.loads(done.stdout)["remote_workers"] if done.stdout else []
+    found: list[dict[str, Any]] = json.loads(done.stdout)["remote_workers"] if done.stdout else []
     return found
