@@ -248,7 +248,7 @@ class Service:
         released: list[Outcome],
         states: dict[int, FileState],
     ) -> None:
-        if self._store_failures:
+        if recovered := self._store_failures > 0:
             self.logger.info("the database takes rows again; nothing was lost")
             self._more_in_ledger = True  # a commit whose answer was lost may hold what is not queued
         self._store_failures, self._store_not_before = 0, 0.0
@@ -265,7 +265,8 @@ class Service:
         if self.mover is not None and outcomes:
             self.mover.wake()
         try:
-            self._schedule_retries()
+            if again or recovered or self._next_due < float("inf"):  # else nothing is put off
+                self._schedule_retries()
         except DatabaseError as error:  # all that was committed is; what is due is asked for again
             self._more_in_ledger = True
             self._store_failed(error)

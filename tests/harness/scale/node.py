@@ -14,7 +14,7 @@ from daemon.clock import SystemClock
 from daemon.engines.manifest import PreparedEngine
 from daemon.log import set_up_log
 from daemon.remote.head_address import head_address
-from daemon.remote.node import Node, Weights
+from daemon.remote.node import HeadWeights, Node
 from daemon.remote.terms import Computed, Terms
 from daemon.remote.workers_key import check_key
 from daemon.service.signals import StopSignal, Waker
@@ -44,7 +44,7 @@ def main() -> int:
     return 0
 
 
-def _nothing(terms: Terms, _: Weights) -> tuple[Computed, WorkerSetup]:
+def _nothing(terms: Terms, _: HeadWeights) -> tuple[Computed, WorkerSetup]:
     """Return what the head wants, with an engine that nobody opens."""
     wanted = terms.computed
     prepared = PreparedEngine(
