@@ -38,6 +38,7 @@ def ready_for(
         terms.memory_bytes,
         heatmaps=terms.heatmaps,
         shared=shared,
+        decode_seconds=terms.decode_seconds,
         request_seconds=terms.request_seconds,
     )
     return Computed.of(prepared), setup

@@ -34,7 +34,7 @@ def join(invocation: Invocation, given: str) -> int:
     waker, count = Waker(), worker_count(settings)
     with StopSignal(waker) as stop:
         while not stop.requested:
-            # The time for one file is the head's, told later: until then nothing is judged.
+            # For how long a file may take the head tells later: until then nothing is judged.
             with WorkerPool(
                 count, decode_seconds=settings.decode_seconds, engine=likely_engine(settings), logger=logger
             ) as lanes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import UsageError
+from config.extras import installed, not_installed
 from config.store_url import StoreUrl
 from daemon.workers.pool import WorkerPool
 from daemon.workers.setup import NO_LANES, likely_engine, worker_count
@@ -34,6 +35,9 @@ def open_lanes(
 def _lanes(settings: Settings, roots: Sequence[Path | StoreUrl], logger: logging.Logger) -> Lanes:
     if not settings.workers:
         return _local(settings, logger)
+    for package in ("distributed", "cryptography"):
+        if not installed(package):  # the bridge would miss it, a process that is started later
+            raise not_installed(ModuleNotFoundError(name=package))
     from daemon.remote.head_address import head_address
     from daemon.remote.workers_key import check_key
 

@@ -47,6 +47,7 @@ class WorkerSetup:
     # A device computes a batch in milliseconds; one that takes this long hangs. Shorter than the workers'
     # own patience, so that the device is blamed and not the files.
     answer_seconds: float = 30.0
+    decode_seconds: float | None = None  # longest time for one file; None: as the pool was started with
     request_seconds: float = 6.0  # one request to an object store: a store that hangs is no guilty file
 
 

@@ -124,6 +124,7 @@ class WorkerPool:
     def begin(self, setup: WorkerSetup) -> None:
         """Tell the workers what to do; once, if they were started without a setup."""
         self._setup = setup
+        self._decode_seconds = setup.decode_seconds or self._decode_seconds
         self._begin_device(setup)
         for worker in self._workers:
             self._tell(worker)

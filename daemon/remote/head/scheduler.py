@@ -130,6 +130,8 @@ class Head:
             why = f"it has {lanes} lanes"
         if why:
             return self._refuse(name, why)
+        if len(self._admitted) >= _MOST_GUESTS:
+            del self._admitted[next(iter(self._admitted))]
         self._admitted[ticket] = (printable(name[:_LONGEST_NAME]), lanes)
         return {"secret": self._setup.secret}
 
