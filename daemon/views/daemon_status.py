@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A daemon reports about once a second; one that was silent for so long is busy or stuck.
 SILENT_SECONDS = 15.0
+# What it counts drift by is its own memory, of no use to anybody else; workers are told with their ages.
+_NOT_REPORTED = {"drift", "remote_workers"}
 
 
 class Life(StrEnum):
@@ -153,10 +155,7 @@ def status_as_dict(status: DaemonStatus, zone: tzinfo) -> dict[str, Any]:
         "last_error": status.told.get("last_error") or None,
         "drift": drift_findings(status),
         "remote_workers": remote_workers(status.told_alive, status.now_us),
-        # What it counts drift by is its own memory, of no use to anybody else.
-        "reported": {
-            key: value for key, value in status.told.items() if key not in {"drift", "remote_workers"}
-        },
+        "reported": {key: value for key, value in status.told.items() if key not in _NOT_REPORTED},
         **({} if stored is None or stored.totals is None else _totals_as_dict(stored.totals)),
     }
 

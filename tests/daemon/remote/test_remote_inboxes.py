@@ -1,4 +1,4 @@
-"""What workers judge where it is not a folder of pictures for the shipped model: object stores, ONNX networks."""
+"""Workers on what is no plain folder, or not the shipped model: object stores, ONNX networks, heatmaps."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_heatmaps_are_drawn_by_workers_into_the_daemons_folder(tmp_path: Path) -
         code = daemon.process.wait(90)
 
     assert code == 0
-    judged = [row for row in rows(database) if row["label"] is not None]
+    judged = [row for row in rows(database) if row["class"] is not None]
     assert len([path for path in maps.rglob("*") if path.is_file()]) == len(judged) > 0
 
 
@@ -138,4 +138,4 @@ def test_an_inbox_that_takes_no_file_is_proven_by_those_it_holds(
 
 
 def _said(row: dict[str, object]) -> tuple[object, ...]:
-    return row["path"], row["label"], row["score"], row["status"]
+    return row["path"], row["class"], row["score"], row["status"]
