@@ -93,7 +93,7 @@ def _harness(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def _troubles(options: argparse.Namespace) -> list[Trouble]:
     wanted: list[tuple[bool, Callable[[], Trouble]]] = [
         (options.kills > 0, lambda: KillWorkers(options.kills, random.Random(options.seed))),
-        (options.cut_link, lambda: CutLink(_HOSTS - 1)),
+        (options.cut_link, lambda: CutLink(_HOSTS - 1, random.Random(options.seed))),
         (options.kill_head, KillHead),
     ]
     return [make() for asked, make in wanted if asked]

@@ -107,11 +107,19 @@ class Cluster:
     def wait_until_joined(self, seconds: float = _START_SECONDS) -> None:
         """Return when every worker has joined; raise RuntimeError with the last lines if one does not."""
         deadline = time.monotonic() + seconds
-        while not all(self.engine.joined in node.log.read_text() for node in self.nodes):
+        while not all(map(self._has_joined, self.nodes)):
             ended = [node for node in self.nodes if node.process.poll() is not None]
             if ended or time.monotonic() > deadline or self.head is None or self.head.poll() is not None:
                 raise RuntimeError(f"workers did not join\n{self.last_lines()}")
             time.sleep(0.05)
+
+    def leaving_lines(self, host: int) -> set[str]:
+        """Return what the head's log will hold when all workers have left that had joined from a host."""
+        there = [node for node in self.nodes if node.host == host and self._has_joined(node)]
+        return {self.engine.left.format(node.process.pid) for node in there}
+
+    def _has_joined(self, node: Node) -> bool:
+        return self.engine.joined in node.log.read_text()
 
     def last_lines(self) -> str:
         """Return the ends of the logs."""

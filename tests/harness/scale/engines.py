@@ -16,6 +16,7 @@ class HarnessEngine:
     node: Callable[[str, Path], list[str | Path]]  # the same -> its first arguments
     make_key: Callable[[Path], list[str | Path]]  # PEM to make -> the arguments of bt-daemon that make it
     joined: str  # what a node's log holds when it has joined
+    left: str  # what the head's log holds when a worker has left: {} stands for its process
     carrier: str  # part of the command line of the head's child process that talks to the nodes
 
 
@@ -28,6 +29,7 @@ ENGINES = {
         node=lambda address, key: [f"tls://{address}:{_PORT}", "--workers-key", key],
         make_key=lambda key: ["worker", "--make-key", key],
         joined=" joined tls://",
+        left=":{} left",
         carrier="daemon.remote",
     )
 }

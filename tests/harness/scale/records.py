@@ -58,7 +58,9 @@ def moved(events: list[Event], host: int, cut_at: float) -> Moved:
     ]
     if not elsewhere:
         return Moved(0, None, None)
-    return Moved(len({number for _, number in elsewhere}), elsewhere[0][0], elsewhere[-1][0])
+    return Moved(
+        len({number for _, number in elsewhere}), round(elsewhere[0][0], 1), round(elsewhere[-1][0], 1)
+    )
 
 
 def _events(record: Path) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tests.harness.scale import records
 from tests.harness.scale.cluster import Cluster
 
-_CUT_AT, _HEAD_AT = 0.25, 0.55  # share of the images that is stored when it happens
+_CUT_AT, _HEAD_AT = 0.25, 0.7  # share of the images that is stored when it happens
 _DOWN_SECONDS = 45.0  # a link stays down: longer than it may take to be noticed
 _HEAD_AWAY_SECONDS = 2.0
 
@@ -56,15 +56,23 @@ class CutLink:
     """Takes a host off the network for a while; what its workers held must run elsewhere."""
 
     host: int
+    chance: random.Random
     cut_at: float | None = None
+    noticed_at: float | None = None  # when the head had let go of every worker that had joined from there
     mended_at: float | None = None
+    _lines: set[str] = field(default_factory=set)  # that the head's log will hold then
 
     def turn(self, cluster: Cluster, share: float) -> None:
         """Cut when it is time, and mend after a while."""
         if self.cut_at is None:
             if share >= _CUT_AT:
+                # Not in the rhythm of the commits, at which batches begin and end.
+                time.sleep(self.chance.uniform(0.0, 0.5))
+                self._lines = cluster.leaving_lines(self.host)
                 cluster.hosts.cut(self.host)
                 self.cut_at = time.monotonic()
+        elif self.noticed_at is None and all(line in cluster.head_log.read_text() for line in self._lines):
+            self.noticed_at = time.monotonic()
         elif self.mended_at is None and time.monotonic() > self.cut_at + _DOWN_SECONDS:
             cluster.hosts.mend(self.host)
             self.mended_at = time.monotonic()
@@ -80,12 +88,18 @@ class CutLink:
         moved = records.moved(records.read(cluster.folder), self.host, self.cut_at)
         return {
             "cut_link": {
-                "files_moved": moved.files,
-                "noticed_seconds": moved.first_seconds and round(moved.first_seconds, 1),
-                "all_begun_elsewhere_seconds": moved.last_seconds and round(moved.last_seconds, 1),
+                "files_begun_twice": moved.files,
+                "workers_joined": len(self._lines),
+                "noticed_seconds": _after(self.cut_at, self.noticed_at),
+                "first_begun_elsewhere_seconds": moved.first_seconds,
+                "all_begun_elsewhere_seconds": moved.last_seconds,
                 "down_seconds": _DOWN_SECONDS,
             }
         }
+
+
+def _after(earlier: float, later: float | None) -> float | None:
+    return None if later is None else round(later - earlier, 1)
 
 
 @dataclass(slots=True)
