@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FINISH_SECONDS = 20.0
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 _TURN_SECONDS = 1.0
+# A head that lets go sooner is not asked again at once.
+_SHORTEST_SECONDS = 1.0
 
 
 class JoinError(BtError):
@@ -110,9 +112,10 @@ class Node:
                     self._pause(log, str(error))
                     continue
                 self._failures = 0
-                log.over("away", f"joined {self.head} again")
+                log.over("away", f"{self.head} answers again")
                 self.logger.info("joined %s as %s", self.head, self.name)
-                self._serve(link)
+                if self._serve(link) < _SHORTEST_SECONDS:
+                    self._pause(log, "it lets go of this worker at once")
         return True
 
     def _pause(self, log: CauseLog, why: str) -> None:
@@ -169,8 +172,12 @@ class Node:
             self.waker.wait(self.lanes.waitables(), _TURN_SECONDS)
             self.lanes.collect()
 
-    def _serve(self, link: HeadLink) -> None:
-        """Judge what comes until the head is lost, or until stopped and all is done that was begun."""
+    def _serve(self, link: HeadLink) -> float:
+        """Judge what comes until the head is lost, or until stopped and all is done that was begun.
+
+        Returns for how long that was, seconds.
+        """
+        began = self.clock.monotonic()
         batches = NodeBatches(self.lanes, link.answer)
         ends: float | None = None
         while link.joined:
@@ -190,3 +197,4 @@ class Node:
                 break
             batches.turn()
         link.leave()
+        return self.clock.monotonic() - began

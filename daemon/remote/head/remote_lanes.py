@@ -24,6 +24,7 @@ from daemon.remote.head.bridge_process import BridgeProcess
 from daemon.remote.head.bridge_setup import BridgeSetup
 from daemon.remote.head.joined_worker import JoinedWorker, SentBatch
 from daemon.remote.head.lost_batches import LostBatches
+from daemon.remote.head.stale_view import believed
 from daemon.remote.terms import terms_of
 from daemon.workers import message_codec
 from daemon.workers.messages import Census, RemoteWorker
@@ -293,7 +294,7 @@ class RemoteLanes:
             self._drop(worker)
             return
         self._lost.acquit(tasks)
-        self._outcomes += outcomes
+        self._outcomes += [believed(one, task) for one, task in zip(outcomes, tasks, strict=True)]
         worker.answered(number, self._monotonic())
 
     def _left(self, address: str) -> None:
