@@ -25,6 +25,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "daemon/README.md",
+    "daemon/SCALE.md",
     "storage/README.md",
     "trainer/README.md",
     "trainer/EXPERIMENTS.md",

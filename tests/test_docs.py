@@ -16,6 +16,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     *(f"{room}/README.md" for room in ("daemon", "storage", "trainer", "tests")),
+    "daemon/SCALE.md",
 ]
 
 

@@ -4,8 +4,8 @@
 
 Measured here: decoding and the network of several kinds of file, the CPU of the daemon's own process. What
 the way to other machines costs is read from what `python -m tests.scale_harness` has measured, the size of a
-row from a database of 10^7. The rest is multiplication. On a busy machine CPU times grow too: cores share
-caches and clock.
+row from a database of 10^7. The rest is multiplication; the tables of daemon/SCALE.md are made of it. On a
+busy machine CPU times grow too: cores share caches and clock.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.benchmark.cost_page import rewritten
 from tests.benchmark.cost_picture import picture
 from tests.benchmark.files import fill
 from tests.benchmark.limit import limit
@@ -31,6 +32,7 @@ from tests.support.dicom_objects import mr_slice
 from trainer.model.identity import default_weights
 
 _MEASURED = REPOSITORY / "tests" / "measured"
+_PAGE = REPOSITORY / "daemon" / "SCALE.md"
 _SAMPLE = 400  # files of a kind; what is measured is an average
 _TOTALS = (10**7, 10**8)
 _BUSY_SHARE = 0.7  # of one core that a process which must not fall behind may be busy
@@ -52,6 +54,7 @@ def main() -> int:
     print(json.dumps(told, indent=1))
     options.json.write_text(json.dumps(told, indent=1) + "\n")
     options.picture.write_text(picture(told))
+    _PAGE.write_text(rewritten(_PAGE.read_text(), told))
     return 0
 
 

@@ -29,8 +29,12 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
     yield from _axes()
     ceiling = told["ceiling_images_per_second"]
-    for colour, (name, kind) in zip(_COLOURS, told["kinds"].items(), strict=False):
-        yield from _kind(name, kind["decode_cpu_ms"] + kind["forward_cpu_ms"], ceiling, colour)
+    for place, (colour, (name, kind)) in enumerate(zip(_COLOURS, told["kinds"].items(), strict=False)):
+        lane_ms = kind["decode_cpu_ms"] + kind["forward_cpu_ms"]
+        yield from _kind(lane_ms, ceiling, colour)
+        y = _y(_SPEEDS[0]) - 58 + 18 * place
+        yield _line((_x(40), y - 4), (_x(52), y - 4), colour, 'stroke-width="2"')
+        yield f'<text x="{_x(58):.0f}" y="{y:.0f}">{escape(name)}: {1e3 / lane_ms:,.0f} a core</text>'
     yield (
         f'<text x="{_x(1.1):.0f}" y="{_y(ceiling) - 6:.0f}" font-weight="bold">'
         f"one writer: {ceiling:,} images/s</text>"
@@ -55,19 +59,13 @@ def _axes() -> Iterator[str]:
     yield '<text transform="translate(14 180) rotate(-90)" text-anchor="middle">images a second</text>'
 
 
-def _kind(name: str, lane_ms: float, ceiling: float, colour: str) -> Iterator[str]:
-    """Yield the line of one kind of file: straight up to the ceiling, then along it."""
+def _kind(lane_ms: float, ceiling: float, colour: str) -> Iterator[str]:
+    """Yield the line of one kind of file, up to the ceiling, and a dot where it gets there."""
     begin = max(_CORES[0], _SPEEDS[0] * lane_ms / 1e3)
     enough = min(_CORES[1], ceiling * lane_ms / 1e3)
     start, stop = ((_x(cores), _y(cores * 1e3 / lane_ms)) for cores in (begin, enough))
     yield _line(start, stop, colour, 'stroke-width="2"')
-    # Its words stand at its middle, right of it, one kind below the other as the lines lie.
-    middle = math.sqrt(begin * enough)
-    yield (
-        f'<circle cx="{_x(enough):.1f}" cy="{_y(ceiling):.1f}" r="3.5" fill="{colour}"/>'
-        f'<text x="{_x(middle) + 8:.0f}" y="{_y(middle * 1e3 / lane_ms) + 12:.0f}" fill="{colour}">'
-        f"{escape(name)}</text>"
-    )
+    yield f'<circle cx="{stop[0]:.1f}" cy="{stop[1]:.1f}" r="3.5" fill="{colour}"/>'
 
 
 def _line(start: tuple[float, float], stop: tuple[float, float], colour: str, more: str = "") -> str:
