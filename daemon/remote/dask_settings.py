@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING
 
 import dask
@@ -42,6 +43,7 @@ def settle_dask() -> None:
         }
     )
     # Whatever it has to say is said in one line by us.
+    warnings.filterwarnings("ignore", module=r"distributed(\..*)?")
     for name in (
         "distributed",
         "distributed.worker",

@@ -115,7 +115,7 @@ class Node:
                 log.over("away", f"{self.head} answers again")
                 self.logger.info("joined %s as %s", self.head, self.name)
                 if self._serve(link) < _SHORTEST_SECONDS:
-                    self._pause(log, "it lets go of this worker at once")
+                    self._pause(log, "it let go of this worker after a moment")
         return True
 
     def _pause(self, log: CauseLog, why: str) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from distributed import Scheduler
@@ -46,9 +47,9 @@ class Head:
     async def start(self) -> None:
         """Listen; raise OSError where that cannot be."""
         address = self._setup.address
+        everywhere = replace(address, host=address.host or "0.0.0.0")  # noqa: S104 - with a key only
         self._scheduler = scheduler = Scheduler(
-            host=f"{'tls' if address.encrypted else 'tcp'}://{address.host or '0.0.0.0'}",  # noqa: S104
-            port=address.port,
+            host=str(everywhere),
             security=security_of(address, self._setup.key),
             dashboard=False,
             dashboard_address="127.0.0.1:0",
