@@ -114,6 +114,7 @@ def _worker(address: str, key: Path, log: Path) -> Iterator[None]:
             cwd=REPOSITORY,
             stdout=stream,
             stderr=stream,
+            start_new_session=True,  # scheduled as the daemon is
         )
     try:
         until(lambda: "joined" in log.read_text() or process.poll() is not None)
