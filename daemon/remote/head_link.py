@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed import Worker
@@ -31,6 +34,7 @@ _Result = TypeVar("_Result")
 _ANSWER_SECONDS = 60.0
 _CLOSE_SECONDS = 10.0
 _POLL_SECONDS = 0.2
+_PORTS = 1 << 16
 
 
 class HeadLostError(Exception):
@@ -94,6 +98,8 @@ class HeadLink:
             str(self._head),
             nthreads=lanes,
             name=ticket,
+            host="127.0.0.1",
+            contact_address=self._name_here(),
             local_directory=self._folder,
             memory_limit=0,
             security=self._security,
@@ -105,6 +111,20 @@ class HeadLink:
         await worker
         self._ended = asyncio.ensure_future(worker.finished())
         self._ended.add_done_callback(lambda _: self._wake())
+
+    def _name_here(self) -> str:
+        """Return an address for the head to tell this worker from others by.
+
+        Nobody connects to it: all messages take the connection that the worker has opened, so that it listens
+        to nothing but its own loopback, where Dask insists on it.
+        """
+        family, kind, _, _, place = socket.getaddrinfo(
+            self._head.host, self._head.port, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # sends nothing: the kernel picks the way
+            host = probe.getsockname()[0]
+        return str(replace(head, host=host, port=secrets.randbelow(_PORTS - 1) + 1))
 
     def _take(self, number: int, tasks: bytes) -> None:
         self._received.put((number, tasks))
