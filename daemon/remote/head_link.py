@@ -124,7 +124,7 @@ class HeadLink:
         with socket.socket(family, kind) as probe:
             probe.connect(place)  # sends nothing: the kernel picks the way
             host = probe.getsockname()[0]
-        return str(replace(head, host=host, port=secrets.randbelow(_PORTS - 1) + 1))
+        return str(replace(self._head, host=host, port=secrets.randbelow(_PORTS - 1) + 1))
 
     def _take(self, number: int, tasks: bytes) -> None:
         self._received.put((number, tasks))
