@@ -71,6 +71,25 @@ def daemon_lock_held(target: Target) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def new_database(kind: str, folder: Path) -> Iterator[Target]:
+    """Yield where a database of a kind is to be made, outside the tests: a file, or empty on a server."""
+    if kind == "sqlite":
+        yield folder / "results.db"
+        return
+    with postgresql_server() as started, started.database(empty=True) as url:
+        yield url
+
+
+def soundness(target: Target) -> str:
+    """Return "ok", or what is wrong with a database: its pages of a file, its tallies of one on a server."""
+    if not is_server(target):
+        return str(raw(target, "PRAGMA integrity_check")[0][0])
+    from storage.maintenance.check_backup import check
+
+    return "; ".join(check(target).problems) or "ok"
+
+
 def close_at_end(connection: sa.Connection, target: Target) -> None:
     """Let a connection that its test leaves open be closed before its database goes."""
     _OPEN[target].append(connection)
