@@ -364,10 +364,7 @@ class Service:
             return False
         try:
             entries = self.ledger.due(
-                QUEUE_LIMIT,
-                self.clock.now_us(),
-                exclude=self._in_flight.keys(),
-                inbox_ids=self._present,
+                QUEUE_LIMIT, self.clock.now_us(), exclude=self._in_flight.keys(), inbox_ids=self._present
             )
             self._more_in_ledger = len(entries) == QUEUE_LIMIT
             self._schedule_retries()

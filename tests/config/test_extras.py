@@ -39,6 +39,7 @@ for package in ("config", "storage", "daemon", "trainer.images", "trainer.model"
 # Modules that are imported by who asked for what they are for, and what each needs.
 _NEEDS = {"daemon.engines.build_torch": "torch", "daemon.engines.torch_cuda": "torch",
           "daemon.engines.torch_engine": "torch",
+          "storage.backend.postgresql": "psycopg", "storage.backend.server_text": "psycopg",
           "daemon.remote.dask_settings": "dask",
           **dict.fromkeys(("daemon.remote.head_link", "daemon.remote.node", "daemon.remote.head.scheduler"),
                           "distributed"),
@@ -88,6 +89,18 @@ def test_bt_train_explains_itself_without_its_extra(arguments: tuple[str, ...]) 
 
     assert done.returncode == 0, done.stderr
     assert "bt-train" in done.stdout
+
+
+@pytest.mark.parametrize("command", [("results",), ("status",), ("watch", ".", "--once"), ("db", "check")])
+def test_database_on_a_server_without_its_extra_names_the_command_that_installs_it(
+    command: tuple[str, ...],
+) -> None:
+    done = _run("daemon", *command, "--db", "postgresql:///bt")
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bt-daemon: this needs the packages of the extra 'postgresql' (psycopg is not")
+    assert line.endswith("; pip install 'bt-daemon[postgresql]'")
 
 
 def test_structured_reports_without_their_extra_name_the_command_that_installs_it(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_page_lists_workers_of_a_living_daemon_only(tmp_path: Path, engine_c
 
     with served(store.path, engine_cache) as server:
         dead = server.ask("/").text
-        with DatabaseLock(store.path):
+        with DatabaseLock(store.file):
             alive = server.ask("/").text
 
     assert "Workers on other machines" not in dead
