@@ -48,6 +48,16 @@ def by_bytes(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return _ByDialect(text, sa.collate(text, "C"), sa.Text())
 
 
+def is_path(value: sa.ColumnElement[bytes], path: bytes) -> sa.ColumnElement[bool]:
+    """Return whether the bytes of a path, however many they are, are those of another; found by an index.
+
+    PostgreSQL's is one of digests: a value of more than 2,700 bytes fits into none of its own.
+    """
+    given = sa.literal(path, sa.LargeBinary)
+    same_digest = sa.func.sha256(value) == sa.func.sha256(given)
+    return _ByDialect(value == given, sa.and_(same_digest, value == given), sa.Boolean())
+
+
 def total(number: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """Return the sum of whole numbers as a whole number."""
     return sa.cast(sa.func.sum(number), sa.BigInteger)

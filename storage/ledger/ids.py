@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage.portable_sql import is_path
 from storage.records import FileVersion, ModelRecord
 from storage.schema import folder, inbox, label, model, reason, series
 
 # Bounded, because a daemon runs for months: a full cache is emptied, the database knows it all.
 _CACHED = 20_000
+_PATHS = frozenset((inbox.c.path, folder.c.path))
 _SERIES_NAMES = ("name", "study_name", "patient_name")
 
 
@@ -65,7 +67,7 @@ class Names:
         """Return the number of a folder of an inbox, None if nothing was ever seen in it."""
         found = self._folders.get((inbox_id, path))
         if found is None:
-            query = sa.select(folder.c.id).where(folder.c.inbox_id == inbox_id, folder.c.path == path)
+            query = sa.select(folder.c.id).where(folder.c.inbox_id == inbox_id, is_path(folder.c.path, path))
             found = self._connection.execute(query).scalar_one_or_none()
             if found is not None:
                 self._keep(found, inbox_id, path)
@@ -149,7 +151,7 @@ class Names:
         return found
 
     def _number(self, table: sa.Table, key: dict[str, Any], rest: dict[str, Any] | None = None) -> int:
-        query = sa.select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
+        query = sa.select(table.c.id).where(*(_is(table.c[name], value) for name, value in key.items()))
         found = self._connection.execute(query).scalar_one_or_none()
         if found is None:
             made = self._connection.execute(table.insert().values(**key, **(rest or {})))
@@ -163,6 +165,10 @@ class Names:
             self._paths.clear()
         self._folders[inbox_id, path] = number
         self._paths[number] = (inbox_id, path)
+
+
+def _is(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
+    return is_path(column, value) if column in _PATHS else column == value
 
 
 # So many names or ids go into one statement: far below SQLite's limit, and past the point where the

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import reading
+from storage.portable_sql import is_path
 from storage.queries.results import ResultRow, rows
 from storage.query import Query, Sort
 from storage.records import FailureKind
@@ -159,7 +160,7 @@ def _ids_of_path(connection: sa.Connection, path: bytes) -> list[int]:
         query = (
             sa.select(file.c.id)
             .join_from(file, folder)
-            .where(folder.c.inbox_id == inbox_id, folder.c.path == folder_path, file.c.name == name)
+            .where(folder.c.inbox_id == inbox_id, is_path(folder.c.path, folder_path), file.c.name == name)
             .where(IS_CURRENT)
         )
         found += connection.execute(query).scalars().all()

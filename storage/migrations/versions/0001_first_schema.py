@@ -186,6 +186,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("sha256 IS NOT NULL"),
     )
 
+    if op.get_bind().dialect.name == "postgresql":
+        _find_paths_by_digest()
+
+
+def _find_paths_by_digest() -> None:
+    """Let paths of any length be unique: PostgreSQL's index takes no value of more than 2,700 bytes."""
+    for name, table, columns in (
+        ("uq_folder_inbox_id_path", "folder", ["inbox_id", sa.text("sha256(path)")]),
+        ("uq_inbox_path", "inbox", [sa.text("sha256(path)")]),
+    ):
+        op.drop_constraint(op.f(name), table)
+        op.create_index(op.f(name), table, columns, unique=True)
+
 
 def downgrade() -> None:
     raise NotImplementedError("restore a backup instead: a downgrade would lose results")
