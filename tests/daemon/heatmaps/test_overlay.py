@@ -93,10 +93,14 @@ def test_classify_and_show_write_heatmaps(
     assert one.tobytes() == other.tobytes()
 
 
+_SEED = 29
+
+
 @pytest.fixture
 def judged_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """A folder with x.db and one image, judged by the shipped model, then by one whose file is gone."""
-    inbox, own = tmp_path / "inbox", own_model(tmp_path / "own.safetensors")
+    # A model of these tests alone: of another's an engine of another precision may be at hand, which draws.
+    inbox, own = tmp_path / "inbox", own_model(tmp_path / "own.safetensors", _SEED)
     inbox.mkdir()
     phantom(1, lesion=True).save(inbox / "slice.png")
     watch = ["watch", str(inbox), "--once", "--settle", "0s", "--db", str(tmp_path / "x.db"), "-q"]
@@ -119,9 +123,8 @@ def test_a_heatmap_is_drawn_by_the_model_that_judged_whatever_the_settings_say(
     judged_twice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = judged_twice / "inbox" / "slice.png"
-    own = (
-        models_folder(judged_twice / "x.db") / f"{weights_sha256(own_model(judged_twice / 'm'))}.safetensors"
-    )
+    sha256 = weights_sha256(own_model(judged_twice / "m", _SEED))
+    own = models_folder(judged_twice / "x.db") / f"{sha256}.safetensors"
 
     latest = _map(judged_twice)
     told = capsys.readouterr().err

@@ -134,7 +134,7 @@ def test_status_names_the_workers_that_have_joined(tmp_path: Path) -> None:
         remote_worker(head, log=tmp_path / "worker.log", lanes=2) as worker,
     ):
         until(lambda: count(database) == 40)
-        until(lambda: _workers(database))
+        until(lambda: any(one["images_per_second"] > 0 for one in _workers(database)))
         text = bt_daemon("status", "--db", database).stdout
         (told,) = _workers(database)
         os.killpg(worker.process.pid, signal.SIGKILL)
