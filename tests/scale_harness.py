@@ -1,11 +1,12 @@
 """A daemon and its workers on network namespaces, each a host: how it scales, and what troubles do to it.
 
     python -m tests.scale_harness --workers 8 --sleep 20ms
-    python -m tests.scale_harness --workers 8 --kills 50 --cut-link --kill-head
+    python -m tests.scale_harness --workers 8 --kills 50 --cut-link --kill-head --restart-database
 
 Daemon, workers, TLS and network are real; only the lanes sleep instead of computing (`--sleep`, an image).
 Without a trouble the same images are put before one worker first, and compared. Troubles are done all in one
-run. Figures go to tests/measured/scale-*.json. Needs root; other machines end with one line and 2.
+run. With `--db postgresql` the database lies on a real server, started here, which `--restart-database` lets
+crash. Figures go to tests/measured/scale-*.json. Needs root; other machines end with one line and 2.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from tests.harness.scale.cluster import Cluster
 from tests.harness.scale.engines import ENGINES
 from tests.harness.scale.hosts import Hosts, why_impossible
 from tests.harness.scale.run import machine, measured
-from tests.harness.scale.troubles import CutLink, KillHead, KillWorkers, Trouble
+from tests.harness.scale.troubles import CutLink, KillHead, KillWorkers, RestartDatabase, Trouble
+from tests.support.postgresql_server import NoServerError
+from tests.support.server_control import restartable_server
 
 _HOSTS = 3
 _MOST_NOTICED_SECONDS = 30.0
@@ -46,6 +50,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="bt-scale-", dir="/dev/shm"))  # memory that all see
     try:
         told = _harness(options, folder)
+    except NoServerError as error:
+        print(f"scale_harness: {error}", file=sys.stderr)
+        return 2
     except RuntimeError as error:
         print(f"scale_harness: {error}", file=sys.stderr)
         return 1
@@ -69,12 +76,15 @@ def _harness(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "sleep_ms": options.sleep * 1e3,
     }
     troubles = _troubles(options)
-    with Hosts(_HOSTS) as hosts:
+    with Hosts(_HOSTS) as hosts, ExitStack() as stack:
+        server = stack.enter_context(restartable_server()) if options.db == "postgresql" else None
 
         def run(name: str, workers: int, troubles: list[Trouble]) -> dict[str, Any]:
             place = folder / name
             place.mkdir()
             database = str(place / "results.db")
+            if server is not None:
+                database = stack.enter_context(server.database(empty=True))
             cluster = Cluster(
                 hosts, ENGINES[options.engine], place, folder / "cache", database, options.sleep
             )
@@ -95,6 +105,7 @@ def _troubles(options: argparse.Namespace) -> list[Trouble]:
         (options.kills > 0, lambda: KillWorkers(options.kills, random.Random(options.seed))),
         (options.cut_link, lambda: CutLink(_HOSTS - 1, random.Random(options.seed))),
         (options.kill_head, KillHead),
+        (options.restart_database, RestartDatabase),
     ]
     return [make() for asked, make in wanted if asked]
 
@@ -124,8 +135,10 @@ def _name(options: argparse.Namespace) -> str:
         f"kills-{options.kills}" if options.kills else "",
         "cut-link" if options.cut_link else "",
         "kill-head" if options.kill_head else "",
+        "restart-database" if options.restart_database else "",
     ]
-    return "-".join(filter(None, names)) or f"{options.workers}-workers"
+    kind = "-postgresql" if options.db == "postgresql" and not options.restart_database else ""
+    return ("-".join(filter(None, names)) or f"{options.workers}-workers") + kind
 
 
 def _options() -> argparse.Namespace:
@@ -141,12 +154,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=0, help="of random workers, new ones in their place")
     parser.add_argument("--cut-link", action="store_true", help="of one host, for 45 s")
     parser.add_argument("--kill-head", action="store_true", help="the daemon, which is started again")
+    parser.add_argument("--db", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--restart-database", action="store_true", help="a PostgreSQL server, which crashes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="database, records and logs")
     parser.add_argument("--json", type=Path, help="the figures go here instead")
     options = parser.parse_args()
+    if options.restart_database:
+        options.db = "postgresql"
     if options.images is None:
-        troubled = options.kills or options.cut_link or options.kill_head
+        troubled = options.kills or options.cut_link or options.kill_head or options.restart_database
         options.images = max(20_000, 400 * options.kills) if troubled else 4000
     return options
 

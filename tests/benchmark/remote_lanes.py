@@ -1,9 +1,10 @@
-"""Two workers of one lane each against two lanes of the daemon's own, on real images, with the rows compared.
+"""Workers of one lane each against as many lanes of the daemon's own, on real images; rows are compared.
 
-    python -m tests.benchmark.remote_lanes [--images 2000] [--repeat 3] [--json FILE]
+    python -m tests.benchmark.remote_lanes [--lanes 2] [--images 2000] [--repeat 3] [--json FILE]
 
 The workers are `bt-daemon worker` on loopback with TLS. Both are ready before the images come; measured is
-from their coming until the last row, the two in turns. Every row must be equal but for its times.
+from their coming until the last row, the two in turns. Every row must be equal but for its times. With as
+many lanes as cores the daemon, Dask and the workers' own loops take their time from the lanes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from tests.conftest import REPOSITORY, SHARED
 from tests.support.daemons import bt_daemon, count, rows, running, until
 from tests.support.remote_workers import free_port
 
-_LANES = 2
 _LEAST_SHARE = 0.9
 _TIMES = {"id", "time", "duration_us", "inbox"}  # of a row: what two runs may differ in
 
@@ -36,18 +36,20 @@ _TIMES = {"id", "time", "duration_us", "inbox"}  # of a row: what two runs may d
 def main() -> int:
     """Measure, compare, and return 0 if all rows are equal and the speed is within a tenth."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=REPOSITORY / "tests" / "measured" / "remote-lanes.json")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    place = options.json or REPOSITORY / "tests" / "measured" / f"remote-lanes-{options.lanes}.json"
     with tempfile.TemporaryDirectory(prefix="bt-remote-") as name:
-        told = _compared(Path(name), options.images, options.repeat)
+        told = _compared(Path(name), options.images, options.repeat, options.lanes)
     print(json.dumps(told, indent=1))
-    options.json.write_text(json.dumps(told, indent=1) + "\n")
+    place.write_text(json.dumps(told, indent=1) + "\n")
     return int(bool(told["rows_that_differ"]) or told["remote_to_local"] < _LEAST_SHARE)
 
 
-def _compared(folder: Path, images: int, repeat: int) -> dict[str, Any]:
+def _compared(folder: Path, images: int, repeat: int, lanes: int) -> dict[str, Any]:
     key = folder / "workers.pem"
     bt_daemon("worker", "--make-key", key)
     data = SHARED / "data"
@@ -57,7 +59,9 @@ def _compared(folder: Path, images: int, repeat: int) -> dict[str, Any]:
     chance = random.Random(0)
     for number in range(repeat):
         for kind in chance.sample(list(speeds), 2):
-            speed, found = _run(folder / f"{kind}-{number}", folder / "pool", kind, key)
+            speed, found = _run(
+                folder / f"{kind}-{number}", folder / "pool", lanes, key if kind == "remote" else None
+            )
             speeds[kind].append(round(speed, 1))
             answers[kind] = found
     local, remote = answers["local"], answers["remote"]
@@ -75,8 +79,8 @@ def _compared(folder: Path, images: int, repeat: int) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path, pool: Path, kind: str, key: Path) -> tuple[float, list[dict[str, Any]]]:
-    """Return images a second and the rows, sorted by file, without what may differ."""
+def _run(folder: Path, pool: Path, lanes: int, key: Path | None) -> tuple[float, list[dict[str, Any]]]:
+    """Return images a second of lanes, or of workers that have a key, and rows without what may differ."""
     inbox, staged, database = folder / "inbox", folder / "staged", folder / "results.db"
     inbox.mkdir(parents=True)
     staged.mkdir()
@@ -85,13 +89,13 @@ def _run(folder: Path, pool: Path, kind: str, key: Path) -> tuple[float, list[di
     images = len(list(staged.iterdir())) - 1
     (staged / "000000.jpg").rename(inbox / "first.jpg")
     address = f"tls://127.0.0.1:{free_port()}"
-    lanes: list[str | Path] = ["--lanes", str(_LANES)]
-    if kind == "remote":
-        lanes = ["--lanes", "none", "--workers", address, "--workers-key", key]
+    chosen: list[str | Path] = ["--lanes", str(lanes)]
+    if key is not None:
+        chosen = ["--lanes", "none", "--workers", address, "--workers-key", key]
     with ExitStack() as stack:
-        stack.enter_context(running(inbox, *lanes, database=database, watching=False))
-        if kind == "remote":
-            for number in range(_LANES):
+        stack.enter_context(running(inbox, *chosen, database=database, watching=False))
+        if key is not None:
+            for number in range(lanes):
                 stack.enter_context(_worker(address, key, folder / f"worker-{number}.log"))
         until(lambda: count(database) == 1, 120)
         time.sleep(1.0)  # the other lane is ready too

@@ -8,10 +8,10 @@ import sqlite3
 import struct
 import zlib
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.databases import is_server, raw
 from trainer.images.phantom import phantom
 
 _PER_FOLDER = 1000
@@ -47,13 +47,13 @@ class Count:
     wrong: int  # rows with the digest of another image
 
 
-def compare(database: Path, digests: dict[str, bytes]) -> Count:
+def compare(database: str, digests: dict[str, bytes]) -> Count:
     """Return what is wrong with the rows of a database."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT CAST(file.name AS TEXT), result.sha256, result.status FROM result"
-            " JOIN file ON file.id = result.file_id"
-        ).fetchall()
+    told = raw(
+        database,
+        "SELECT file.name, result.sha256, result.status FROM result JOIN file ON file.id = result.file_id",
+    )
+    rows = [(bytes(name).decode(), digest, status) for name, digest, status in told]
     per_image = Counter(name for name, _, _ in rows)
     return Count(
         lost=len(digests.keys() - per_image.keys()),
@@ -63,17 +63,21 @@ def compare(database: Path, digests: dict[str, bytes]) -> Count:
     )
 
 
-def stored(database: Path) -> int:
-    """Return how many rows there are, 0 while there is no database."""
+def stored(database: str) -> int | None:
+    """Return how many rows there are, None while the database is not there or does not answer."""
+    if not (is_server(database) or Path(database).exists()):
+        return None
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as connection:
-            return int(connection.execute("SELECT count(*) FROM result").fetchone()[0])
+        return int(raw(database, "SELECT count(*) FROM result")[0][0])
     except sqlite3.OperationalError:
-        return 0
+        return None
+    except Exception as error:
+        if is_server(database) and type(error).__module__.startswith("psycopg"):
+            return None
+        raise
 
 
-def times_stored(database: Path) -> list[float]:
+def times_stored(database: str) -> list[float]:
     """Return when each row was written, seconds since the epoch, in order."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found = connection.execute("SELECT completed_us FROM result ORDER BY 1").fetchall()
+    found = raw(database, "SELECT completed_us FROM result ORDER BY 1")
     return [microseconds / 1e6 for (microseconds,) in found]

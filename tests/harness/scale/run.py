@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tests.harness.scale import inbox, records
@@ -34,7 +33,7 @@ def measured(cluster: Cluster, workers: int, images: int, troubles: Sequence[Tro
         if troubles:
             time.sleep(_LINGER_SECONDS)
     events = records.read(cluster.folder)
-    times = inbox.times_stored(Path(cluster.database))
+    times = inbox.times_stored(cluster.database)
     told: dict[str, Any] = {
         "workers": workers,
         "images": images,
@@ -45,7 +44,7 @@ def measured(cluster: Cluster, workers: int, images: int, troubles: Sequence[Tro
             for name in ("writer", "carrier")
         },
         "network_bytes_an_image": round(sent / images),
-        **asdict(inbox.compare(Path(cluster.database), digests)),
+        **asdict(inbox.compare(cluster.database, digests)),
         "judged_twice": records.judged_twice(events),
         "longest_silence_seconds": _silence(times),
     }
@@ -58,8 +57,8 @@ def _work(cluster: Cluster, images: int, troubles: Sequence[Trouble]) -> None:
     """Return when all images are stored and all troubles over, or nothing happens any more."""
     done, changed = 0, time.monotonic()
     while done < images or not all(trouble.over() for trouble in troubles):
-        now = inbox.stored(Path(cluster.database))
-        if now != done:
+        now = inbox.stored(cluster.database)
+        if now is not None and now != done:
             done, changed = now, time.monotonic()
         elif time.monotonic() > changed + _SILENT_SECONDS:
             print(

@@ -1,4 +1,4 @@
-"""Troubles of a cluster, done while it works: workers killed, a link cut, the head killed."""
+"""Troubles of a cluster, done while it works: workers killed, a link cut, database or head killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tests.harness.scale import records
 from tests.harness.scale.cluster import Cluster
 
-_CUT_AT, _HEAD_AT = 0.25, 0.7  # share of the images that is stored when it happens
+_CUT_AT, _DATABASE_AT, _HEAD_AT = 0.25, 0.5, 0.7  # share of the images that is stored when it happens
 _DOWN_SECONDS = 45.0  # a link stays down: longer than it may take to be noticed
 _HEAD_AWAY_SECONDS = 2.0
 
@@ -100,6 +100,35 @@ class CutLink:
 
 def _after(earlier: float, later: float | None) -> float | None:
     return None if later is None else round(later - earlier, 1)
+
+
+@dataclass(slots=True)
+class RestartDatabase:
+    """Lets the database's server crash once, in mid-batch, and starts it again."""
+
+    answers_at: float | None = None  # when the server answered again
+    _stored_then: float = 0.0
+    back_seconds: float | None = None  # from then until a row was stored
+
+    def turn(self, cluster: Cluster, share: float) -> None:
+        """Do it when it is time, and see when rows come again."""
+        from tests.support.server_control import restart
+
+        if self.answers_at is None:
+            if share >= _DATABASE_AT:
+                self._stored_then = share
+                restart(cluster.database)
+                self.answers_at = time.monotonic()
+        elif self.back_seconds is None and share > self._stored_then:
+            self.back_seconds = time.monotonic() - self.answers_at
+
+    def over(self) -> bool:
+        """Whether rows are stored again."""
+        return self.back_seconds is not None
+
+    def told(self, cluster: Cluster) -> dict[str, Any]:
+        """Return how long it took until the next row was stored."""
+        return {"restart_database": {"stores_again_seconds": _after(0.0, self.back_seconds)}}
 
 
 @dataclass(slots=True)
