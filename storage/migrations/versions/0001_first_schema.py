@@ -192,12 +192,10 @@ def upgrade() -> None:
 
 def _find_paths_by_digest() -> None:
     """Let paths of any length be unique: PostgreSQL's index takes no value of more than 2,700 bytes."""
-    for name, table, columns in (
-        ("uq_folder_inbox_id_path", "folder", ["inbox_id", sa.text("sha256(path)")]),
-        ("uq_inbox_path", "inbox", [sa.text("sha256(path)")]),
-    ):
-        op.drop_constraint(op.f(name), table)
-        op.create_index(op.f(name), table, columns, unique=True)
+    op.drop_constraint("uq_folder_inbox_id_path", "folder")
+    op.create_index("uq_folder_inbox_id_path", "folder", ["inbox_id", sa.text("sha256(path)")], unique=True)
+    op.drop_constraint("uq_inbox_path", "inbox")
+    op.create_index("uq_inbox_path", "inbox", [sa.text("sha256(path)")], unique=True)
 
 
 def downgrade() -> None:
