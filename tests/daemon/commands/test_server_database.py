@@ -87,6 +87,7 @@ def test_no_command_shows_the_password(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_daemon_and_its_processes_warn_of_the_password_and_do_not_repeat_it(
     url: str, shown: str, tmp_path: Path
 ) -> None:

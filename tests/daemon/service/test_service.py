@@ -110,6 +110,7 @@ def test_an_inbox_that_is_away_holds_up_no_other(inbox: Path, database: Path, tm
         _step_until(service, lambda: count(database) >= before + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.defects(2)
 def test_a_file_that_could_not_be_opened_while_its_inbox_was_away_is_no_attempt(
     inbox: Path, database: Path, tmp_path: Path

@@ -198,6 +198,7 @@ def _left_in(server: ObjectServer, queue: str) -> int:
     return sum(int(number) for number in told["Attributes"].values())
 
 
+@pytest.mark.slow
 def test_notifications_doubled_lost_and_out_of_order_make_one_row_each(
     server: ObjectServer, bucket: str, queue: str, database: Path
 ) -> None:
@@ -235,6 +236,7 @@ def test_notifications_doubled_lost_and_out_of_order_make_one_row_each(
     assert inbox.health().found_by_scan_only == 1
 
 
+@pytest.mark.slow
 def test_a_message_is_deleted_only_after_the_ledger_holds_what_it_names(
     server: ObjectServer, bucket: str, queue: str, database: Path
 ) -> None:
