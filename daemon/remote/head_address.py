@@ -11,7 +11,7 @@ from config.text import printable
 
 _PATTERN = re.compile(r"(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]@]*)(?::(\d{1,5}))?/?")
 DEFAULT_PORT = 8786
-_MAKE_KEY = "make one with bt-daemon worker --make-key FILE, give --workers-key FILE on every machine"
+_MAKE_KEY = "make a key with bt-daemon worker --make-key FILE, give --workers-key FILE on every machine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from config.errors import UsageError
 from config.text import printable
 
 _DAYS = 3650
-_MAKE = "make one with bt-daemon worker --make-key FILE"
+_MAKE = "make a key with bt-daemon worker --make-key FILE"
 
 
 def make_key(path: Path) -> None:

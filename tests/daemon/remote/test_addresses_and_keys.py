@@ -35,7 +35,7 @@ def test_an_address_is_understood(given: str, key: str, wanted: HeadAddress) -> 
     "given", ["tcp://:8786", "tcp://10.0.0.1:8786", "tcp://head.example", "tcp://0.0.0.0"]
 )
 def test_an_address_beyond_this_machine_is_refused_without_a_key(given: str) -> None:
-    with pytest.raises(UsageError, match="nothing protects it; make one with bt-daemon worker --make-key"):
+    with pytest.raises(UsageError, match="nothing protects it; make a key with bt-daemon worker --make-key"):
         head_address(given, "", joining=False)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tests.harness.scale import records
 from tests.harness.scale.cluster import Cluster
+from tests.harness.scale.inbox import stored
 
 _CUT_AT, _DATABASE_AT, _HEAD_AT = 0.25, 0.5, 0.7  # share of the images that is stored when it happens
 _DOWN_SECONDS = 45.0  # a link stays down: longer than it may take to be noticed
@@ -107,7 +108,7 @@ class RestartDatabase:
     """Lets the database's server crash once, in mid-batch, and starts it again."""
 
     answers_at: float | None = None  # when the server answered again
-    _stored_then: float = 0.0
+    _rows_then: int | None = None
     back_seconds: float | None = None  # from then until a row was stored
 
     def turn(self, cluster: Cluster, share: float) -> None:
@@ -116,10 +117,10 @@ class RestartDatabase:
 
         if self.answers_at is None:
             if share >= _DATABASE_AT:
-                self._stored_then = share
                 restart(cluster.database)
                 self.answers_at = time.monotonic()
-        elif self.back_seconds is None and share > self._stored_then:
+                self._rows_then = stored(cluster.database)  # not before: a commit may have come in between
+        elif self.back_seconds is None and (stored(cluster.database) or 0) > (self._rows_then or 0):
             self.back_seconds = time.monotonic() - self.answers_at
 
     def over(self) -> bool:
