@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -89,6 +90,7 @@ class CutLink:
         moved = records.moved(records.read(cluster.folder), self.host, self.cut_at)
         return {
             "cut_link": {
+                "images_given_to_others": self._given_to_others(cluster),
                 "files_begun_twice": moved.files,
                 "workers_joined": len(self._lines),
                 "noticed_seconds": _after(self.cut_at, self.noticed_at),
@@ -97,6 +99,15 @@ class CutLink:
                 "down_seconds": _DOWN_SECONDS,
             }
         }
+
+    def _given_to_others(self, cluster: Cluster) -> int:
+        """Return how many images the head took back from the host, as its log says."""
+        taken = 0
+        for line in cluster.head_log.read_text().splitlines():
+            found = re.search(r"left; its (\d+) images", line)
+            if found and any(left in line for left in self._lines):
+                taken += int(found[1])
+        return taken
 
 
 def _after(earlier: float, later: float | None) -> float | None:
