@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +39,8 @@ class HiddenPart:
             raise
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its writer's thread and one that ends it may let it go at once: each handle is closed once.
+        self._closing = threading.Lock()
 
     def write(self, data: bytes) -> None:
         """Append bytes; raises OSError."""
@@ -75,10 +78,13 @@ class HiddenPart:
             self.close()
 
     def close(self) -> None:
-        """Let the file, and the lock on it, go."""
-        os.close(self.handle)
-        os.close(self.folder)
-        self.handle = self.folder = -1
+        """Let the file, and the lock on it, go; does nothing the second time."""
+        with self._closing:
+            handle, folder = self.handle, self.folder
+            self.handle = self.folder = -1
+        if handle >= 0:
+            os.close(handle)
+            os.close(folder)
 
     def _take_by_placeholder(self, name: bytes) -> bool:
         """Do the same where there are no links: an empty file holds the name until the rename."""

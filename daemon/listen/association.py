@@ -6,6 +6,7 @@ a message in memory until it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ class Messages(DIMSEServiceProvider):
     def answered(self, what: IncomingObject) -> None:
         """Forget an object; what was not stored leaves nothing behind."""
         what.discard()
-        if what in self._objects:
+        with contextlib.suppress(ValueError):  # a stop and the association's own end may both forget it
             self._objects.remove(what)
 
     def discard(self) -> None:

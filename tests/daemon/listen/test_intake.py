@@ -6,13 +6,15 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from config.errors import UsageError
 from daemon.inbox.filters import Choice, InboxRules
-from daemon.listen.intake import Intake
+from daemon.listen.intake import Intake, PartFile
 from daemon.listen.refusals import OUT_OF_RESOURCES, StoreRefusedError
 from tests.conftest import REPOSITORY
 
@@ -131,6 +133,31 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_stay(inbox: P
     assert (before, removed) == (3, 1)
     assert sorted(os.listdir(os.fsencode(inbox))) == sorted([living.name, b"upload.part"])
     living.discard()
+
+
+def test_a_file_that_two_threads_discard_at_once_is_gone_and_neither_fails(
+    inbox: Path,
+) -> None:
+    intake = _intake(inbox)
+    handles = len(os.listdir("/proc/self/fd"))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            for _ in range(1000):
+                part, together = intake.begin(), Barrier(2)
+                for end in [threads.submit(_discard, part, together) for _ in range(2)]:
+                    end.result()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert os.listdir(inbox) == []
+    assert len(os.listdir("/proc/self/fd")) == handles
+
+
+def _discard(part: PartFile, together: Barrier) -> None:
+    together.wait()
+    part.discard()
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
