@@ -12,6 +12,7 @@ from daemon.output.result_columns import SHORT_HASH
 from daemon.version import program_version
 from daemon.views.daemon_status import DaemonStatus, drift_findings, inboxes
 from daemon.views.health_check import Health, HealthCause, Word
+from daemon.views.worker_status import remote_workers
 from daemon.web.exposition import Metric
 from storage.records import Status
 
@@ -30,7 +31,7 @@ def metrics(status: DaemonStatus | None, health: Health, disk: tuple[int, int] |
         told = status.told
         found += [
             *_of_results(status), *_of_queue(status), *_of_time(status), *_of_inboxes(status),
-            *_of_workers(told), *_of_drift(status), _build_info(told),
+            *_of_workers(told), *_of_remote_workers(status), *_of_drift(status), _build_info(told),
         ]  # fmt: skip
     return found
 
@@ -128,6 +129,22 @@ def _of_workers(told: Mapping[str, Any]) -> Iterator[Metric]:
     failures = _number(_part(told, "counters").get("store_failures"))
     words = "Commits that the database refused since the start; each is tried again."
     yield _counter("store_failures", words).add(failures)
+
+
+def _of_remote_workers(status: DaemonStatus) -> Iterator[Metric]:
+    if not status.lives:
+        return
+    found = remote_workers(status.told_alive, status.now_us)
+    joined = [one for one in found if not one.get("refused")]
+    workers = _gauge("remote_workers", "Workers on other machines: joined, refused.")
+    workers.add(len(joined), state="joined").add(len(found) - len(joined), state="refused")
+    yield workers
+    lanes, rates = ([_number(one.get(key)) or 0 for one in joined] for key in ("lanes", "images_per_second"))
+    yield _gauge("remote_lanes", "Lanes of the workers that have joined.").add(sum(lanes))
+    yield _gauge("remote_images_per_second", "Images that they judge each second.").add(sum(rates))
+    silent = [one["last_heard_seconds"] for one in joined if one["last_heard_seconds"] is not None]
+    words = "Since the worker that has been silent longest was heard of."
+    yield _gauge("remote_last_heard_seconds", words).add(max(silent, default=None))
 
 
 def _of_drift(status: DaemonStatus) -> Iterator[Metric]:

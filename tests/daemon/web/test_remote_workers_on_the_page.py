@@ -1,4 +1,4 @@
-"""The first page names workers on other machines while the daemon lives, and whatever they are called."""
+"""The first page and the metrics tell of workers on other machines while the daemon lives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daemon.views.worker_status import remote_worker_facts, remote_workers
 from storage.database import open_writer, writing
 from storage.ledger.heartbeat import Heartbeat, store_heartbeat
 from storage.lock import DatabaseLock
-from tests.daemon.web.test_health_endpoints import served
+from tests.daemon.web.test_health_endpoints import served, value
 from tests.support.stored_results import Store
 
 _NOW_US = 1_800_000_000_000_000
@@ -39,7 +39,7 @@ def test_a_worker_is_told_in_words_and_in_figures() -> None:
 
 
 @pytest.mark.slow
-def test_the_page_lists_workers_of_a_living_daemon_only(tmp_path: Path, engine_cache: Path) -> None:
+def test_page_and_metrics_tell_of_workers_of_a_living_daemon_only(tmp_path: Path, engine_cache: Path) -> None:
     store = Store(tmp_path / "r.db", tmp_path / "inbox")
     now_us = time.time_ns() // 1000
     with closing(open_writer(store.path)) as connection, writing(connection):
@@ -48,10 +48,18 @@ def test_the_page_lists_workers_of_a_living_daemon_only(tmp_path: Path, engine_c
 
     with served(store.path, engine_cache) as server:
         dead = server.ask("/").text
+        assert "btdaemon_remote_" not in server.ask("/metrics").text
         with DatabaseLock(store.file):
             alive = server.ask("/").text
+            metrics = server.ask("/metrics").text
 
     assert "Workers on other machines" not in dead
     assert "Workers on other machines" in alive
     assert "node&lt;b&gt;1&lt;/b&gt;:7" in alive
     assert "its engine is torch" in alive
+    assert value(metrics, "btdaemon_remote_workers", state="joined") == 1
+    assert value(metrics, "btdaemon_remote_workers", state="refused") == 1
+    assert value(metrics, "btdaemon_remote_lanes") == 4
+    assert value(metrics, "btdaemon_remote_images_per_second") == 120.5
+    assert 2 <= value(metrics, "btdaemon_remote_last_heard_seconds") < 60
+    assert "node" not in "".join(line for line in metrics.splitlines() if "remote" in line)
