@@ -49,7 +49,8 @@ class FoldedBlock:
         return y.add_(x) if self.adds else y
 
 
-Layers = tuple[nn.ZeroPad2d, nn.Conv2d, nn.BatchNorm2d, nn.Module | None]  # None: not clipped
+# A ZeroPad2d or an Identity, where the convolution pads by itself; None: not clipped.
+Layers = tuple[nn.Module, nn.Conv2d, nn.BatchNorm2d, nn.Module | None]
 
 
 @torch.no_grad()
@@ -59,19 +60,21 @@ def folded(layers: Sequence[Layers], *, adds: bool) -> FoldedBlock:
 
 
 def _fold(
-    pad: nn.ZeroPad2d, convolution: nn.Conv2d, norm: nn.BatchNorm2d, clip: nn.Module | None
+    pad: nn.Module, convolution: nn.Conv2d, norm: nn.BatchNorm2d, clip: nn.Module | None
 ) -> FoldedConvolution:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight = convolution.weight * scale.view(-1, 1, 1, 1)
     centre = getattr(clip, "centre", None)
+    own = convolution.padding[0]
+    assert isinstance(own, int)
     return FoldedConvolution(
         weight.contiguous(memory_format=torch.channels_last),
         norm.bias - norm.running_mean * scale,
         convolution.stride[0],
         convolution.groups,
-        (pad.padding[0], pad.padding[1]),
+        (pad.padding[0], pad.padding[1]) if isinstance(pad, nn.ZeroPad2d) else (own, own),
         clip is not None,
         centre.view(-1, 1, 1).clone() if centre is not None and bool(centre.any()) else None,
     )

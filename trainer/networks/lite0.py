@@ -152,10 +152,10 @@ class _Block(nn.Module):
     def folded(self) -> FoldedBlock:
         """Return what this block computes in evaluation mode, its norms folded in."""
         layers: list[Any] = (
-            [(nn.ZeroPad2d(0), self._expand_conv, self._bn0, self._relu0)] if self._expands else []
+            [(nn.Identity(), self._expand_conv, self._bn0, self._relu0)] if self._expands else []
         )
         layers.append((self._pad, self._depthwise_conv, self._bn1, self._relu1))
-        layers.append((nn.ZeroPad2d(0), self._project_conv, self._bn2, None))
+        layers.append((nn.Identity(), self._project_conv, self._bn2, None))
         return folded(layers, adds=self._adds)
 
     def expanded(self, x: Tensor) -> Tensor:
@@ -205,17 +205,23 @@ def imagenet_tensors() -> dict[str, Tensor]:
     return {name: value for name, value in whole.items() if not name.startswith("_fc.")}
 
 
-def _made(layer: Convolution) -> tuple[nn.ZeroPad2d, nn.Conv2d, nn.BatchNorm2d, nn.Module]:
-    """Return what pads, filters, normalises and clips, each on its own: their names are those of the file."""
+def _made(layer: Convolution) -> tuple[nn.Module, nn.Conv2d, nn.BatchNorm2d, nn.Module]:
+    """Return what pads, filters, normalises and clips, each on its own: their names are those of the file.
+
+    A convolution pads by itself where all sides get as much: else the picture is copied for it.
+    """
     near, far = layer.padding
+    even = near == far
     convolution = nn.Conv2d(
         layer.inputs,
         layer.outputs,
         layer.kernel,
         stride=layer.stride,
+        padding=near if even else 0,
         groups=layer.inputs if layer.depthwise else 1,
         bias=False,
     )
+    pad = nn.Identity() if even else nn.ZeroPad2d((near, far, near, far))
     clipped = CentredReLU6(layer.outputs) if layer.centre else nn.ReLU6(inplace=True)
     norm = nn.BatchNorm2d(layer.outputs, eps=layer.epsilon)
-    return nn.ZeroPad2d((near, far, near, far)), convolution, norm, clipped
+    return pad, convolution, norm, clipped
