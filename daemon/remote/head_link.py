@@ -65,6 +65,8 @@ class HeadLink:
             self._call(self._leave(), lambda: False, _CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -176,9 +178,10 @@ class HeadLink:
             try:
                 return future.result(_POLL_SECONDS)
             except TimeoutError as error:
-                if future.done():
-                    raise HeadLostError("it does not answer") from error
-                if stopped():
+                if future.done():  # by its own deadline, or in the moment that this wait ended
+                    if not future.cancelled() and future.exception() is error:
+                        raise HeadLostError("it does not answer") from error
+                elif stopped():
                     future.cancel()
                     raise HeadLostError("stopped") from None
             except Exception as error:
