@@ -67,6 +67,23 @@ def kept_models(database: Path) -> list[str]:
     return sorted(path.stem for path in models_folder(database).glob(f"*{_SUFFIX}"))
 
 
+def copy_models(source: Path, target: Path) -> tuple[int, str]:
+    """Keep the models that lie beside one database beside another too, which has them once it is their copy.
+
+    Returns how many are there now, and what kept the others from it, for people; "" for nothing.
+    """
+    copied, trouble = 0, ""
+    for sha256 in kept_models(source):
+        kept, place = (models_folder(one) / f"{sha256}{_SUFFIX}" for one in (source, target))
+        try:
+            if not _is_whole(place, sha256):
+                _copy(kept, sha256, place)
+            copied += 1
+        except (OSError, WeightsError) as error:
+            trouble = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return copied, printable(trouble)
+
+
 def forget_models(database: Path, named: Collection[str]) -> int:
     """Delete the kept models whose hash is not `named`, and what a crash left; return how many models."""
     forgotten = 0

@@ -113,35 +113,38 @@ def check(invocation: Invocation) -> int:
 @click.argument("destination", metavar="FILE", type=click.Path(path_type=Path))
 @program_options
 @pass_invocation
-def backup(invocation: Invocation, destination: Path) -> None:
-    r"""Copy the database to FILE, also while a daemon works.
+def backup(invocation: Invocation, destination: Path) -> int:
+    r"""Copy the database to FILE, and its models to FILE-models, also while a daemon works.
 
     \b
     Example:
       bt-daemon db backup results-2026-11-24.db
     """
     from daemon.output.cells import size_text
+    from storage.database import stand_in
     from storage.maintenance.check_backup import backup as back_up
 
-    size = back_up(invocation.settings.db, destination)
-    click.echo(f"{printable(str(destination))}: {size_text(size)}")
+    database = invocation.settings.db
+    size = back_up(database, destination)
+    return _copied(f"{printable(str(destination))}: {size_text(size)}", stand_in(database), destination)
 
 
 @command.command()
 @click.argument("backup", metavar="FILE", type=click.Path(path_type=Path))
 @program_options
 @pass_invocation
-def restore(invocation: Invocation, backup: Path) -> None:
+def restore(invocation: Invocation, backup: Path) -> int:
     r"""Put a backup in the place of the database, which is kept beside it under another name.
 
-    Stop the daemon first. The backup is checked before anything is replaced, and stays as it is.
+    Stop the daemon first. The backup is checked before anything is replaced, and stays as it is. Models that
+    lie beside it (FILE-models) are put beside the database.
 
     \b
     Example:
       bt-daemon db restore results-2026-11-24.db
     """
     from config.database_url import is_server_url
-    from storage.database import database_path
+    from storage.database import database_path, stand_in
     from storage.lock import DatabaseLock
     from storage.maintenance.restore import restore as put_in_place
     from storage.maintenance.server_facts import refuse_copies
@@ -153,9 +156,27 @@ def restore(invocation: Invocation, backup: Path) -> None:
     with DatabaseLock(database_path(database), hint=hint, make=False):
         done = put_in_place(database, backup)
     shown = printable(str(database))
-    click.echo(f"{shown}: {done.results} results, from {printable(str(backup))}")
+    code = _copied(
+        f"{shown}: {done.results} results, from {printable(str(backup))}", backup, stand_in(database)
+    )
     if done.kept is not None:
         click.echo(f"the database before is kept: {printable(str(done.kept))}", err=True)
+    return code
+
+
+def _copied(done: str, source: Path, target: Path) -> int:
+    """Copy the models of a database's rows after it, say what was done, and return the exit code."""
+    from daemon.model_store import copy_models, models_folder
+
+    models, trouble = copy_models(source, target)
+    if models:
+        done += f", {models} model{'s' * (models != 1)} in {printable(models_folder(target).name)}/"
+    click.echo(done)
+    if not trouble:
+        return 0
+    left = printable(str(models_folder(source)))
+    click.echo(f"not all of the models could be copied ({trouble}): copy {left}/ yourself", err=True)
+    return 1
 
 
 @command.command()

@@ -29,6 +29,18 @@ def weights(tmp_path: Path) -> Path:
     return Path(shutil.copyfile(DEFAULT, tmp_path / "my weights.safetensors"))
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results.db", tmp_path / "inbox")
+    store.put([(b"1.png", judged())])
+    return store
+
+
+@pytest.fixture
+def program(store: Store, capsys: pytest.CaptureFixture[str]) -> Program:
+    return Program(store.path, capsys)
+
+
 @pytest.mark.defects(29)
 def test_a_kept_model_is_whole_private_and_found_when_its_file_is_gone(tmp_path: Path, weights: Path) -> None:
     sha256, database = weights_sha256(weights), tmp_path / "r.db"
@@ -142,3 +154,43 @@ def test_a_daemon_and_classify_keep_what_they_judged_with(tmp_path: Path) -> Non
     assert again == 0
     assert kept_models(database) == sorted([weights_sha256(DEFAULT), weights_sha256(own)])
     assert count(database) == 2  # the kept weights lie in the inbox, and are no images
+
+
+def test_a_backup_takes_the_models_along_and_a_restore_brings_them_back(
+    store: Store, program: Program, tmp_path: Path, weights: Path
+) -> None:
+    sha256, backup = weights_sha256(weights), tmp_path / "elsewhere" / "backup.db"
+    backup.parent.mkdir()
+    keep_model(weights, sha256, store.file, LOGGER)
+    without = program("db", "backup", str(tmp_path / "none.db"), "--db", str(backup.parent / "missing.db"))
+
+    saved = program("db", "backup", str(backup))
+    shutil.rmtree(models_folder(store.file))
+    restored = program("db", "restore", str(backup))
+
+    assert without.code == 3
+    assert saved.out.endswith(", 1 model in backup.db-models/\n")
+    assert restored.out.endswith(f", 1 model in {store.file.name}-models/\n")
+    assert kept_models(store.file) == kept_models(backup) == [sha256]
+    copy = models_folder(backup) / f"{sha256}.safetensors"
+    assert copy.read_bytes() == weights.read_bytes()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_a_damaged_model_is_no_part_of_a_backup_which_says_so(
+    store: Store, program: Program, tmp_path: Path, weights: Path
+) -> None:
+    sha256, backup = weights_sha256(weights), tmp_path / "backup.db"
+    keep_model(weights, sha256, store.file, LOGGER)
+    kept = models_folder(store.file) / f"{sha256}.safetensors"
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 1
+    kept.write_bytes(data)
+
+    ran = program("db", "backup", str(backup))
+
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+    assert f"copy {models_folder(store.file)}/ yourself" in ran.err
+    assert kept_models(backup) == []
+    assert program("results", "--count", "--db", str(backup)).code == 0
