@@ -12,6 +12,8 @@ from config.errors import UsageError
 from config.text import DISCLAIMER
 from daemon.output.json_text import json_object, json_text
 from daemon.output.result_columns import COLUMNS, SHORT_HASH
+from daemon.output.review_columns import review_columns
+from daemon.output.review_words import together
 from daemon.output.series_columns import SLICE_COLUMNS, series_columns
 from daemon.views.daemon_status import status_as_dict
 from daemon.views.health_check import health
@@ -24,6 +26,7 @@ from storage.queries.results import rows
 from storage.queries.series_rows import series_rows, series_summary, slices_of
 from storage.queries.totals import ModelSummaryRow, summary_by_model, totals
 from storage.query import Grouping, Query
+from storage.reviews.review_rows import standing_reviews
 
 
 def status(request: Request) -> Response:
@@ -43,7 +46,8 @@ def results(request: Request) -> Response:
     most = wanted.query.limit or PAGE
     with site.reader() as connection:
         found = list(rows(connection, replace(wanted.query, limit=most + 1)))
-    columns = list(COLUMNS.values())
+        said = together(standing_reviews(connection, {row.id for row in found}))
+    columns = [*COLUMNS.values(), *review_columns(said).values()]
     following = (
         wanted.next_page("/api/results", found[most - 1].key(wanted.query.sort))
         if len(found) > most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,6 +51,12 @@ def review_rows(
 def reviews_of(connection: sa.Connection, file_id: int) -> list[StoredReview]:
     """Return all that was ever said of one file version, withdrawn or not, oldest first."""
     return list(_stored(connection, _SELECT.where(review.c.file_id == file_id).order_by(review.c.id)))
+
+
+def standing_reviews(connection: sa.Connection, file_ids: Collection[int]) -> list[StoredReview]:
+    """Return what stands of what was said of these file versions, at most some thousand, oldest first."""
+    chosen = review.c.file_id.in_(file_ids)
+    return list(_stored(connection, _SELECT.where(chosen, STANDS).order_by(review.c.id)))
 
 
 def _answered_between(query: Query) -> list[sa.ColumnElement[bool]]:

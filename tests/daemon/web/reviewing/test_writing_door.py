@@ -19,6 +19,7 @@ from storage.reviews.answers import LONGEST_NOTE
 from storage.reviews.review_rows import review_rows
 from tests.daemon.web.test_web import Answer, Server, _served, _stopped
 from tests.support.reviews import SCORING, open_scored
+from tests.support.stored_results import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TOKEN = "a-token-of-more-than-sixteen"
@@ -278,3 +279,17 @@ def test_a_blind_sample_is_said_to_be_drawn_at_random(server: Server) -> None:
 )  # fmt: skip
 def test_questions_that_cannot_be_meant_are_refused(refusing: Server, query: str) -> None:
     assert refusing.ask(f"/api/review/next?{query}", cookie=f"bt_token={TOKEN}").status == 400
+
+
+def test_what_is_asked_for_as_json_tells_what_people_said_as_the_command_does(
+    server: Server, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _post(server, "/api/review", _answer(7)).status == 200
+
+    told: Any = server.ask("/api/results?n=500", cookie=f"bt_token={TOKEN}").json()["results"]
+    command = json.loads(Program(database, capsys)("results", "--format", "json").out)
+
+    assert {row["id"]: (row["reviewed"], row["reviewer"]) for row in told if row["reviewed"]} == {
+        7: ("tumour", "Ann")
+    }
+    assert sorted(told, key=lambda row: row["id"]) == sorted(command, key=lambda row: row["id"])
