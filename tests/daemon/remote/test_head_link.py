@@ -62,6 +62,7 @@ def test_no_answer_in_time_is_told_and_so_is_a_stop(link: HeadLink) -> None:
         link._call(_after(30), lambda: True, 30)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_not_there_is_told(link: HeadLink) -> None:
     with pytest.raises(HeadLostError, match=r"127\.0\.0\.1:1"):
         link.ask("bt_greet", lambda: False)
