@@ -36,18 +36,6 @@ def draw_heads(root: Path, count: int, classes: tuple[str, str] = ("no", "yes"),
     return root
 
 
-def start_training(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Start `bt-train` as a shell does, one thread."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer.cli", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=_environment() | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def train(
     *arguments: str | Path, others: int = FEW_OTHERS, seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """Callbacks of a training: loggers that are told of its start, of every epoch and of its end.
 
-A callback that fails is left out from then on, with one warning: it never ends a training.
+A callback that fails is left out from then on, with one warning: it never ends a training. An interrupt
+waits until all have been told: TensorBoard's queue, cut off in the middle, may never let it close its file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 from config.text import printable
 from trainer.images.arrays import Doubles, Grey, Ints
 from trainer.training.config import Epoch, Reporter, TrainingStart
+from trainer.training.interrupts import interrupts_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,13 @@ class CallbackReporter(Reporter):
         self._each(lambda callback: callback.close())
 
     def _each(self, tell: Callable[[Callback], None]) -> None:
-        for callback in list(self._callbacks):
-            try:
-                tell(callback)
-            except Exception as error:  # noqa: BLE001 - a logger's failure is no training's
-                self._callbacks.remove(callback)
-                self.say(
-                    f"warning: the logger {callback.name} failed and is left out from here on "
-                    f"({type(error).__name__}: {printable(str(error)[:200])})"
-                )
+        with interrupts_held():
+            for callback in list(self._callbacks):
+                try:
+                    tell(callback)
+                except Exception as error:  # noqa: BLE001 - a logger's failure is no training's
+                    self._callbacks.remove(callback)
+                    self.say(
+                        f"warning: the logger {callback.name} failed and is left out from here on "
+                        f"({type(error).__name__}: {printable(str(error)[:200])})"
+                    )

@@ -16,7 +16,7 @@ from config.extras import installed
 from daemon.engines.build_openvino import make_engine
 from daemon.service.drift import reference_bins
 from tests.support.label_maps import drawn_labels, write_label_map
-from tests.support.training import Run, Training, draw_heads, start_training, train, trained
+from tests.support.training import Run, Training, draw_heads, train, trained
 from trainer.evaluation.ood import OTHERS
 from trainer.model.weights import read_weights
 from trainer.training.run_folder import run_folder
@@ -207,16 +207,13 @@ def test_resume_without_any_run_exits_2(heads: Path, tmp_path: Path, monkeypatch
 
 
 def test_interrupt_exits_130_and_says_how_to_go_on(heads: Path, tmp_path: Path) -> None:
-    process = start_training("--data", heads, "-o", tmp_path / "run", *SMALL, "--epochs", "500")
-    assert process.stderr is not None
-    for line in process.stderr:
+    training = Training("--data", heads, "-o", tmp_path / "run", *SMALL, "--epochs", "500")
+    for line in training.errors:
         if line.startswith("epoch 2/"):
             break
+    code, errors = training.stop(signal.SIGINT)
 
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-
-    assert process.returncode == 130
+    assert code == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
 

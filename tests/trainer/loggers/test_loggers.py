@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from config.errors import UsageError
 from config.extras import installed
+from tests.conftest import REPOSITORY
 from tests.support.training import Run, Training, draw_heads, train
 from trainer.loggers import select
 from trainer.loggers.select import loggers
@@ -240,6 +243,105 @@ def test_a_logger_that_fails_is_left_out_with_one_warning(tmp_path: Path) -> Non
     assert quiet.said == [
         "warning: the logger broken failed and is left out from here on (OSError: no space left on device)"
     ]
+
+
+class _Interrupted:
+    """A callback in whose midst Ctrl-C is pressed: so many times after an epoch, once while it is closed."""
+
+    name = "interrupted"
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self.whole: list[str] = []
+
+    def on_start(self, start: RunStart) -> None:
+        del start
+
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
+        del best
+        for _ in range(self._times):
+            signal.raise_signal(signal.SIGINT)
+        self.whole.append(f"epoch {epoch.epoch}")
+
+    def on_end(self, end: RunEnd) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+        self.whole.append("close")
+
+
+def test_an_interrupt_waits_until_a_logger_has_written(tmp_path: Path) -> None:
+    interrupted = _Interrupted(1)
+    reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
+    epoch = Epoch(1, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5)
+
+    with pytest.raises(KeyboardInterrupt):
+        reporter.finished_epoch(epoch, best=True)
+    with pytest.raises(KeyboardInterrupt):
+        reporter.close()
+
+    assert interrupted.whole == ["epoch 1", "close"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_does_not_wait_for_a_logger(tmp_path: Path) -> None:
+    interrupted = _Interrupted(2)
+    reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
+
+    with pytest.raises(KeyboardInterrupt):
+        reporter.finished_epoch(Epoch(1, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5), best=True)
+
+    assert interrupted.whole == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# Epochs are logged until a timer interrupts, wherever it meets the writer's queue and locks.
+_INTERRUPTED_LOGGER = """
+import random, signal, sys
+from pathlib import Path
+import numpy as np
+from trainer.loggers.tensorboard_logger import TensorBoardLogger
+from trainer.training.callbacks import CallbackReporter
+from trainer.training.config import Epoch, Reporter, TrainingStart
+
+class Quiet(Reporter):
+    def decoding(self, done, total): ...
+    def say(self, message): sys.exit(message)
+    def started(self, start): ...
+    def stepped(self, *step): ...
+    def finished_epoch(self, epoch, *, best): ...
+
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+chance = random.Random(0)
+for _ in range(300):
+    reporter = CallbackReporter(Quiet(), [TensorBoardLogger()], Path(sys.argv[1]), {})
+    reporter.started(TrainingStart((), 3, 1, 8, lambda count: np.zeros((count, 1, 4, 4), np.uint8)))
+    number = 0
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, 0.01))
+        while True:
+            number += 1
+            reporter.finished_epoch(Epoch(number, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5), best=True)
+    except KeyboardInterrupt:
+        reporter.close()
+print("closed")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("tensorboard" not in LOGGED, reason="needs the extra tensorboard")
+def test_tensorboard_closes_whenever_it_is_interrupted(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_LOGGER, str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
 
 
 @pytest.mark.slow
