@@ -11,6 +11,10 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+# Nothing but the page is asked of the network.
+ALONE = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync")  # fmt: skip
+
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
@@ -19,7 +23,7 @@ def rendered(address: str, *, width: int = 1280, milliseconds: int = 3000) -> tu
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory() as profile:
         ran = subprocess.run(
-            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *ALONE,
              f"--user-data-dir={profile}", f"--window-size={width},1000", "--enable-logging=stderr", "--v=0",
              f"--virtual-time-budget={milliseconds}", "--dump-dom", address],
             capture_output=True, text=True, check=True, timeout=120,

@@ -19,12 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser import CHROMIUM
+from tests.support.browser import ALONE, CHROMIUM
 
 _OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--remote-debugging-pipe",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *ALONE, "--hide-scrollbars",
+    "--remote-debugging-pipe",
 )  # fmt: skip
 _PATIENCE = 60.0  # seconds for one answer, or for a condition; machines of tests are busy
 _CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,

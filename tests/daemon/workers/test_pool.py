@@ -195,10 +195,11 @@ def test_a_lane_that_says_what_no_lane_says_is_replaced_and_nothing_of_it_is_run
     # Of healthy images none takes so long, even on a busy machine.
     with make_workers(prepared, decode_seconds=3.0) as workers:
         monkeypatch.setattr(daemon.workers.pool, "_ENGINE_SECONDS", 3.0)
-        outcomes = judge(workers, [*images[:2], task(99, guilty), *images[2:]])
+        # Few: who says it has just begun, over and over, has the time of a whole batch.
+        outcomes = judge(workers, [images[0], task(99, guilty), images[1]])
 
     results = {one.file_id: one.result for one in outcomes}
-    assert sorted(one.file_id for one in outcomes) == [*range(8), 99]
+    assert sorted(one.file_id for one in outcomes) == [0, 1, 99]
     assert isinstance(results.pop(99), Failed)
     assert all(isinstance(result, Judged) for result in results.values())
     assert not mark.exists()
