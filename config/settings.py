@@ -102,6 +102,14 @@ class Settings:
         metavar="FILE",
         words="none",
     )
+    leave_after_seconds: float = _setting(
+        0.0,
+        "leave when the daemon has been away for so long",
+        parse.duration,
+        key="leave_after",
+        metavar="TIME",
+        words="never",
+    )
 
     recursive: bool = _setting(True, "look into subfolders", parse.switch)
     include: tuple[str, ...] = _setting(

@@ -15,7 +15,7 @@ from config.options import Invocation, Place, pass_invocation, program_options, 
 @click.option(
     "--make-key", type=Place(), metavar="FILE", help="Write a new key for a daemon and its workers, and exit."
 )
-@setting_options("workers_key", "lanes", "device", "cache", "log_file")
+@setting_options("workers_key", "leave_after", "lanes", "device", "cache", "log_file")
 @program_options
 @pass_invocation
 def command(invocation: Invocation, head: str | None, make_key: Path | None) -> int:
@@ -23,13 +23,15 @@ def command(invocation: Invocation, head: str | None, make_key: Path | None) -> 
 
     It reads the same inbox at the same path (or the same bucket) and writes nothing; rows are written by the
     daemon. It must have the daemon's version and compute what the daemon computes (weights come from there),
-    else it is refused in one line and exits with 6. Where the daemon is away, it is tried again. SIGTERM and
-    Ctrl-C: it finishes what it has, leaves, exits with 0.
+    else it is refused in one line and exits with 6. A daemon that is away is tried again, with --leave-after
+    for so long: then the worker leaves with 0, or with 6 if it never joined. SIGTERM and Ctrl-C: it finishes
+    what it has, leaves, exits with 0.
 
     \b
     Examples:
       bt-daemon worker tcp://head:8786 --workers-key workers.pem
       bt-daemon worker tcp://head:8786 --workers-key workers.pem --lanes 4
+      bt-daemon worker tcp://head:8786 --workers-key workers.pem --leave-after 10m
       bt-daemon worker --make-key workers.pem
     """
     if make_key is not None:

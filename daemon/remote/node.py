@@ -6,6 +6,7 @@ limit, hang detection and guilty files are those of this machine, as in a daemon
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -17,6 +18,7 @@ from config.errors import BtError
 from config.text import printable
 from daemon.frames import GarbledError
 from daemon.log import CauseLog
+from daemon.remote.absence import Absence
 from daemon.remote.head_link import HeadLink, HeadLostError
 from daemon.remote.node_batches import NodeBatches
 from daemon.remote.root_proof import prove_root
@@ -40,7 +42,7 @@ _SHORTEST_SECONDS = 1.0
 
 
 class JoinError(BtError):
-    """The head does not let this worker in, now or ever: another version, model, engine or folder, or key."""
+    """The head never came, or does not let this worker in: other version, model, engine, folder or key."""
 
     exit_code = 6
 
@@ -77,7 +79,7 @@ Prepare = Callable[[Terms, HeadWeights], tuple[Computed, "WorkerSetup"]]
 
 @dataclass(slots=True)
 class Node:
-    """One worker: joins with `lanes` until it is stopped."""
+    """One worker: joins with `lanes` until it is stopped, or the head has been away for too long."""
 
     head: HeadAddress
     key: str
@@ -88,35 +90,50 @@ class Node:
     waker: Waits
     clock: Clock
     logger: logging.Logger
+    absence: Absence
     name: str = field(default_factory=lambda: f"{platform.node()}:{os.getpid()}")
     _begun: Terms | None = None
     _failures: int = 0
 
     def run(self) -> bool:
-        """Work until stopped; return False when the head wants other lanes than those that have begun.
+        """Work until stopped or alone for too long; return False when the head wants other lanes than begun.
 
-        Raises JoinError when the head will never let this worker in.
+        Raises JoinError when the head will never let this worker in, and when it never came.
         """
         log = CauseLog(self.logger, self.clock.monotonic)
         with HeadLink(self.head, self.key, self.waker.wake) as link:
-            while not self.stop.requested:
+            while not self.stop.requested and self.absence.left():
                 try:
                     ticket = self._admitted(link)
                     if ticket is None:
                         return False
                     self._wait_until_ready()
+                    self.absence.over()
                     if self.stop.requested:
                         break
                     link.join(ticket, self.count, lambda: self.stop.requested)
                 except HeadLostError as error:
                     self._pause(log, str(error))
                     continue
-                self._failures = 0
+                self._failures, self.absence.joined = 0, True
                 log.over("away", f"{self.head} answers again")
                 self.logger.info("joined %s as %s", self.head, self.name)
-                if self._serve(link) < _SHORTEST_SECONDS:
+                served = self._serve(link)
+                self.absence.over()
+                if served < _SHORTEST_SECONDS:
                     self._pause(log, "it let go of this worker after a moment")
+        if not self.absence.left() and not self.stop.requested:
+            self._give_up()
         return True
+
+    def _give_up(self) -> None:
+        away = f"{self.absence.longest:g} s"
+        if not self.absence.joined:
+            raise JoinError(
+                f"{self.head} could not be joined for {away}",
+                hint="start bt-daemon watch DIR --workers there, or wait longer: --leave-after",
+            )
+        self.logger.info("%s has been away for %s", self.head, away)
 
     def _pause(self, log: CauseLog, why: str) -> None:
         """Wait before the next try; raise JoinError if there is no use in it."""
@@ -124,29 +141,29 @@ class Node:
             return
         if never := why_never(self.head, self.key):
             raise JoinError(f"cannot join {self.head}: {never[0]}", hint=never[1])
+        if not self.absence.left():
+            return
         log(
             "away",
             f"{self.head} cannot be joined ({printable(why[:200])}); tried again and again",
         )
         pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
-        end = self.clock.monotonic() + pause
+        end = self.clock.monotonic() + min(pause, self.absence.left())
         while not self.stop.requested and (left := end - self.clock.monotonic()) > 0:
             self.waker.wait([], left)
 
     def _admitted(self, link: HeadLink) -> str | None:
         """Agree with the head; return the ticket to join with, None if the lanes cannot serve these terms."""
         told = self._ask(link, "bt_greet", name=self.name, version=program_version(), protocol=PROTOCOL)
+        self.absence.over()
         ticket, terms = told["ticket"], Terms.from_dict(told["terms"])
         roots = [prove_root(question) for question in told["roots"]]
         self._ask(link, "bt_prove", name=self.name, ticket=ticket, roots=roots)
         if self._begun is not None and self._begun != terms:
             return None
-        weights = HeadWeights(
-            terms.computed.weights_sha256,
-            lambda start: link.ask("bt_weights", lambda: self.stop.requested, start=start),
-        )
-        computed, setup = self.prepare(terms, weights)
+        computed, setup = self._prepared(link, ticket, terms)
+        self.absence.over()  # it was this worker that kept the head waiting
         offer = {"name": self.name, "ticket": ticket, "computed": asdict(computed), "lanes": self.count}
         accepted = self._ask(link, "bt_offer", **offer)
         if self._begun is None:
@@ -155,8 +172,21 @@ class Node:
             self.lanes.remember(Known("", 0, accepted["secret"]))
         return str(ticket)
 
+    def _prepared(self, link: HeadLink, ticket: str, terms: Terms) -> tuple[Computed, WorkerSetup]:
+        """Make ready what the terms ask for; where that cannot be, whoever looks at the head learns why."""
+        weights = HeadWeights(
+            terms.computed.weights_sha256,
+            lambda start: link.ask("bt_weights", lambda: self.stop.requested, start=start),
+        )
+        try:
+            return self.prepare(terms, weights)
+        except (BtError, OSError) as error:
+            with contextlib.suppress(HeadLostError):
+                link.ask("bt_unable", self._no_longer, name=self.name, ticket=ticket, why=str(error))
+            raise
+
     def _ask(self, link: HeadLink, question: str, **values: Any) -> dict[str, Any]:
-        told: dict[str, Any] = link.ask(question, lambda: self.stop.requested, **values)
+        told: dict[str, Any] = link.ask(question, self._no_longer, **values)
         if why := told.get("refused"):
             if told.get("for_good"):
                 raise JoinError(
@@ -165,6 +195,9 @@ class Node:
                 )
             raise HeadLostError(str(why))
         return told
+
+    def _no_longer(self) -> bool:
+        return self.stop.requested or not self.absence.left()
 
     def _wait_until_ready(self) -> None:
         """Open the engine before joining, and forget what an earlier head wanted: it asks again."""

@@ -19,27 +19,30 @@ if TYPE_CHECKING:
 
 
 def join(invocation: Invocation, given: str) -> int:
-    """Judge what the daemon at the address sends, until stopped; return 0.
+    """Judge what the daemon at the address sends, until stopped or alone for too long; return 0.
 
-    Raises JoinError when it will never let this machine in.
+    Raises JoinError when it will never let this machine in, or never came.
     """
     settings = invocation.settings
     logger = set_up_log(invocation.verbosity, settings.log_format, file=settings.log_file)
     key = check_key(settings.workers_key)
     head = head_address(given, key, joining=True)
+    from daemon.remote.absence import Absence
     from daemon.remote.node import Node
     from daemon.remote.node_setup import ready_for
 
     prepare = functools.partial(ready_for, device=settings.device, cache=Path(settings.cache), logger=logger)
-    waker, count = Waker(), worker_count(settings)
+    waker, count, clock = Waker(), worker_count(settings), SystemClock()
+    absence = Absence(settings.leave_after_seconds, clock.monotonic)
+    other_lanes = True
     with StopSignal(waker) as stop:
-        while not stop.requested:
+        while other_lanes and not stop.requested:
             # For how long a file may take the head tells later: until then nothing is judged.
             with WorkerPool(
                 count, decode_seconds=settings.decode_seconds, engine=likely_engine(settings), logger=logger
             ) as lanes:
-                node = Node(head, key, lanes, count, prepare, stop, waker, SystemClock(), logger)
-                node.run()
+                node = Node(head, key, lanes, count, prepare, stop, waker, clock, logger, absence)
+                other_lanes = not node.run()
     waker.close()
     logger.info("left %s", head)
     return 0

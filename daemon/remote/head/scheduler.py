@@ -27,6 +27,7 @@ from daemon.remote.terms import other_computation, other_program
 _CHUNK_BYTES = 4 << 20
 _MOST_LANES = 4096
 _LONGEST_NAME = 80
+_LONGEST_REASON = 500
 # So many may be between their first word and their joining.
 _MOST_GUESTS = 1000
 
@@ -55,7 +56,11 @@ class Head:
             dashboard_address="127.0.0.1:0",
         )
         scheduler.handlers.update(
-            bt_greet=self.greet, bt_prove=self.prove, bt_offer=self.offer, bt_weights=self.weights
+            bt_greet=self.greet,
+            bt_prove=self.prove,
+            bt_weights=self.weights,
+            bt_unable=self.unable,
+            bt_offer=self.offer,
         )
         scheduler.stream_handlers.update(bt_answer=self.answered, bt_leaving=self.leaving)
         scheduler.add_plugin(_Membership(self))
@@ -121,6 +126,11 @@ class Head:
             _close(probes)
         self._guests[ticket] = []
         return {}
+
+    async def unable(self, name: str, ticket: str, why: str) -> None:
+        """Tell the daemon of a worker that cannot compute what it was asked for."""
+        if self._guests.pop(ticket, None) is not None:
+            self._refuse(name, f"it cannot compute there: {why[:_LONGEST_REASON]}")
 
     async def offer(self, name: str, ticket: str, computed: dict[str, Any], lanes: int) -> dict[str, Any]:
         """Return the secret of pseudonyms, if the worker computes what the head asks for; else why not."""

@@ -82,6 +82,20 @@ def test_a_worker_that_would_answer_otherwise_is_refused_in_one_line_on_both_sid
     assert count(head_process.database) == 0
 
 
+def test_of_a_worker_that_cannot_compute_the_daemon_tells_why(
+    daemon: tuple[Daemon, str], tmp_path: Path
+) -> None:
+    head_process, head = daemon
+
+    with remote_worker(head, "--device", "cuda:99", log=tmp_path / "worker.log") as worker:
+        code = worker.wait()
+
+    assert code == 5
+    why = "it cannot compute there: there is no CUDA device 99 here"
+    until(lambda: f"was refused: {why}" in head_process.log.read_text())
+    until(lambda: why in bt_daemon("status", "--db", head_process.database).stdout)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="another folder under the same path takes a mount of one's own")
 def test_a_worker_that_sees_another_folder_at_the_inboxs_path_is_refused(
     daemon: tuple[Daemon, str], tmp_path: Path
@@ -103,6 +117,43 @@ def test_a_worker_that_sees_another_folder_at_the_inboxs_path_is_refused(
     assert code == 6, worker.said
     assert f"{inbox} is another folder there, or its files cannot be read" in worker.said
     assert [path.name for path in inbox.iterdir()] == ["0000.png"]  # the probe is gone
+
+
+def test_a_worker_that_may_wait_for_so_long_only_leaves_when_no_daemon_comes(tmp_path: Path) -> None:
+    head = f"tcp://127.0.0.1:{free_port()}"
+
+    with remote_worker(head, "--leave-after", "1s", log=tmp_path / "worker.log") as worker:
+        code = worker.wait()
+
+    assert code == 6
+    (line,) = [one for one in worker.said.splitlines() if one.startswith("bt-daemon:")]
+    assert line.startswith(f"bt-daemon: {head} could not be joined for 1 s")
+
+
+def test_a_worker_that_may_wait_for_so_long_only_leaves_when_its_daemon_has_ended(
+    tmp_path: Path, engine_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BT_CACHE", str(engine_cache))
+    head, database = f"tcp://127.0.0.1:{free_port()}", tmp_path / "results.db"
+    inbox = draw_images(tmp_path / "inbox", 4)
+    arguments = (inbox, "--workers", head, "--lanes", "none", "--precision", "fp32")
+
+    with remote_worker(head, "--leave-after", "5m", log=tmp_path / "patient.log") as patient:
+        with running(*arguments, database=database, watching=False) as daemon:
+            wait_until_listening(daemon)
+            with remote_worker(head, "--leave-after", "1s", log=tmp_path / "worker.log") as worker:
+                worker.wait_until_joined()
+                patient.wait_until_joined()
+                until(lambda: count(database) == 4)
+                joined_for_longer = worker.process.poll() is None
+                daemon.process.terminate()
+                code = worker.wait()
+        still_there = patient.process.poll() is None
+
+    assert joined_for_longer
+    assert code == 0, worker.said
+    assert f"{head} has been away for 1 s" in worker.said
+    assert still_there
 
 
 def test_weights_that_a_worker_lacks_come_from_the_daemon(

@@ -13,6 +13,7 @@ from config.errors import BtError
 from daemon.clock import SystemClock
 from daemon.engines.manifest import PreparedEngine
 from daemon.log import set_up_log
+from daemon.remote.absence import Absence
 from daemon.remote.head_address import head_address
 from daemon.remote.node import HeadWeights, Node
 from daemon.remote.terms import Computed, Terms
@@ -36,8 +37,10 @@ def main() -> int:
     try:
         key = check_key(options.workers_key)
         head = head_address(options.head, key, joining=True)
+        clock = SystemClock()
+        absence = Absence(0, clock.monotonic)
         with StopSignal(waker) as stop:
-            Node(head, key, lanes, options.lanes, _nothing, stop, waker, SystemClock(), logger).run()
+            Node(head, key, lanes, options.lanes, _nothing, stop, waker, clock, logger, absence).run()
     except BtError as error:
         print(error, file=sys.stderr)
         return error.exit_code
