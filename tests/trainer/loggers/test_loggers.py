@@ -271,6 +271,15 @@ class _Interrupted:
         self.whole.append("close")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take Ctrl-C as a Python that was started by a shell does, whatever these tests were started by."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_until_a_logger_has_written(tmp_path: Path) -> None:
     interrupted = _Interrupted(1)
     reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
@@ -285,6 +294,7 @@ def test_an_interrupt_waits_until_a_logger_has_written(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_does_not_wait_for_a_logger(tmp_path: Path) -> None:
     interrupted = _Interrupted(2)
     reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
@@ -312,6 +322,7 @@ class Quiet(Reporter):
     def stepped(self, *step): ...
     def finished_epoch(self, epoch, *, best): ...
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 chance = random.Random(0)
 for _ in range(300):
