@@ -245,73 +245,10 @@ def test_a_logger_that_fails_is_left_out_with_one_warning(tmp_path: Path) -> Non
     ]
 
 
-class _Interrupted:
-    """A callback in whose midst Ctrl-C is pressed: so many times after an epoch, once while it is closed."""
-
-    name = "interrupted"
-
-    def __init__(self, times: int) -> None:
-        self._times = times
-        self.whole: list[str] = []
-
-    def on_start(self, start: RunStart) -> None:
-        del start
-
-    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
-        del best
-        for _ in range(self._times):
-            signal.raise_signal(signal.SIGINT)
-        self.whole.append(f"epoch {epoch.epoch}")
-
-    def on_end(self, end: RunEnd) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        signal.raise_signal(signal.SIGINT)
-        self.whole.append("close")
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Take Ctrl-C as a Python that was started by a shell does, whatever these tests were started by."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_waits_until_a_logger_has_written(tmp_path: Path) -> None:
-    interrupted = _Interrupted(1)
-    reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
-    epoch = Epoch(1, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5)
-
-    with pytest.raises(KeyboardInterrupt):
-        reporter.finished_epoch(epoch, best=True)
-    with pytest.raises(KeyboardInterrupt):
-        reporter.close()
-
-    assert interrupted.whole == ["epoch 1", "close"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_a_second_interrupt_does_not_wait_for_a_logger(tmp_path: Path) -> None:
-    interrupted = _Interrupted(2)
-    reporter = CallbackReporter(_Quiet(), [interrupted], tmp_path, {})
-
-    with pytest.raises(KeyboardInterrupt):
-        reporter.finished_epoch(Epoch(1, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5), best=True)
-
-    assert interrupted.whole == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-# Epochs are logged until a timer interrupts, wherever it meets the writer's queue and locks.
-_INTERRUPTED_LOGGER = """
+# What these run is run as a shell's Python, in a process of its own: Ctrl-C is the whole process's.
+_QUIET = """
 import random, signal, sys
 from pathlib import Path
-import numpy as np
-from trainer.loggers.tensorboard_logger import TensorBoardLogger
 from trainer.training.callbacks import CallbackReporter
 from trainer.training.config import Epoch, Reporter, TrainingStart
 
@@ -323,6 +260,35 @@ class Quiet(Reporter):
     def finished_epoch(self, epoch, *, best): ...
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+# Ctrl-C is pressed in the midst of a callback: so many times after an epoch, once while it is closed.
+_INTERRUPTED_CALLBACK = """
+class Interrupted:
+    name = "interrupted"
+    def on_epoch(self, epoch, *, best):
+        for _ in range(int(sys.argv[1])):
+            signal.raise_signal(signal.SIGINT)
+        print("epoch told")
+    def close(self):
+        signal.raise_signal(signal.SIGINT)
+        print("closed")
+
+reporter = CallbackReporter(Quiet(), [Interrupted()], Path(), {})
+epoch = Epoch(1, 1.0, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5)
+for tell in (lambda: reporter.finished_epoch(epoch, best=True), reporter.close):
+    try:
+        tell()
+    except KeyboardInterrupt:
+        print("interrupted")
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+# Epochs are logged until a timer interrupts, wherever it meets the writer's queue and locks.
+_INTERRUPTED_LOGGER = """
+import numpy as np
+from trainer.loggers.tensorboard_logger import TensorBoardLogger
+
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 chance = random.Random(0)
 for _ in range(300):
@@ -340,19 +306,36 @@ print("closed")
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("tensorboard" not in LOGGED, reason="needs the extra tensorboard")
-def test_tensorboard_closes_whenever_it_is_interrupted(tmp_path: Path) -> None:
+def _python(script: str, argument: str | Path) -> list[str]:
+    """Run a script and return the lines it has printed."""
     done = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED_LOGGER, str(tmp_path)],
+        [sys.executable, "-c", _QUIET + script, str(argument)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
-    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
+
+def test_an_interrupt_waits_until_a_logger_has_written() -> None:
+    told = _python(_INTERRUPTED_CALLBACK, "1")
+
+    assert told == ["epoch told", "interrupted", "closed", "interrupted", "True"]
+
+
+def test_a_second_interrupt_does_not_wait_for_a_logger() -> None:
+    told = _python(_INTERRUPTED_CALLBACK, "2")
+
+    assert told == ["interrupted", "closed", "interrupted", "True"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("tensorboard" not in LOGGED, reason="needs the extra tensorboard")
+def test_tensorboard_closes_whenever_it_is_interrupted(tmp_path: Path) -> None:
+    assert _python(_INTERRUPTED_LOGGER, tmp_path) == ["closed"]
 
 
 @pytest.mark.slow
